@@ -1,0 +1,200 @@
+/* JSON writer. */
+#include "base/jw.h"
+
+#include <math.h>
+
+void jw_init(struct jw *w, struct buf *b, int indent) {
+    *w = (struct jw){.b = b, .indent = indent};
+}
+
+static void newline(struct jw *w) {
+    if (w->indent) {
+        buf_putc(w->b, '\n');
+        for (unsigned i = 0; i < w->depth * (unsigned)w->indent; i++) {
+            buf_putc(w->b, ' ');
+        }
+    }
+}
+
+static void before_value(struct jw *w) {
+    if (w->after_key) {
+        w->after_key = false;
+        return;
+    }
+    if (w->depth) {
+        if (w->has_items[w->depth - 1]) {
+            buf_putc(w->b, ',');
+        }
+        w->has_items[w->depth - 1] = true;
+        newline(w);
+    }
+}
+
+static void open(struct jw *w, char c) {
+    before_value(w);
+    CHECK(w->depth < JW_MAX_DEPTH);
+    buf_putc(w->b, c);
+    w->has_items[w->depth++] = false;
+}
+
+static void close(struct jw *w, char c) {
+    CHECK(w->depth > 0 && !w->after_key);
+    w->depth--;
+    if (w->has_items[w->depth]) {
+        newline(w);
+    }
+    buf_putc(w->b, c);
+}
+
+void jw_object(struct jw *w) {
+    open(w, '{');
+}
+void jw_end_object(struct jw *w) {
+    close(w, '}');
+}
+void jw_array(struct jw *w) {
+    open(w, '[');
+}
+void jw_end_array(struct jw *w) {
+    close(w, ']');
+}
+
+/* Length of the well-formed UTF-8 sequence at the start of s, or 0. */
+static size_t utf8_at(struct str s) {
+    unsigned char c = (unsigned char)s.p[0];
+    size_t n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    return n <= s.n && str_is_utf8(str_n(s.p, n)) ? n : 0;
+}
+
+static void quoted(struct jw *w, struct str s) {
+    static const char hex[] = "0123456789abcdef";
+    buf_putc(w->b, '"');
+    size_t from = 0, i = 0;
+    while (i < s.n) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != 0x7f) {
+            i++;
+            continue;
+        }
+        size_t len = c >= 0x80 ? utf8_at(str_sub(s, i, s.n)) : 0;
+        if (len) {
+            i += len;
+            continue;
+        }
+        buf_put(w->b, s.p + from, i - from);
+        switch (c) {
+        case '"':
+            buf_puts(w->b, "\\\"");
+            break;
+        case '\\':
+            buf_puts(w->b, "\\\\");
+            break;
+        case '\n':
+            buf_puts(w->b, "\\n");
+            break;
+        case '\r':
+            buf_puts(w->b, "\\r");
+            break;
+        case '\t':
+            buf_puts(w->b, "\\t");
+            break;
+        default:
+            if (c >= 0x80) {
+                buf_puts(w->b, "\xef\xbf\xbd");
+            } else {
+                char u[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+                buf_put(w->b, u, sizeof(u));
+            }
+        }
+        from = ++i;
+    }
+    buf_put(w->b, s.p + from, s.n - from);
+    buf_putc(w->b, '"');
+}
+
+void jw_key_str(struct jw *w, struct str key) {
+    CHECK(!w->after_key);
+    before_value(w);
+    quoted(w, key);
+    buf_puts(w->b, w->indent ? ": " : ":");
+    w->after_key = true;
+}
+
+void jw_key(struct jw *w, const char *key) {
+    jw_key_str(w, str_of(key));
+}
+
+void jw_str(struct jw *w, struct str s) {
+    before_value(w);
+    quoted(w, s);
+}
+
+void jw_cstr(struct jw *w, const char *s) {
+    if (s) {
+        jw_str(w, str_of(s));
+    } else {
+        jw_null(w);
+    }
+}
+
+void jw_i64(struct jw *w, int64_t v) {
+    before_value(w);
+    buf_printf(w->b, "%lld", (long long)v);
+}
+
+void jw_u64(struct jw *w, uint64_t v) {
+    before_value(w);
+    buf_printf(w->b, "%llu", (unsigned long long)v);
+}
+
+void jw_i64_string(struct jw *w, int64_t v) {
+    before_value(w);
+    buf_printf(w->b, "\"%lld\"", (long long)v);
+}
+
+void jw_double(struct jw *w, double v) {
+    before_value(w);
+    if (isnan(v)) {
+        buf_puts(w->b, "\"NaN\"");
+    } else if (isinf(v)) {
+        buf_puts(w->b, v > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+    } else {
+        char tmp[40];
+        double back;
+        for (int prec = 1; prec <= 17; prec++) {
+            int n = snprintf(tmp, sizeof(tmp), "%.*g", prec, v);
+            if (str_to_double(str_n(tmp, (size_t)n), &back) && back == v) {
+                break;
+            }
+        }
+        buf_puts(w->b, tmp);
+    }
+}
+
+void jw_bool(struct jw *w, bool v) {
+    before_value(w);
+    buf_puts(w->b, v ? "true" : "false");
+}
+
+void jw_null(struct jw *w) {
+    before_value(w);
+    buf_puts(w->b, "null");
+}
+
+void jw_raw(struct jw *w, struct str json) {
+    before_value(w);
+    buf_put_str(w->b, json);
+}
+
+void jw_kv(struct jw *w, const char *key, const char *value) {
+    if (value) {
+        jw_key(w, key);
+        jw_cstr(w, value);
+    }
+}
+
+void jw_kv_u64_string(struct jw *w, const char *key, uint64_t v) {
+    jw_key(w, key);
+    before_value(w);
+    buf_printf(w->b, "\"%llu\"", (unsigned long long)v);
+}

@@ -1,0 +1,57 @@
+/* Every resource a peer can make us spend has a name here, a default, and a config key of the same
+ * name under [limits]. Rejections are counted by name (metrics) and the error text names the limit
+ * and its value. */
+#ifndef CUSP_BASE_LIMITS_H
+#define CUSP_BASE_LIMITS_H
+
+#include "base/check.h"
+
+/* X(name, default, what it bounds) */
+#define LIMITS(X)                                                                                  \
+    X(max_connections, 4096, "open client connections")                                            \
+    X(max_header_bytes, 65536, "bytes of one request's head")                                      \
+    X(max_header_count, 100, "header lines of one request")                                        \
+    X(max_header_line, 16384, "bytes of one header line or request line")                          \
+    X(max_api_body, 10485760, "bytes of one API request body")                                     \
+    X(max_pipelined, 64, "pipelined requests read ahead on one connection")                        \
+    X(max_chunk_ext, 1024, "bytes of one chunk's extensions")                                      \
+    X(max_write_queue, 1048576, "bytes queued to one slow client before its source pauses")        \
+    X(header_timeout_ms, 15000, "time to send a request head")                                     \
+    X(body_idle_timeout_ms, 60000, "pause inside a request body")                                  \
+    X(keepalive_timeout_ms, 75000, "idle time between requests")                                   \
+    X(write_stall_timeout_ms, 60000, "no progress writing to a client")                            \
+    X(max_json_depth, 100, "nesting of a JSON body")                                               \
+    X(max_proto_depth, 100, "nesting of a protobuf body")                                          \
+    X(max_message_bytes, 33554432, "memory of one decoded request message")                        \
+    X(max_page_size, 1000, "items of one list page")                                               \
+    X(max_filter_bytes, 8192, "bytes of a list filter")                                            \
+    X(max_filter_terms, 100, "terms of a list filter")                                             \
+    X(max_labels, 64, "labels of one resource")                                                    \
+    X(max_worker_pools, 4, "worker pools of one job")                                              \
+    X(max_replicas, 1024, "replicas of one job")                                                   \
+    X(max_open_uploads, 10000, "resumable uploads in progress")                                    \
+    X(max_follow_streams, 256, "log streams being followed")                                       \
+    X(max_object_name, 1024, "bytes of an object name")                                            \
+    X(max_job_queue, 1000000, "jobs not yet finished")                                             \
+    X(log_line_bytes, 262144, "bytes of one captured output line before it is split")
+
+struct limits {
+#define X(name, def, what) uint64_t name;
+    LIMITS(X)
+#undef X
+};
+
+/* Process-wide, set once before threads start (config), read-only afterwards. */
+extern struct limits limits;
+/* By name; false when there is no such limit. */
+bool limits_set(const char *name, uint64_t value);
+struct limit_info {
+    const char *name, *what;
+    uint64_t value;
+    uint64_t rejections;
+};
+size_t limits_list(struct limit_info *out, size_t max); /* returns how many there are */
+/* Counts one rejection; atomic. name must be a limit's. Usage: limits_hit(&limits.max_connections) */
+void limits_hit(const uint64_t *which);
+
+#endif

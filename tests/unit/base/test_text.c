@@ -1,0 +1,135 @@
+/* Unit tests of strings, numbers, times, encodings, JSON writing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <math.h>
+
+#include "base/enc.h"
+#include "base/jw.h"
+#include "base/time.h"
+
+static void test_numbers_refuse_junk_and_overflow(void **state) {
+    uint64_t u;
+    int64_t i;
+    assert_true(str_to_u64(STR("18446744073709551615"), &u) && u == UINT64_MAX);
+    assert_false(str_to_u64(STR("18446744073709551616"), &u));
+    assert_false(str_to_u64(STR(""), &u));
+    assert_false(str_to_u64(STR("1 "), &u));
+    assert_true(str_to_i64(STR("-9223372036854775808"), &i) && i == INT64_MIN);
+    assert_false(str_to_i64(STR("9223372036854775808"), &i));
+}
+
+static void test_utf8_refuses_overlong_surrogate_and_truncated(void **state) {
+    assert_true(str_is_utf8(STR("h\xc3\xa9llo \xe2\x82\xac \xf0\x9f\x98\x80")));
+    assert_false(str_is_utf8(STR("\xc0\xaf")));
+    assert_false(str_is_utf8(STR("\xed\xa0\x80")));
+    assert_false(str_is_utf8(STR("\xf4\x90\x80\x80")));
+    assert_false(str_is_utf8(STR("\xe2\x82")));
+}
+
+static void check_time(const char *in, usec_t want) {
+    usec_t t = 0;
+    assert_int_equal(time_parse_rfc3339(str_of(in), &t, NULL), 0);
+    assert_true(t == want);
+}
+
+static void test_rfc3339_round_trips_and_refuses_nonsense(void **state) {
+    usec_t t;
+    check_time("1970-01-01T00:00:00Z", 0);
+    check_time("2024-02-29T23:59:59.123456Z", 1709251199123456u);
+    check_time("2024-03-01T02:59:59.123456789+03:00", 1709251199123456u);
+    static const char *const bad[] = {"",
+                                      "2023-02-29T00:00:00Z",
+                                      "2024-01-01",
+                                      "2024-01-01T24:00:00Z",
+                                      "2024-01-01T00:00:00",
+                                      "2024-01-01T00:00:00.Z",
+                                      "2024-01-01T00:00:00Zx",
+                                      "1969-12-31T23:59:59Z"};
+    for (size_t i = 0; i < NR_OF(bad); i++) {
+        assert_int_equal(time_parse_rfc3339(str_of(bad[i]), &t, NULL), -1);
+    }
+    auto_buf struct buf b = BUF_INIT(100);
+    time_format_rfc3339(&b, 1709251199123456u);
+    assert_string_equal(b.p, "2024-02-29T23:59:59.123456Z");
+    buf_clear(&b);
+    time_format_rfc3339(&b, 1709251199120000u);
+    assert_string_equal(b.p, "2024-02-29T23:59:59.120Z");
+    buf_clear(&b);
+    time_format_rfc3339_nano(&b, 1709251199000000u);
+    assert_string_equal(b.p, "2024-02-29T23:59:59.000000000Z");
+}
+
+static void test_durations_parse_and_print(void **state) {
+    usec_t d;
+    assert_int_equal(time_parse_duration(STR("3600s"), &d, NULL), 0);
+    assert_true(d == 3600000000u);
+    assert_int_equal(time_parse_duration(STR("1.5s"), &d, NULL), 0);
+    assert_true(d == 1500000u);
+    assert_int_equal(time_parse_duration(STR("-1s"), &d, NULL), -1);
+    assert_int_equal(time_parse_duration(STR("1.s"), &d, NULL), -1);
+    assert_int_equal(time_parse_duration(STR("10"), &d, NULL), -1);
+}
+
+static void test_base64_both_alphabets_and_crc32c_vectors(void **state) {
+    auto_buf struct buf b = BUF_INIT(100);
+    enc_base64(&b, "\xfb\xff\xfe", 3);
+    assert_string_equal(b.p, "+//+");
+    buf_clear(&b);
+    assert_true(enc_unbase64(STR("-__-"), &b));
+    assert_memory_equal(b.p, "\xfb\xff\xfe", 3);
+    buf_clear(&b);
+    assert_true(enc_unbase64(STR("aGk="), &b));
+    assert_string_equal(b.p, "hi");
+    assert_false(enc_unbase64(STR("a"), &b));
+    assert_false(enc_unbase64(STR("a b="), &b));
+    /* RFC 3720 B.4: 32 bytes of zero; and the usual check value. */
+    char zero[32] = {0};
+    assert_int_equal(enc_crc32c(0, zero, 32), 0x8a9136aa);
+    assert_int_equal(enc_crc32c(0, "123456789", 9), 0xe3069283);
+}
+
+static void test_percent_coding_refuses_bad_escapes_and_nul(void **state) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct str s;
+    assert_true(enc_unpercent(a, STR("a%2Fb+c"), false, &s) && str_eqc(s, "a/b+c"));
+    assert_true(enc_unpercent(a, STR("a+b"), true, &s) && str_eqc(s, "a b"));
+    assert_false(enc_unpercent(a, STR("%2"), false, &s));
+    assert_false(enc_unpercent(a, STR("%zz"), false, &s));
+    assert_false(enc_unpercent(a, STR("%00"), false, &s));
+}
+
+static void test_json_writer_escapes_and_indents(void **state) {
+    auto_buf struct buf b = BUF_INIT(1000);
+    struct jw w;
+    jw_init(&w, &b, 2);
+    jw_object(&w);
+    jw_key(&w, "a");
+    jw_str(&w, str_n("q\"\\\n\x01\xff\xc3\xa9", 8));
+    jw_key(&w, "l");
+    jw_array(&w);
+    jw_double(&w, 0.1);
+    jw_double(&w, NAN);
+    jw_i64_string(&w, -3);
+    jw_end_array(&w);
+    jw_key(&w, "e");
+    jw_object(&w);
+    jw_end_object(&w);
+    jw_end_object(&w);
+    assert_string_equal(b.p, "{\n  \"a\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\",\n  \"l\": [\n"
+                             "    0.1,\n    \"NaN\",\n    \"-3\"\n  ],\n  \"e\": {}\n}");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers_refuse_junk_and_overflow),
+        cmocka_unit_test(test_utf8_refuses_overlong_surrogate_and_truncated),
+        cmocka_unit_test(test_rfc3339_round_trips_and_refuses_nonsense),
+        cmocka_unit_test(test_durations_parse_and_print),
+        cmocka_unit_test(test_base64_both_alphabets_and_crc32c_vectors),
+        cmocka_unit_test(test_percent_coding_refuses_bad_escapes_and_nul),
+        cmocka_unit_test(test_json_writer_escapes_and_indents),
+    };
+    return cmocka_run_group_tests_name("base text", tests, NULL, NULL);
+}
