@@ -1,0 +1,31 @@
+/* CONTRACT. The server side of the network: one listener, every protocol behind struct xch. */
+#ifndef CUSP_NET_NET_H
+#define CUSP_NET_NET_H
+
+#include "net/xch.h"
+
+struct loop;
+struct net_server;
+
+struct net_config {
+    const char *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/path"; port 0 = any free */
+    void (*handler)(struct xch *, void *arg);
+    void *arg;
+    struct lane *disk; /* for xch_send_file fallbacks; may be NULL */
+};
+
+struct net_server *net_listen(struct loop *l, const struct net_config *cfg, struct err *err);
+/* The bound address as text, e.g. "127.0.0.1:40123". Valid for the server's life. */
+const char *net_address(const struct net_server *s);
+/* True when bound to a loopback or Unix address. */
+bool net_is_loopback(const char *listen);
+/* Stops accepting, lets running exchanges finish (up to grace), closes idle connections, then cb. */
+void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), void *arg);
+void net_free(struct net_server *s); /* after the shutdown callback */
+
+struct net_stats {
+    uint64_t connections_open, connections_total, exchanges_open, exchanges_total, bytes_in, bytes_out;
+};
+void net_get_stats(const struct net_server *s, struct net_stats *ret);
+
+#endif

@@ -1,0 +1,90 @@
+/* CONTRACT. One request/response exchange, whatever the protocol (h1 now; h2, gRPC, WebSocket add codecs).
+ *
+ * Life: the codec makes it when a request head is complete and calls the server's handler once, on
+ * the loop thread. The handler must finish it exactly once (xch_reply, or xch_start ... xch_end, or
+ * xch_abort), now or later. Handlers that finish later take a reference (xch_ref) or rely on the
+ * codec's own, which lasts until the exchange is finished AND the peer has been served or is gone.
+ * After the peer vanished (on_gone called) all reply functions are harmless no-ops; the exchange
+ * must still be finished. Dropping the last reference unfinished replies 500 and logs a bug.
+ * Everything here: loop thread only. */
+#ifndef CUSP_NET_XCH_H
+#define CUSP_NET_XCH_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/time.h"
+
+struct xch;
+
+struct header {
+    struct str name, value; /* name lower-case as received by xch_head (codecs lower it) */
+};
+
+struct headers {
+    struct header *p;
+    size_t n;
+};
+
+struct xch_head {
+    struct str method;    /* "GET" */
+    struct str scheme;    /* "http" | "https" */
+    struct str authority; /* Host header as sent: clients want it back in absolute URLs */
+    struct str path;      /* raw, percent-encoded, without query; starts with '/' */
+    struct str query;     /* raw, without '?'; .p NULL when there was none */
+    struct headers headers;
+    int64_t content_length; /* -1 unknown (chunked) */
+    bool has_body;
+    struct str peer; /* "127.0.0.1:5555" */
+};
+
+const struct xch_head *xch_head(const struct xch *x);
+/* First value of a header (lower-case name); .p NULL when absent. */
+struct str xch_header(const struct xch *x, const char *lower_name);
+/* Dies with the exchange. Bounded by limits.max_message_bytes. */
+struct arena *xch_arena(struct xch *x);
+uint64_t xch_id(const struct xch *x); /* request id for logs and replies */
+usec_t xch_started_at(const struct xch *x); /* mono */
+
+struct xch *xch_ref(struct xch *x);
+void xch_unref(struct xch *x);
+
+/* Called once if the peer goes away (or the server closes) before the exchange is finished. */
+void xch_on_gone(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg);
+bool xch_is_gone(const struct xch *x);
+
+/* ---- request body. No byte is read from the peer until a handler asks: credit starts at zero.
+ * "Expect: 100-continue" is answered at the first grant. An exchange finished without reading its
+ * body: the codec discards up to a small amount to keep the connection, else closes it. */
+struct body_sink {
+    /* Bytes arrived; the view is valid only during the call. The sink takes all of them. */
+    void (*data)(struct xch *, void *arg, struct str bytes);
+    /* Exactly once: err == NULL at the proper end, else why it broke off (too large, peer gone,
+     * bad framing, idle). After this no more calls. */
+    void (*end)(struct xch *, void *arg, const struct err *err);
+};
+/* max_bytes: past it `end` gets RESOURCE_EXHAUSTED naming the limit (HTTP 413 is the caller's). */
+void xch_read_body(struct xch *x, uint64_t max_bytes, const struct body_sink *sink, void *arg);
+/* Permits `bytes` more body bytes to be delivered (sums up). Streaming sinks grant as they drain. */
+void xch_grant(struct xch *x, uint64_t bytes);
+/* Convenience: collects the whole body into the exchange's arena. */
+void xch_collect_body(struct xch *x, uint64_t max_bytes,
+                      void (*fn)(struct xch *, void *arg, struct str body, const struct err *err),
+                      void *arg);
+
+/* ---- reply. The codec adds Content-Length or chunking, Date, Connection; handlers never do.
+ * Header views are copied. HEAD requests: body bytes are swallowed, the length is kept. */
+void xch_reply(struct xch *x, int status, const struct header *h, size_t nr_h, struct str body);
+/* Streaming: length -1 = unknown. */
+void xch_start(struct xch *x, int status, const struct header *h, size_t nr_h, int64_t length);
+/* Copies and queues. Returns false when the peer is slow and the source should pause until
+ * on_drain (bytes given are queued all the same). */
+bool xch_write(struct xch *x, struct str bytes);
+void xch_on_drain(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg);
+/* Sends [offset, offset+len) of fd (sendfile where TLS is off, on a lane or non-blocking; the fd is
+ * duplicated, the caller may close its own). Then the exchange ends by itself as if xch_end were called. */
+void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len);
+void xch_end(struct xch *x);
+/* Breaks the connection/stream off: a started reply that cannot be completed honestly. */
+void xch_abort(struct xch *x);
+
+#endif
