@@ -1,0 +1,137 @@
+/* CONTRACT. Engines run attempts: the whole gang of a job's replicas, or none of it. Implementations: fake
+ * (scripted timers; tests and simulator), local (containers on this host), slurm (later).
+ *
+ * All calls and all sink calls happen on the loop thread; sink calls never from within an engine
+ * call. One attempt_run per try; owned by ctl from before stage until sink.released. Every method is
+ * asynchronous: it returns 0 = accepted (results come through the sink) or -1 = refused (*err says
+ * why; nothing was started). Engines never retry and never decide outcomes. */
+#ifndef CUSP_ENGINE_ENGINE_H
+#define CUSP_ENGINE_ENGINE_H
+
+#include "base/err.h"
+#include "base/rec.h"
+#include "engine/job_spec.h"
+
+struct engine {
+    const struct engine_ops *ops;
+};
+
+enum exit_kind {
+    EXIT_UNKNOWN = 0, /* never success */
+    EXIT_CODE,        /* exited by itself: value = code */
+    EXIT_SIGNAL,      /* value = signal number */
+    EXIT_OOM,         /* killed for memory: value = code or 128+signal; limit/peak filled */
+    EXIT_RUNTIME      /* the OCI runtime could not start or run it: why filled */
+};
+
+struct exit_info {
+    enum exit_kind kind;
+    int value;
+    uint64_t mem_limit_bytes, mem_peak_bytes;
+    usec_t started_at, ended_at; /* wall */
+    char why[256];               /* EXIT_RUNTIME; "" otherwise */
+    char stderr_tail[4096];      /* last lines of stderr (at most 20), newline separated; may be "" */
+};
+
+struct start_info {
+    usec_t started_at; /* wall: the container's process exists */
+};
+
+/* What place() decided for one replica; part of the event log, so plain data. */
+struct placement {
+    char node[64];
+    uint32_t cpu_milli;  /* granted; less than asked when clamped */
+    uint64_t mem_bytes;
+    uint32_t devices[16];
+    uint32_t nr_devices;
+    bool clamped;
+};
+
+struct replica_run {
+    uint32_t pool, index;
+    char name[32]; /* "workerpool0-0" */
+    struct placement place;
+};
+
+struct attempt_run {
+    const struct job_spec *spec;
+    uint32_t attempt;   /* from 1 */
+    char nonce[33];     /* hex; same nonce = same try (restart between intent and launch) */
+    struct replica_run *replicas;
+    uint32_t nr_replicas;
+    const struct engine_sink *sink;
+    void *owner;        /* ctl's attempt */
+    void *priv;         /* engine's, freed by release */
+};
+
+enum stage_step { STAGE_IMAGE = 1, STAGE_PACKAGES, STAGE_BUNDLE };
+
+struct engine_sink {
+    /* Between stage and staged: a step finished after `took`. For "where the time went". */
+    void (*step)(struct attempt_run *, enum stage_step, usec_t took);
+    void (*staged)(struct attempt_run *);
+    /* A line for the job's service log (image pulled, clamped, installing…). severity 200/400/500. */
+    void (*note)(struct attempt_run *, int severity, const char *text);
+    void (*replica_started)(struct attempt_run *, uint32_t replica, const struct start_info *);
+    void (*replica_exited)(struct attempt_run *, uint32_t replica, const struct exit_info *);
+    /* The replica's supervisor is gone without a recorded exit; its container (if any) was killed. */
+    void (*replica_lost)(struct attempt_run *, uint32_t replica, const struct err *why);
+    /* stage or launch failed as a whole; nothing of the attempt runs any more. */
+    void (*attempt_failed)(struct attempt_run *, const struct err *why);
+    /* release finished: run directories sealed, nothing of it is left on the host but logs. */
+    void (*released)(struct attempt_run *);
+};
+
+struct capacity {
+    uint32_t cpu_milli;
+    uint64_t mem_bytes;
+    struct {
+        char type[48]; /* accelerator type name it can stand for */
+        uint32_t index;
+    } devices[64];
+    uint32_t nr_devices;
+    char node[64];
+};
+
+#define ENGINE_REATTACH 1u
+#define ENGINE_EXEC 2u
+#define ENGINE_STATS 4u
+
+struct engine_ops {
+    const char *name;
+    unsigned caps;
+    void (*capacity)(struct engine *, struct capacity *ret);
+    /* Images, packages, bundles. Ends with sink.staged or sink.attempt_failed. */
+    int (*stage)(struct engine *, struct attempt_run *, struct err *);
+    /* After staged, and after LAUNCH_INTENT is durable. Ends with replica_started for every replica
+     * or attempt_failed. */
+    int (*launch)(struct engine *, struct attempt_run *, struct err *);
+    /* After a server restart, for an attempt with a LAUNCH_INTENT: finds run directories. Then
+     * reports each replica: replica_started (again) if alive, replica_exited if its exit is
+     * recorded (also when it happened while the server was down), replica_lost otherwise. A replica
+     * whose directory was never created is reported lost with code NOT_FOUND. NULL: cannot. */
+    int (*reattach)(struct engine *, struct attempt_run *, struct err *);
+    /* signo to the replica's init process; SIGKILL kills everything in the replica. Exits arrive as
+     * usual. A replica that is gone already: 0, nothing happens. */
+    int (*signal)(struct engine *, struct attempt_run *, uint32_t replica, int signo, struct err *);
+    /* Cleans up; any phase; ends with sink.released. Kills what still runs. */
+    void (*release)(struct engine *, struct attempt_run *);
+    /* After start-up reattachment: removes run directories, containers, cgroups, mounts of attempts
+     * for which is_live(job id, attempt) says false. */
+    void (*sweep)(struct engine *, bool (*is_live)(void *arg, const char *job_id, uint32_t attempt), void *arg);
+    void (*close)(struct engine *); /* leaves containers running */
+};
+
+struct clock;
+struct engine_fake_opts {
+    struct clock *clock;
+    uint32_t cpu_milli;
+    uint64_t mem_bytes;
+};
+/* Scripted by job labels: cusp-test-exit=CODE, cusp-test-signal=N, cusp-test-oom=1, cusp-test-run-ms=N,
+ * cusp-test-stage-ms=N, cusp-test-fail=stage|launch, cusp-test-lose-replica=N (defaults: run 10 ms, exit 0). */
+struct engine *engine_fake_new(const struct engine_fake_opts *o);
+/* Simulator: the fake host survives a server crash (its "containers" run on under the same clock). */
+struct engine *engine_fake_survivor(struct engine *old);
+
+#endif
