@@ -1,0 +1,49 @@
+# Thin faces over Meson; tools/dev and tools/test hold the logic. `make help` lists the targets.
+BUILD ?= build
+DEV   ?= build-dev
+JOBS  ?= $(shell nproc)
+
+.PHONY: help deps build dev demo test test-full bench check fuzz install clean
+
+help:
+	@echo "make deps     install what the build and the tests need (Debian packages, npm protos, a venv)"
+	@echo "make build    release build: $(BUILD)/cuspd $(BUILD)/cusp $(BUILD)/cusp-runner"
+	@echo "make demo     the main road: train a real scikit-learn model through the API"
+	@echo "make test     all tests (sanitizer build in $(DEV)); TESTS=... narrows the Python part"
+	@echo "make bench    figures beside their peers, as a table"
+	@echo "make check    floors, headers, banned calls, format, shell, spelling"
+	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
+	@echo "make install  PREFIX=/usr/local DESTDIR="
+
+deps:
+	@tools/dev deps
+
+build: deps
+	@tools/dev build release $(BUILD)
+
+dev: deps
+	@tools/dev build dev $(DEV)
+
+demo: build
+	@tools/demo $(BUILD)
+
+test: dev build
+	@tools/test quick $(DEV) $(BUILD)
+
+test-full: dev build
+	@tools/test full $(DEV) $(BUILD)
+
+bench: build
+	@tools/bench $(BUILD)
+
+check:
+	@tools/check
+
+fuzz: deps
+	@tools/fuzz $${FUZZ_SECONDS:-60}
+
+install: build
+	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
+
+clean:
+	rm -rf $(BUILD) $(DEV) build-fuzz
