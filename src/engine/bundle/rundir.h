@@ -63,7 +63,8 @@
 #define RS_STARTED_AT "started_at"   /* usec wall */
 
 /* exit keys */
-#define RE_KIND "kind"               /* "code" | "signal" | "oom" | "runtime" */
+#define RE_KIND "kind"               /* "code" | "signal" | "oom" | "runtime"; value: exit code, signal number,
+                                        oom: code with 128+9 for a signal; runtime: its exit code or 0 */
 #define RE_VALUE "value"
 #define RE_WHY "why"                 /* kind runtime: what the runtime said */
 #define RE_MEM_LIMIT "mem_limit"
@@ -72,10 +73,20 @@
 #define RE_ENDED_AT "ended_at"
 #define RE_LAST_SEQ "last_seq"       /* frames written to the log, incl. SEG_EOF */
 #define RE_LOG_LOST "log_lost_bytes" /* output dropped because the disk was full */
+#define RE_OOM_KILLS "oom_kills"     /* processes the kernel killed for mem_limit; > 0 also with kind code
+                                        when init lived on */
+#define RE_PIDS_REFUSED "pids_refused" /* forks refused by pids_limit */
+#define RE_CPU_USEC "cpu_usec"       /* processor time of the whole container */
 #define RE_STDERR_TAIL "stderr_tail" /* last <= 20 stderr lines, <= 4000 bytes */
 
 /* The runner's exit codes towards the spawner before it daemonises; and the readiness line: the
  * runner writes "started\n" or "failed TEXT\n" to descriptor 3 when the container runs or cannot. */
 #define RUNDIR_READY_FD 3
+#define RUNDIR_RC_DETACHED 0 /* it runs on by itself; the readiness line follows */
+#define RUNDIR_RC_FAILED 1   /* something of the system; the text is in "failed TEXT" */
+#define RUNDIR_RC_USAGE 2
+#define RUNDIR_RC_CONF 3     /* run.conf cannot be read or is not understood */
+#define RUNDIR_RC_LOCKED 4   /* another runner is at work here */
+#define RUNDIR_RC_ENDED 5    /* `exit` exists: this run is over */
 
 #endif
