@@ -26,6 +26,7 @@
     X(max_page_size, 1000, "items of one list page")                                               \
     X(max_filter_bytes, 8192, "bytes of a list filter")                                            \
     X(max_filter_terms, 100, "terms of a list filter")                                             \
+    X(max_filter_depth, 32, "nested parentheses of a list filter")                                 \
     X(max_labels, 64, "labels of one resource")                                                    \
     X(max_worker_pools, 4, "worker pools of one job")                                              \
     X(max_replicas, 1024, "replicas of one job")                                                   \

@@ -69,7 +69,9 @@ void store_txn_update(struct store_txn *t, struct str name, struct str state, st
                       usec_t update_time, bool is_live);
 /* Deletes the row, its labels and its events. Missing row: NOT_FOUND fails the txn. */
 void store_txn_delete(struct store_txn *t, struct str name);
-void store_txn_event(struct store_txn *t, const struct store_event *ev); /* (owner, seq) unique */
+/* (owner, seq) unique, else ALREADY_EXISTS. The owner's row must exist, or be inserted earlier in this
+ * transaction (NOT_FOUND fails the txn). */
+void store_txn_event(struct store_txn *t, const struct store_event *ev);
 /* Key/value: small facts of modules, e.g. space "object", key "BUCKET/NAME". value.p NULL deletes. */
 void store_txn_kv(struct store_txn *t, const char *space, struct str key, struct str value);
 /* Fails the txn with FAILED_PRECONDITION unless the current value equals expect (p NULL: absent). */
@@ -170,7 +172,8 @@ struct loop;
 struct store *store_sqlite_open(struct loop *l, const char *path, struct err *err);
 /* loop may be NULL for the simulator: then completions are delivered by store_mem_step. */
 struct store *store_mem_new(struct loop *l);
-/* Simulator: delivers one pending completion (commit order kept); false when there is none. */
+/* Simulator: delivers one pending completion (commit order kept); false when there is none, or when it
+ * was the store's close (s is gone then). */
 bool store_mem_step(struct store *s);
 /* Simulator: forgets everything not yet committed-and-delivered as a crash would: uncommitted
  * transactions vanish (their callbacks are never called), committed data stays. Returns a fresh
