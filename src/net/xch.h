@@ -5,7 +5,10 @@
  * xch_abort), now or later. Handlers that finish later take a reference (xch_ref) or rely on the
  * codec's own, which lasts until the exchange is finished AND the peer has been served or is gone.
  * After the peer vanished (on_gone called) all reply functions are harmless no-ops; the exchange
- * must still be finished. Dropping the last reference unfinished replies 500 and logs a bug.
+ * must still be finished. A handler that took references and drops its last one unfinished has a bug:
+ * 500 is replied (a started reply is broken off) and the bug is logged. A peer that ends its side of
+ * the connection while a request is running counts as gone (there is no telling a half-close from a
+ * vanished client). Finishing twice, or writing before xch_start, is logged and ignored.
  * Everything here: loop thread only. */
 #ifndef CUSP_NET_XCH_H
 #define CUSP_NET_XCH_H
@@ -58,8 +61,10 @@ bool xch_is_gone(const struct xch *x);
 struct body_sink {
     /* Bytes arrived; the view is valid only during the call. The sink takes all of them. */
     void (*data)(struct xch *, void *arg, struct str bytes);
-    /* Exactly once: err == NULL at the proper end, else why it broke off (too large, peer gone,
-     * bad framing, idle). After this no more calls. */
+    /* Exactly once: err == NULL at the proper end, else why it broke off (RESOURCE_EXHAUSTED too large,
+     * CANCELLED peer gone, INVALID_ARGUMENT bad framing, DEADLINE_EXCEEDED idle). After this no more
+     * calls. The one exception: a handler that finishes the exchange first has dropped its sink, and
+     * neither function is called any more. Never called from within the handler's own calls. */
     void (*end)(struct xch *, void *arg, const struct err *err);
 };
 /* max_bytes: past it `end` gets RESOURCE_EXHAUSTED naming the limit (HTTP 413 is the caller's). */

@@ -1,0 +1,367 @@
+/* Connections: reading, flushing, timing, closing. The codec decides what bytes mean.
+ *
+ * Everything happens in conn_run: take input, flush output, then set what to watch and until when.
+ * Handlers and codecs only change state and kick; nothing here is re-entered, and a connection is
+ * freed in one place, at the end of its run. */
+#include "net/conn.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "net/net_int.h"
+#include "net/sniff.h"
+
+#define CONN_MAGIC 0x636f6e6eu
+#define READS_A_RUN 8
+#define LINGER_TIME (2 * USEC_PER_SEC)
+#define KEEP_IN 4096u /* an empty input buffer larger than this gives its memory back */
+
+static usec_t now_of(const struct conn *c) {
+    return c->server->clock->ops->mono(c->server->clock);
+}
+
+void conn_kick(struct conn *c) {
+    if (c->running) {
+        c->again = true;
+    } else if (list_is_empty(&c->dirty_link)) {
+        list_push_tail(&c->server->dirty, &c->dirty_link);
+        loop_post(c->server->loop, &c->server->work);
+    }
+}
+
+void conn_finish(struct conn *c) {
+    if (c->state < CONN_ENDING) {
+        c->state = CONN_ENDING;
+        buf_fini(&c->in);
+    }
+}
+
+void conn_break(struct conn *c) {
+    c->reset = true;
+    c->state = CONN_DEAD;
+}
+
+/* ---- input */
+
+/* Clients that speak something else hear it in their own language, as far as that goes. */
+static void refuse_tls(struct conn *c) {
+    static const char alert[] = {0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28}; /* handshake_failure */
+    log_info("TLS client on a cleartext port", "peer=%s", c->peer);
+    buf_put(transport_out(&c->t), alert, sizeof(alert));
+    conn_finish(c);
+}
+
+static void refuse_h2(struct conn *c) {
+    static const char settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    static const char why[] = "HTTP/2 is not enabled on this port";
+    static const char goaway[] = {0, 0, 8 + sizeof(why) - 1, 7, 0, 0, 0, 0, 0,
+                                  0, 0, 0, 0, 0, 0, 0, 0x0d /* HTTP_1_1_REQUIRED */};
+    struct buf *out = transport_out(&c->t);
+    log_info("HTTP/2 client on an HTTP/1.1 port", "peer=%s", c->peer);
+    buf_put(out, settings, sizeof(settings));
+    buf_put(out, goaway, sizeof(goaway));
+    buf_put(out, why, sizeof(why) - 1);
+    conn_finish(c);
+}
+
+/* Returns how many bytes were taken. */
+static size_t take_input(struct conn *c, struct str bytes, usec_t now) {
+    if (c->state == CONN_SNIFF) {
+        switch (sniff_first_bytes(bytes)) {
+        case SNIFF_MORE:
+            return 0;
+        case SNIFF_TLS:
+            refuse_tls(c);
+            return bytes.n;
+        case SNIFF_H2:
+            refuse_h2(c);
+            return bytes.n;
+        case SNIFF_H1:
+            c->state = CONN_H1;
+            break;
+        }
+    }
+    return c->state == CONN_H1 ? h1_input(&c->h1, bytes, now) : bytes.n;
+}
+
+static void take_held(struct conn *c, usec_t now) {
+    size_t used = take_input(c, buf_str(&c->in), now);
+    if (c->state >= CONN_ENDING) {
+        return; /* conn_finish dropped the buffer, or the connection is dead */
+    }
+    buf_consume(&c->in, used);
+    if (c->in.n == 0 && c->in.cap > KEEP_IN) {
+        buf_fini(&c->in);
+    }
+}
+
+static size_t want(const struct conn *c) {
+    switch (c->state) {
+    case CONN_SNIFF:
+        return NET_READ_HEAD;
+    case CONN_H1:
+        return h1_want(&c->h1, c->in.n);
+    case CONN_LINGER:
+        return NET_READ_HEAD;
+    case CONN_ENDING:
+    case CONN_DEAD:
+        break;
+    }
+    return 0;
+}
+
+/* One read; false when there is no point in another one now. */
+static bool read_once(struct conn *c, usec_t now) {
+    char *room = c->server->read_room;
+    size_t n = want(c);
+    if (n == 0 || c->eof) {
+        return false;
+    }
+    n = n < NET_READ_BODY ? n : NET_READ_BODY;
+    ptrdiff_t r = transport_read(&c->t, room, n);
+    if (r == TRANSPORT_AGAIN) {
+        return false;
+    }
+    if (r == TRANSPORT_BROKEN) {
+        c->state = CONN_DEAD;
+        return false;
+    }
+    if (r == TRANSPORT_EOF) {
+        c->eof = true;
+        return false;
+    }
+    c->server->stats.bytes_in += (uint64_t)r;
+    if (c->state == CONN_LINGER) {
+        return (size_t)r == n;
+    }
+    if (c->in.n == 0) {
+        size_t used = take_input(c, str_n(room, (size_t)r), now);
+        if (c->state < CONN_ENDING && used < (size_t)r) {
+            buf_put(&c->in, room + used, (size_t)r - used);
+        }
+    } else {
+        buf_put(&c->in, room, (size_t)r);
+        take_held(c, now);
+    }
+    if (c->in.full) {
+        log_error("bug: input buffer overflow", "peer=%s", c->peer);
+        c->state = CONN_DEAD;
+    }
+    return (size_t)r == n; /* less: the socket is empty, the loop tells when it is not */
+}
+
+static void handle_eof(struct conn *c) {
+    switch (c->state) {
+    case CONN_SNIFF:
+    case CONN_LINGER:
+        c->state = CONN_DEAD;
+        break;
+    case CONN_H1:
+        h1_eof(&c->h1, c->in.n);
+        break;
+    case CONN_ENDING: /* a half-closed peer still gets its reply */
+    case CONN_DEAD:
+        break;
+    }
+}
+
+static void run_input(struct conn *c, bool readable, usec_t now) {
+    /* Also with nothing held: a reply that was completed meanwhile makes way for the next request. */
+    if (c->state == CONN_H1 || (c->state == CONN_SNIFF && c->in.n > 0)) {
+        take_held(c, now);
+    }
+    /* A connection that was resting may have bytes waiting: look before watching again. */
+    if (readable || !(c->watched & LOOP_FD_READ)) {
+        for (unsigned i = 0; i < READS_A_RUN && read_once(c, now); i++) {
+        }
+    }
+    if (c->eof) {
+        handle_eof(c);
+    }
+}
+
+/* ---- output */
+
+static void run_output(struct conn *c, usec_t now) {
+    bool progress = false;
+    uint64_t before = c->t.bytes_out;
+    bool idle = transport_is_flushed(&c->t);
+    if (!idle && transport_flush(&c->t, &progress)) {
+        c->state = CONN_DEAD;
+        c->reset = true; /* in case it was the file that ended early */
+        return;
+    }
+    c->server->stats.bytes_out += c->t.bytes_out - before;
+    bool flushed = transport_is_flushed(&c->t);
+    if (flushed) {
+        c->stalled = false;
+    } else if (progress || !c->stalled) {
+        c->stalled = true;
+        c->stalled_since = now;
+    }
+    if (c->state == CONN_ENDING && flushed) {
+        transport_end_output(&c->t);
+        c->state = c->eof ? CONN_DEAD : CONN_LINGER;
+        c->linger_until = now + LINGER_TIME;
+    } else if (c->state == CONN_H1) {
+        h1_drained(&c->h1);
+    }
+}
+
+/* ---- time */
+
+static usec_t deadline_of(const struct conn *c) {
+    usec_t d = USEC_NEVER;
+    if (c->state == CONN_SNIFF) {
+        d = c->opened_at + limits.header_timeout_ms * USEC_PER_MSEC;
+    } else if (c->state == CONN_H1 && !c->eof) {
+        d = h1_deadline(&c->h1, c->in.n);
+    } else if (c->state == CONN_LINGER) {
+        d = c->linger_until;
+    }
+    if (c->stalled) {
+        usec_t s = c->stalled_since + limits.write_stall_timeout_ms * USEC_PER_MSEC;
+        d = s < d ? s : d;
+    }
+    return d;
+}
+
+/* Moving a deadline into the future costs nothing: the timer fires early and looks again. */
+static void arm(struct conn *c) {
+    struct clock *clock = c->server->clock;
+    usec_t d = deadline_of(c);
+    if (d != USEC_NEVER && (c->timer.node.at == 0 || d < c->timer.when)) {
+        clock->ops->arm(clock, &c->timer, d);
+    }
+}
+
+static void on_time(struct conn *c, usec_t now) {
+    if (c->stalled &&
+        now >= c->stalled_since + limits.write_stall_timeout_ms * USEC_PER_MSEC) {
+        limits_hit(&limits.write_stall_timeout_ms);
+        conn_break(c);
+    } else if (c->state == CONN_SNIFF && c->in.n == 0) {
+        c->state = CONN_DEAD; /* connected and said nothing */
+    } else if (c->state == CONN_SNIFF) {
+        c->state = CONN_H1;
+        h1_timeout(&c->h1, c->in.n);
+    } else if (c->state == CONN_H1) {
+        h1_timeout(&c->h1, c->in.n);
+    } else if (c->state == CONN_LINGER) {
+        c->state = CONN_DEAD;
+    }
+}
+
+/* ---- runs */
+
+static void conn_free(struct conn *c) {
+    struct net_server *s = c->server;
+    c->running = true; /* callbacks below must not queue it again */
+    h1_close(&c->h1);
+    s->clock->ops->disarm(s->clock, &c->timer);
+    list_del(&c->link);
+    list_del(&c->dirty_link);
+    transport_close(&c->t, c->reset);
+    buf_fini(&c->in);
+    c->magic = 0;
+    free(c);
+    s->stats.connections_open--;
+    net_conn_gone(s);
+}
+
+static void watch(struct conn *c) {
+    unsigned events = transport_is_flushed(&c->t) ? 0 : LOOP_FD_WRITE;
+    if (!c->eof && c->state != CONN_ENDING) {
+        if (want(c) > 0) {
+            events |= LOOP_FD_READ;
+        } else if (!c->h1.blocked) {
+            events |= LOOP_FD_HUP;
+        }
+    }
+    c->watched = events;
+    loop_fd_set(c->t.watch, events);
+}
+
+static void run(struct conn *c, bool readable, bool timed) {
+    usec_t now = now_of(c);
+    CHECK(c->magic == CONN_MAGIC && !c->running);
+    c->running = true;
+    if (timed && now >= deadline_of(c)) {
+        on_time(c, now);
+    }
+    if (c->state != CONN_DEAD) {
+        run_input(c, readable, now);
+    }
+    c->again = false; /* what input queued is flushed now */
+    if (c->state != CONN_DEAD) {
+        run_output(c, now);
+    }
+    c->running = false;
+    if (c->state == CONN_DEAD) {
+        conn_free(c);
+        return;
+    }
+    watch(c);
+    arm(c);
+    if (c->again) {
+        conn_kick(c);
+    }
+}
+
+void conn_run(struct conn *c) {
+    run(c, false, false);
+}
+
+static void on_event(void *arg, bool readable, bool writable) {
+    struct conn *c = arg;
+    (void)writable;
+    if (readable && !(c->watched & LOOP_FD_READ)) {
+        /* Not asked for: the peer hung up, or the socket is in error. */
+        if (c->watched & LOOP_FD_HUP) {
+            c->eof = true;
+        } else {
+            c->state = CONN_DEAD;
+        }
+        readable = false;
+    }
+    run(c, readable, false);
+}
+
+static void on_timer(struct timer *t) {
+    run(CONTAINER_OF(t, struct conn, timer), false, true);
+}
+
+struct conn *conn_open(struct net_server *s, int fd, const char *peer) {
+    struct conn *c = xcalloc(1, sizeof(*c));
+    c->magic = CONN_MAGIC;
+    c->server = s;
+    buf_init(&c->in, (size_t)limits.max_header_bytes + 2 * NET_READ_BODY);
+    list_init(&c->link);
+    list_init(&c->dirty_link);
+    snprintf(c->peer, sizeof(c->peer), "%s", peer);
+    if (transport_open(&c->t, s->loop, fd, on_event, c)) {
+        free(c);
+        return NULL;
+    }
+    c->watched = LOOP_FD_READ;
+    c->timer.fn = on_timer;
+    c->opened_at = now_of(c);
+    h1_open(&c->h1, c, c->opened_at);
+    list_push_tail(&s->conns, &c->link);
+    s->stats.connections_open++;
+    s->stats.connections_total++;
+    arm(c);
+    return c;
+}
+
+void conn_retire(struct conn *c) {
+    if (c->state == CONN_SNIFF || (c->state == CONN_H1 && h1_is_idle(&c->h1))) {
+        conn_finish(c);
+    }
+    c->h1.keep_alive = false;
+    conn_kick(c);
+}
+
+void conn_kill(struct conn *c) {
+    conn_break(c);
+    conn_kick(c);
+}

@@ -1,0 +1,91 @@
+/* Replies the server gives by itself, before any handler is there: Google-shaped JSON that names the
+ * limit and its value. */
+#include "base/jw.h"
+#include "net/net_int.h"
+
+static const struct {
+    int status;
+    const char *reason, *rpc; /* rpc: google.rpc code name for the body, for statuses we answer with */
+} statuses[] = {
+    {200, "OK", NULL},
+    {201, "Created", NULL},
+    {202, "Accepted", NULL},
+    {204, "No Content", NULL},
+    {206, "Partial Content", NULL},
+    {301, "Moved Permanently", NULL},
+    {302, "Found", NULL},
+    {304, "Not Modified", NULL},
+    {307, "Temporary Redirect", NULL},
+    {308, "Resume Incomplete", NULL}, /* what Cloud Storage's resumable uploads say */
+    {400, "Bad Request", "INVALID_ARGUMENT"},
+    {401, "Unauthorized", NULL},
+    {403, "Forbidden", NULL},
+    {404, "Not Found", NULL},
+    {405, "Method Not Allowed", NULL},
+    {408, "Request Timeout", "DEADLINE_EXCEEDED"},
+    {409, "Conflict", NULL},
+    {410, "Gone", NULL},
+    {411, "Length Required", NULL},
+    {412, "Precondition Failed", NULL},
+    {413, "Content Too Large", "RESOURCE_EXHAUSTED"},
+    {414, "URI Too Long", "RESOURCE_EXHAUSTED"},
+    {415, "Unsupported Media Type", NULL},
+    {416, "Range Not Satisfiable", NULL},
+    {417, "Expectation Failed", "INVALID_ARGUMENT"},
+    {429, "Too Many Requests", NULL},
+    {431, "Request Header Fields Too Large", "RESOURCE_EXHAUSTED"},
+    {499, "Client Closed Request", NULL},
+    {500, "Internal Server Error", "INTERNAL"},
+    {501, "Not Implemented", "UNIMPLEMENTED"},
+    {503, "Service Unavailable", "UNAVAILABLE"},
+    {504, "Gateway Timeout", NULL},
+    {505, "HTTP Version Not Supported", "UNIMPLEMENTED"},
+    {507, "Insufficient Storage", NULL},
+};
+
+const char *net_reason(int http_status) {
+    for (size_t i = 0; i < NR_OF(statuses); i++) {
+        if (statuses[i].status == http_status) {
+            return statuses[i].reason;
+        }
+    }
+    return "Unknown";
+}
+
+static const char *rpc_name(int http_status) {
+    for (size_t i = 0; i < NR_OF(statuses); i++) {
+        if (statuses[i].status == http_status && statuses[i].rpc) {
+            return statuses[i].rpc;
+        }
+    }
+    return "UNKNOWN";
+}
+
+void net_render_refusal(struct net_server *s, struct buf *out, int http_status, const char *what,
+                        const char *limit_name, const uint64_t *limit, bool with_body) {
+    auto_buf struct buf body = BUF_INIT(4096);
+    auto_buf struct buf msg = BUF_INIT(1024);
+    struct jw w;
+    buf_puts(&msg, what);
+    if (limit_name) {
+        buf_printf(&msg, " The limit %s is %llu.", limit_name, (unsigned long long)*limit);
+    }
+    jw_init(&w, &body, 2);
+    jw_object(&w);
+    jw_key(&w, "error");
+    jw_object(&w);
+    jw_key(&w, "code");
+    jw_i64(&w, http_status);
+    jw_kv(&w, "message", buf_cstr(&msg));
+    jw_kv(&w, "status", rpc_name(http_status));
+    jw_end_object(&w);
+    jw_end_object(&w);
+    buf_putc(&body, '\n');
+    buf_printf(out,
+               "HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: application/json; charset=UTF-8\r\n"
+               "content-length: %zu\r\nconnection: close\r\n\r\n",
+               http_status, net_reason(http_status), net_date(s), body.n);
+    if (with_body) {
+        buf_put_str(out, buf_str(&body));
+    }
+}

@@ -1,0 +1,52 @@
+/* A connected stream socket (TCP or Unix) with an output queue: bytes, then at most one file range
+ * with closing bytes. Everything is non-blocking; the owner decides when to read, flush and close.
+ * A TLS filter will stand here with the same verbs. Loop thread only. */
+#ifndef CUSP_NET_TRANSPORT_H
+#define CUSP_NET_TRANSPORT_H
+
+#include "base/buf.h"
+#include "base/time.h"
+#include "sys/loop.h"
+
+struct transport {
+    int fd;
+    struct loop_fd *watch;
+    struct buf out; /* queued bytes are out.p[out_at..out.n) */
+    size_t out_at;
+    int file; /* sent after the queued bytes; -1: none */
+    uint64_t file_at, file_left;
+    struct str file_tail;                   /* static text, queued when the file is through */
+    uint64_t bytes_in, bytes_out;
+    bool no_sendfile; /* this file (system) refused sendfile: read and write instead */
+};
+
+/* Takes fd (already non-blocking). `fn` as in loop_fd_watch. -1 when it cannot be watched. */
+int transport_open(struct transport *t, struct loop *l, int fd,
+                   void (*fn)(void *arg, bool readable, bool writable), void *arg);
+void transport_close(struct transport *t, bool reset); /* reset: the peer sees it was broken off */
+
+enum { TRANSPORT_EOF = 0, TRANSPORT_AGAIN = -1, TRANSPORT_BROKEN = -2 };
+/* Bytes read (> 0) or one of the above. */
+ptrdiff_t transport_read(struct transport *t, char *p, size_t n);
+/* Where to append output. Not while a file is queued (CHECKed). */
+struct buf *transport_out(struct transport *t);
+/* Queues a file range; takes file. */
+void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len,
+                         struct str tail);
+static inline bool transport_has_file(const struct transport *t) {
+    return t->file >= 0;
+}
+/* Bytes queued, not counting a file. */
+static inline size_t transport_queued(const struct transport *t) {
+    return t->out.n - t->out_at;
+}
+static inline bool transport_is_flushed(const struct transport *t) {
+    return t->out.n == t->out_at && t->file < 0;
+}
+/* Writes what the socket takes, a bounded slice of a file at most. 0, or TRANSPORT_BROKEN (the peer
+ * is gone, or the file ended early). *ret_progress: something went out. */
+int transport_flush(struct transport *t, bool *ret_progress);
+/* No more output: the peer sees the end of the stream. */
+void transport_end_output(struct transport *t);
+
+#endif
