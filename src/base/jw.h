@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 
-#define JW_MAX_DEPTH 128
+#define JW_MAX_DEPTH 256 /* 100 messages within lists within messages, with room */
 
 struct jw {
     struct buf *b;
