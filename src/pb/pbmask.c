@@ -1,0 +1,138 @@
+/* Partial-response masks as a small tree of steps. */
+#include "pb/pbmask.h"
+
+#include "base/arena.h"
+
+struct pb_mask { /* a step and its siblings */
+    struct str step;
+    bool is_all; /* '*' */
+    bool has_all_below;
+    struct pb_mask *below; /* first step of the next level */
+    struct pb_mask *next;
+};
+
+struct parser {
+    struct arena *a;
+    struct str s;
+    size_t pos, nodes;
+    struct err *err;
+};
+
+static int bad(struct parser *p, const char *why) {
+    return err_field(p->err, ERR_INVALID_ARGUMENT, "fields", "Invalid field selection %.*s: %s",
+                     (int)(p->s.n < 100 ? p->s.n : 100), p->s.p, why);
+}
+
+static char peek(const struct parser *p) {
+    return p->pos < p->s.n ? p->s.p[p->pos] : 0;
+}
+
+static struct pb_mask *find_step(struct pb_mask *first, struct str step) {
+    while (first && !str_eq(first->step, step)) {
+        first = first->next;
+    }
+    return first;
+}
+
+static int parse_list(struct parser *p, struct pb_mask **level, unsigned depth);
+
+/* step (('/'|'.') step)* ['(' list ')'] */
+static int parse_path(struct parser *p, struct pb_mask **level, unsigned depth) {
+    if (depth >= PB_MASK_DEPTH_MAX) {
+        return bad(p, "too deep");
+    }
+    size_t from = p->pos;
+    while (peek(p) && !strchr(",/.()", peek(p))) {
+        p->pos++;
+    }
+    struct str step = str_trim(str_sub(p->s, from, p->pos - from));
+    if (!step.n) {
+        return bad(p, "a name is missing");
+    }
+    struct pb_mask *m = find_step(*level, step);
+    bool is_new = m == NULL;
+    if (is_new) {
+        if (++p->nodes > PB_MASK_NODES_MAX || !(m = arena_alloc(p->a, sizeof(*m)))) {
+            return bad(p, "too long");
+        }
+        m->step = step;
+        m->is_all = str_eq(step, STR("*"));
+        m->next = *level;
+        *level = m;
+    }
+    char c = peek(p);
+    if (c == '/' || c == '.') {
+        p->pos++;
+        return parse_path(p, &m->below, depth + 1);
+    }
+    if (c == '(') {
+        p->pos++;
+        if (parse_list(p, &m->below, depth + 1)) {
+            return -1;
+        }
+        if (peek(p) != ')') {
+            return bad(p, "')' is missing");
+        }
+        p->pos++;
+        return 0;
+    }
+    m->has_all_below = true;
+    return 0;
+}
+
+static int parse_list(struct parser *p, struct pb_mask **level, unsigned depth) {
+    for (;;) {
+        if (parse_path(p, level, depth)) {
+            return -1;
+        }
+        if (peek(p) != ',') {
+            return 0;
+        }
+        p->pos++;
+    }
+}
+
+int pb_mask_parse(struct arena *a, struct str text, const struct pb_mask **ret, struct err *err) {
+    struct parser p = {.a = a, .s = str_trim(text), .err = err};
+    struct pb_mask *top = NULL;
+    if (!p.s.n) {
+        *ret = NULL;
+        return 0;
+    }
+    if (memchr(p.s.p, 0, p.s.n)) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "fields", "Invalid field selection");
+    }
+    p.s = arena_str(a, p.s); /* outlives the query string */
+    if (!p.s.p) {
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "Field selection needs too much memory");
+    }
+    if (parse_list(&p, &top, 0)) {
+        return -1;
+    }
+    if (p.pos != p.s.n) {
+        return bad(&p, "')' without '('");
+    }
+    *ret = top;
+    return 0;
+}
+
+bool pb_mask_has(const struct pb_mask *mask, struct str name, struct str alt,
+                 const struct pb_mask **ret_below) {
+    const struct pb_mask *all = NULL;
+    *ret_below = NULL;
+    if (!mask) {
+        return true;
+    }
+    for (const struct pb_mask *m = mask; m; m = m->next) {
+        if (m->is_all) {
+            all = m;
+        } else if (str_eq(m->step, name) || (alt.p && str_eq(m->step, alt))) {
+            *ret_below = m->has_all_below ? NULL : m->below;
+            return true;
+        }
+    }
+    if (all) {
+        *ret_below = all->has_all_below ? NULL : all->below;
+    }
+    return all != NULL;
+}

@@ -1,0 +1,24 @@
+/* Partial responses: fields=customJobs(name,state),nextPageToken (reference 10 §4).
+ *
+ * Grammar: a list of paths separated by ','; path steps by '/' or '.'; a step is a field name in
+ * either spelling, a map key, or '*'; '(' list ')' after a step selects below it. Names that no field
+ * has select nothing. Read-only after parsing; lives in the arena. Any thread. */
+#ifndef CUSP_PB_PBMASK_H
+#define CUSP_PB_PBMASK_H
+
+#include "base/arena.h"
+#include "base/err.h"
+
+#define PB_MASK_NODES_MAX 1000
+#define PB_MASK_DEPTH_MAX 32
+
+struct pb_mask; /* one level: the steps allowed there */
+
+/* Empty text gives *ret = NULL: everything. INVALID_ARGUMENT when malformed or past the maxima. */
+int pb_mask_parse(struct arena *a, struct str text, const struct pb_mask **ret, struct err *err);
+/* Is the field with these two names (alt.p may be NULL) selected at this level? *ret_below is the
+ * level under it, NULL for all of it. mask NULL selects everything. */
+bool pb_mask_has(const struct pb_mask *mask, struct str name, struct str alt,
+                 const struct pb_mask **ret_below);
+
+#endif
