@@ -29,7 +29,8 @@ struct lane_stats {
 
 struct lane *lane_new(struct loop *loop, const char *name, unsigned threads);
 void lane_submit(struct lane *l, struct lane_work *w);
-/* Waits for running works, cancels queued ones, delivers every `done`, frees. Loop thread. */
+/* Waits for running works, cancels queued ones, delivers every `done`, frees. Loop thread; not from
+ * within a `done` of this lane (post a loop task). */
 void lane_close(struct lane *l);
 void lane_get_stats(struct lane *l, struct lane_stats *ret);
 
