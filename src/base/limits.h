@@ -34,7 +34,14 @@
     X(max_follow_streams, 256, "log streams being followed")                                       \
     X(max_object_name, 1024, "bytes of an object name")                                            \
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
-    X(log_line_bytes, 262144, "bytes of one captured output line before it is split")
+    X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
+    X(image_max_bytes, 68719476736, "unpacked bytes of one image archive or layer")                \
+    X(image_max_entries, 2000000, "files of one image archive or layer")                           \
+    X(image_max_layers, 120, "layers of one image")                                                \
+    X(image_max_manifest, 4194304, "bytes of one image manifest, index or config")                 \
+    X(image_max_name, 512, "bytes of an image name")                                               \
+    X(image_max_count, 10000, "images in the store")                                               \
+    X(image_max_upload, 68719476736, "bytes of one uploaded image archive")
 
 struct limits {
 #define X(name, def, what) uint64_t name;

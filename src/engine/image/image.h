@@ -1,6 +1,7 @@
 /* CONTRACT. Images: a content-addressed store under DIR/images with shared overlay layers.
- * Layout: blobs/sha256/HEX (manifests, configs, compressed layers may be dropped after unpacking),
- * layers/HEX (HEX = diff id; unpacked once, read-only by convention), refs (rec file, atomic).
+ * Layout: blobs/sha256/HEX (manifests and configs as they came), layers/HEX (HEX = diff id; unpacked
+ * once, read-only by convention), records/HEX (rec: what running needs), refs (rec file, atomic), tmp/.
+ * A store has one process at a time (the data directory's lock); any thread of it may call.
  * Functions marked [lane] block and are called on the disk lane; others are cheap. */
 #ifndef CUSP_ENGINE_IMAGE_H
 #define CUSP_ENGINE_IMAGE_H
@@ -22,6 +23,8 @@ struct image {
     usec_t created;
 };
 
+/* dir: DIR/images, made when missing (mode 0700). Removes what a crash left half-done. NULL + *err.
+ * Unpacking owners and whiteouts needs root. */
 struct image_store *image_store_open(const char *dir, struct err *err);
 void image_store_close(struct image_store *s);
 /* Additional alias lines "pattern = local name" (config); later wins. Pattern may use * once a segment. */
@@ -37,8 +40,17 @@ int image_resolve(struct image_store *s, struct arena *a, const char *uri, struc
  * (optionally gz/zst), told apart by content. name NULL: the archive's own names. Every entry checked (path, type,
  * link target, size, count) before it is written. Whiteouts translated for overlayfs. */
 int image_import(struct image_store *s, const char *path, const char *name, struct image *ret, struct arena *a, struct err *err);
+/* How a root file system without a configuration of its own runs; NULL = unset. Ignored for archives
+ * that carry one. env: "NAME=value". The usual PATH is added when env has none. */
+struct image_config {
+    const char **entrypoint, **cmd, **env; /* NULL-terminated */
+    const char *workdir, *user;
+};
+int image_import_with(struct image_store *s, const char *path, const char *name,
+                      const struct image_config *config, struct image *ret, struct arena *a, struct err *err); /* [lane] */
 int image_list(struct image_store *s, struct arena *a, struct image **ret, size_t *ret_n, struct err *err); /* [lane] */
-/* [lane] in_use(layer/digest) refuses removal of what running jobs use (FAILED_PRECONDITION). */
+/* [lane] in_use(image digest) refuses removal of what running jobs use (FAILED_PRECONDITION); called with
+ * the store locked, on the caller's thread. Layers that no other image uses go with it. */
 int image_remove(struct image_store *s, const char *ref, bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err);
 
 /* uid/gid/home of the image's USER ("name", "uid", "uid:gid", "name:group") from its passwd/group files. [lane] */
