@@ -205,14 +205,22 @@ static enum std_param std_param(struct str name) {
         const char *name;
         enum std_param which;
     } known[] = {
-        {"alt", STD_ALT},           {"prettyPrint", STD_PRETTY},
-        {"pp", STD_PRETTY},         {"fields", STD_FIELDS},
-        {"callback", STD_CALLBACK}, {"key", STD_KEY},
-        {"access_token", STD_TOKEN}, {"oauth_token", STD_TOKEN},
-        {"bearer_token", STD_TOKEN}, {"quotaUser", STD_QUOTA_USER},
-        {"uploadType", STD_IGNORED}, {"upload_protocol", STD_IGNORED},
-        {".xgafv", STD_IGNORED},    {"xgafv", STD_IGNORED},
-        {"userIp", STD_IGNORED},    {"trace", STD_IGNORED},
+        {"alt", STD_ALT},
+        {"prettyPrint", STD_PRETTY},
+        {"pp", STD_PRETTY},
+        {"fields", STD_FIELDS},
+        {"callback", STD_CALLBACK},
+        {"key", STD_KEY},
+        {"access_token", STD_TOKEN},
+        {"oauth_token", STD_TOKEN},
+        {"bearer_token", STD_TOKEN},
+        {"quotaUser", STD_QUOTA_USER},
+        {"uploadType", STD_IGNORED},
+        {"upload_protocol", STD_IGNORED},
+        {".xgafv", STD_IGNORED},
+        {"xgafv", STD_IGNORED},
+        {"userIp", STD_IGNORED},
+        {"trace", STD_IGNORED},
     };
     if (name.n && name.p[0] == '$') {
         name = str_sub(name, 1, name.n);
@@ -326,9 +334,8 @@ static ProtobufCMessage **field_slot(ProtobufCMessage *m, const ProtobufCFieldDe
 static int decode_body(const struct route *route, struct str body, struct arena *a,
                        ProtobufCMessage **ret, struct violations *vs, struct err *err) {
     const ProtobufCMessageDescriptor *d = route->rpc->input;
-    int i = *route->body && strcmp(route->body, "*") != 0
-                ? pb_field_find(d, str_of(route->body))
-                : -1;
+    int i =
+        *route->body && strcmp(route->body, "*") != 0 ? pb_field_find(d, str_of(route->body)) : -1;
     if (is_blank(body)) {
         body = (struct str){0};
     }

@@ -42,8 +42,8 @@ struct std_params {
 int route_std_params(struct str query, struct arena *a, struct std_params *ret, struct err *err);
 
 /* The request message: body (by the binding's rule), then query parameters, then path variables,
- * which win. vs is initialised by the caller and gets everything found wrong; err has the same text.
- * UNIMPLEMENTED when the method has no messages here (v1beta1 only). query.p may be NULL. */
+ * which win. vs is initialised by the caller and gets everything found wrong; err has the same
+ * text. UNIMPLEMENTED when the method has no messages here (v1beta1 only). query.p may be NULL. */
 int route_decode(const struct route *route, const struct route_match *match, struct str query,
                  struct str body, struct arena *a, ProtobufCMessage **ret, struct violations *vs,
                  struct err *err);

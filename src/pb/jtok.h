@@ -1,5 +1,6 @@
 /* JSON tokens over a complete text (RFC 8259, strict). Private to src/pb. Grammar between tokens is
- * the reader's business; jtok_expect reports it the same way. The text must be valid UTF-8 already. */
+ * the reader's business; jtok_expect reports it the same way. The text must be valid UTF-8 already.
+ */
 #ifndef CUSP_PB_JTOK_H
 #define CUSP_PB_JTOK_H
 
@@ -26,8 +27,8 @@ struct jtok {
     const char *begin, *end, *p;
     enum jtok_type type; /* of the current token */
     const char *at;      /* where it starts */
-    struct str text;     /* STRING: decoded (view of the input when it has no escapes); NUMBER: raw */
-    struct str raw;      /* as written, quotes included */
+    struct str text; /* STRING: decoded (view of the input when it has no escapes); NUMBER: raw */
+    struct str raw;  /* as written, quotes included */
 };
 
 void jtok_init(struct jtok *t, struct arena *a, struct str json);

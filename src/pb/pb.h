@@ -2,8 +2,8 @@
  *
  * Decoded messages live in the arena they were decoded into and are never freed one by one; typed
  * structs are in "pb/aip.h" (Aip__CustomJob ...), tables about them in "pb/pbinfo.h". Nothing here
- * keeps state; any thread. Only this module calls protobuf-c's own unpack and pack: those recurse as
- * deep as the input says. */
+ * keeps state; any thread. Only this module calls protobuf-c's own unpack and pack: those recurse
+ * as deep as the input says. */
 #ifndef CUSP_PB_PB_H
 #define CUSP_PB_PB_H
 
@@ -36,21 +36,22 @@ int pb_pack(const ProtobufCMessage *m, struct buf *out);
 
 /* proto3 JSON. root_path is put before the paths in errors ("custom_job"; "" or NULL for none).
  * An empty text counts as {}. Failures: INVALID_ARGUMENT with everything found wrong in vs (vs must
- * be initialised; err has the same text, cut to its size); INVALID_ARGUMENT with nothing added to vs
- * when the text is not JSON or nested too deep; RESOURCE_EXHAUSTED (arena full). */
+ * be initialised; err has the same text, cut to its size); INVALID_ARGUMENT with nothing added to
+ * vs when the text is not JSON or nested too deep; RESOURCE_EXHAUSTED (arena full). */
 int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, struct str json,
                  const char *root_path, ProtobufCMessage **ret, struct violations *vs,
                  struct err *err);
 /* Sets one field of m from text that is not JSON, as in a query string: path is "a.b.c" in either
  * spelling, messages on the way are made. Called again for a repeated field it appends.
- * *ret_unknown (may be NULL) is set when no such field exists; vs gets the reason for everything. */
+ * *ret_unknown (may be NULL) is set when no such field exists; vs gets the reason for everything.
+ */
 int pb_set_from_text(struct arena *a, ProtobufCMessage *m, struct str path, struct str value,
                      struct violations *vs, bool *ret_unknown, struct err *err);
 
 struct pb_json_opts {
-    bool compact;    /* one line; default: two spaces a level */
-    bool enum_ints;  /* enum-encoding=int */
-    bool beta_types; /* @type of Any says v1beta1 */
+    bool compact;               /* one line; default: two spaces a level */
+    bool enum_ints;             /* enum-encoding=int */
+    bool beta_types;            /* @type of Any says v1beta1 */
     const struct pb_mask *mask; /* fields=...; NULL: everything */
 };
 /* No newline at the end. opts NULL: defaults. Fails when out is full (RESOURCE_EXHAUSTED) or the

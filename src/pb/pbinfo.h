@@ -1,6 +1,6 @@
-/* What the generated descriptors of protobuf-c leave out: JSON names, field behaviour, message kinds,
- * resource names. Read-only tables made by tools/pgen, reached in one step from a descriptor.
- * Any thread. */
+/* What the generated descriptors of protobuf-c leave out: JSON names, field behaviour, message
+ * kinds, resource names. Read-only tables made by tools/pgen, reached in one step from a
+ * descriptor. Any thread. */
 #ifndef CUSP_PB_PBINFO_H
 #define CUSP_PB_PBINFO_H
 

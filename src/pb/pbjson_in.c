@@ -203,8 +203,9 @@ enum rd rd_invalid(struct reader *r, const struct path *path, const char *type, 
     if (what) {
         violations_add(r->vs, at, "Invalid value at '%s' (%s), %s", at, type, what);
     } else if (r->t.type == JTOK_OBJECT) {
-        violations_add(r->vs, at, "Invalid value at '%s' (%s), Starting an object on a scalar field",
-                       at, type);
+        violations_add(r->vs, at,
+                       "Invalid value at '%s' (%s), Starting an object on a scalar field", at,
+                       type);
     } else {
         struct str raw = cut(r->t.raw, VALUE_SHOWN);
         violations_add(r->vs, at, "Invalid value at '%s' (%s), %.*s%s", at, type, STR_ARG(raw),
@@ -401,7 +402,8 @@ static enum rd read_string(struct reader *r, const struct path *path, void *dst)
 }
 
 /* Numbers, booleans and enums: false when the token does not denote one. */
-static bool parse_number_like(const struct reader *r, const ProtobufCFieldDescriptor *f, void *dst) {
+static bool parse_number_like(const struct reader *r, const ProtobufCFieldDescriptor *f,
+                              void *dst) {
     const struct jtok *t = &r->t;
     int64_t i;
     uint64_t u;
@@ -644,7 +646,8 @@ static enum rd set_field(struct reader *r, ProtobufCMessage *m, unsigned index,
     if (fi->flags & PB_F_MAP) {
         return r->t.type == JTOK_OBJECT
                    ? rd_map_field(r, m, f, &here)
-                   : rd_invalid(r, &here, "Map", "Cannot bind a value that is not an object to a map");
+                   : rd_invalid(r, &here, "Map",
+                                "Cannot bind a value that is not an object to a map");
     }
     if (pb_is_repeated(f)) {
         if (r->t.type == JTOK_ARRAY) {
@@ -789,12 +792,15 @@ int pb_set_from_text(struct arena *a, ProtobufCMessage *m, struct str path, stru
         }
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
         const struct pb_field_info *fi = &pb_info(m->descriptor)->fields[i];
-        chain[depth] = (struct path){.up = depth ? &chain[depth - 1] : NULL, .name = str_of(f->name)};
+        chain[depth] =
+            (struct path){.up = depth ? &chain[depth - 1] : NULL, .name = str_of(f->name)};
         const struct path *here = &chain[depth];
         void *at = pb_at(m, f->offset);
         if (fi->oneof && *pb_case(m, f) && *pb_case(m, f) != f->id) {
-            violations_add(vs, f->name, "Invalid value at '%s' (oneof), oneof field '%s' is already "
-                           "set. Cannot set '%s'", f->name, fi->oneof, fi->json);
+            violations_add(vs, f->name,
+                           "Invalid value at '%s' (oneof), oneof field '%s' is already "
+                           "set. Cannot set '%s'",
+                           f->name, fi->oneof, fi->json);
             return fail_with(vs, err);
         }
         if (rest.p) {

@@ -1,5 +1,5 @@
-/* The JSON reader's state, shared by pbjson_in.c (fields, scalars, maps) and pbwkt.c (google.protobuf
- * types with a form of their own).
+/* The JSON reader's state, shared by pbjson_in.c (fields, scalars, maps) and pbwkt.c
+ * (google.protobuf types with a form of their own).
  *
  * Readers are called with the first token of a value current and leave its last token current. They
  * return RD_OK, RD_BAD (a violation was recorded, the value was consumed, reading goes on) or
@@ -43,8 +43,8 @@ enum rd rd_object_next(struct reader *r, struct str *key, bool *more);
 enum rd rd_array_begin(struct reader *r, bool *more);
 enum rd rd_array_next(struct reader *r, bool *more);
 
-/* Records "Invalid value at 'PATH' (TYPE), WHAT" (what NULL: the current token as written) and skips
- * the value. */
+/* Records "Invalid value at 'PATH' (TYPE), WHAT" (what NULL: the current token as written) and
+ * skips the value. */
 enum rd rd_invalid(struct reader *r, const struct path *path, const char *type, const char *what);
 enum rd rd_invalid_message(struct reader *r, const struct path *path,
                            const ProtobufCMessageDescriptor *d, const char *what);

@@ -221,8 +221,8 @@ int wr_fields(struct writer *w, const ProtobufCMessage *m, const struct pb_mask 
     for (unsigned i = 0; i < d->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &d->fields[i];
         const struct pb_mask *below = NULL;
-        if (!pb_is_set(m, f) || (mask && !pb_mask_has(mask, str_of(fi[i].json), str_of(f->name),
-                                                      &below))) {
+        if (!pb_is_set(m, f) ||
+            (mask && !pb_mask_has(mask, str_of(fi[i].json), str_of(f->name), &below))) {
             continue;
         }
         jw_key(w->w, fi[i].json);

@@ -1,8 +1,8 @@
 /* Partial responses: fields=customJobs(name,state),nextPageToken (reference 10 §4).
  *
  * Grammar: a list of paths separated by ','; path steps by '/' or '.'; a step is a field name in
- * either spelling, a map key, or '*'; '(' list ')' after a step selects below it. Names that no field
- * has select nothing. Read-only after parsing; lives in the arena. Any thread. */
+ * either spelling, a map key, or '*'; '(' list ')' after a step selects below it. Names that no
+ * field has select nothing. Read-only after parsing; lives in the arena. Any thread. */
 #ifndef CUSP_PB_PBMASK_H
 #define CUSP_PB_PBMASK_H
 

@@ -1,9 +1,9 @@
 /* Guarded unpack and pack.
  *
  * protobuf-c's unpacker recurses once a nested message: some 34 kB of nested google.protobuf.Value
- * overflow an 8 MB stack. So the bytes are walked first, with the descriptor and a stack of our own,
- * and refused beyond the depth limit. The same walk checks what protobuf-c does not: that strings are
- * UTF-8, and free of NUL, which a char * could not carry. */
+ * overflow an 8 MB stack. So the bytes are walked first, with the descriptor and a stack of our
+ * own, and refused beyond the depth limit. The same walk checks what protobuf-c does not: that
+ * strings are UTF-8, and free of NUL, which a char * could not carry. */
 #include "pb/pb_int.h"
 
 #include "base/limits.h"
@@ -38,7 +38,8 @@ static int check_text(const ProtobufCMessageDescriptor *d, const ProtobufCFieldD
     }
     if (str_chr(s, 0) >= 0) {
         return err_field(err, ERR_INVALID_ARGUMENT, f->name,
-                         "%s.%s contains a NUL character, which is not supported", d->name, f->name);
+                         "%s.%s contains a NUL character, which is not supported", d->name,
+                         f->name);
     }
     return 0;
 }

@@ -16,7 +16,8 @@ static enum rd read_text_form(struct reader *r, ProtobufCMessage *m, const struc
     }
     if (kind == PB_KIND_TIMESTAMP) {
         if (!wkt_timestamp_parse(r->t.text, &sec, &nanos)) {
-            snprintf(what, sizeof(what), "Field '%.*s', Illegal timestamp format; timestamps must "
+            snprintf(what, sizeof(what),
+                     "Field '%.*s', Illegal timestamp format; timestamps must "
                      "end with 'Z' or have a valid timezone offset.",
                      path && path->name.p ? (int)(path->name.n < 40 ? path->name.n : 40) : 0,
                      path && path->name.p ? path->name.p : "");
@@ -28,7 +29,8 @@ static enum rd read_text_form(struct reader *r, ProtobufCMessage *m, const struc
         return RD_OK;
     }
     if (!wkt_duration_parse(r->t.text, &sec, &nanos)) {
-        snprintf(what, sizeof(what), "Field '%.*s', Illegal duration format; duration must end with "
+        snprintf(what, sizeof(what),
+                 "Field '%.*s', Illegal duration format; duration must end with "
                  "'s'",
                  path && path->name.p ? (int)(path->name.n < 40 ? path->name.n : 40) : 0,
                  path && path->name.p ? path->name.p : "");
@@ -106,7 +108,8 @@ static enum rd read_value(struct reader *r, Google__Protobuf__Value *v, const st
         v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
         return v->string_value ? RD_OK : rd_no_memory(r);
     case JTOK_OBJECT:
-        v->struct_value = (Google__Protobuf__Struct *)pb_new(r->a, &google__protobuf__struct__descriptor);
+        v->struct_value =
+            (Google__Protobuf__Struct *)pb_new(r->a, &google__protobuf__struct__descriptor);
         v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
         return v->struct_value ? read_inner(r, &v->struct_value->base, path) : rd_no_memory(r);
     case JTOK_ARRAY:

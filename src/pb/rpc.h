@@ -9,7 +9,8 @@
 #include <protobuf-c/protobuf-c.h>
 
 struct rpc_method {
-    const char *full; /* "google.cloud.aiplatform.v1.JobService/CreateCustomJob": gRPC path less '/' */
+    const char
+        *full; /* "google.cloud.aiplatform.v1.JobService/CreateCustomJob": gRPC path less '/' */
     unsigned full_len;
     /* Index for handler tables. A v1beta1 method has the id of its v1 twin, or RPC_NONE when it has
      * none: known, never implemented. */

@@ -129,7 +129,7 @@ def collect(api, messages):
 
 class Node:
     def __init__(self):
-        self.lits, self.star, self.terms = {}, None, []
+        self.literals, self.star, self.terms = {}, None, []
 
 
 def build_trie(routes, prefix):
@@ -144,7 +144,7 @@ def build_trie(routes, prefix):
                 n.star = n.star or Node()
                 n = n.star
             else:
-                n = n.lits.setdefault(s, Node())
+                n = n.literals.setdefault(s, Node())
         key = (t.method, tuple(t.segs), t.verb)
         if key in seen:
             if seen[key].rpc.full != t.rpc.full:
@@ -157,22 +157,22 @@ def build_trie(routes, prefix):
 
 
 def flatten(roots):
-    nodes, lits, terms = [], [], []
+    nodes, literals, terms = [], [], []
     order = list(roots)
     index = {id(n): i for i, n in enumerate(order)}
     for n in order:  # grows while we walk: breadth first
-        for s in sorted(n.lits):
-            index[id(n.lits[s])] = len(order)
-            order.append(n.lits[s])
+        for s in sorted(n.literals):
+            index[id(n.literals[s])] = len(order)
+            order.append(n.literals[s])
         if n.star:
             index[id(n.star)] = len(order)
             order.append(n.star)
     for n in order:
-        nodes.append((len(lits), len(n.lits), index[id(n.star)] if n.star else 0,
+        nodes.append((len(literals), len(n.literals), index[id(n.star)] if n.star else 0,
                       len(terms), len(n.terms)))
-        lits += [(s, index[id(n.lits[s])]) for s in sorted(n.lits)]
+        literals += [(s, index[id(n.literals[s])]) for s in sorted(n.literals)]
         terms += n.terms
-    return nodes, lits, terms
+    return nodes, literals, terms
 
 
 def generate(api, messages, out):
@@ -206,13 +206,13 @@ def generate(api, messages, out):
             load.c_str(t.verb), load.c_str(t.body), load.c_str(t.resp), order.index(t.rpc.full),
             "v%d" % i if t.vars else "NULL", len(t.vars)))
     c.append("};\nconst size_t route_table_n = %d;\n" % len(routes))
-    nodes, lits, terms = flatten([build_trie(routes, "v1"), build_trie(routes, "v1beta1")])
-    if max(len(nodes), len(lits), len(terms)) > 65535:
+    nodes, literals, terms = flatten([build_trie(routes, "v1"), build_trie(routes, "v1beta1")])
+    if max(len(nodes), len(literals), len(terms)) > 65535:
         sys.exit("pgen: trie too big for 16-bit indexes")
     c.append("const struct route_node route_nodes[] = {")
     c += ["    {%d, %d, %d, %d, %d}," % n for n in nodes]
     c.append("};\nconst struct route_lit route_lits[] = {")
-    c += ["    {%s, %d, %d}," % (load.c_str(s), len(s), n) for s, n in lits]
+    c += ["    {%s, %d, %d}," % (load.c_str(s), len(s), n) for s, n in literals]
     c.append("};\nconst uint16_t route_terms[] = {")
     c.append("    " + ", ".join(map(str, terms)))
     c.append("};\n")

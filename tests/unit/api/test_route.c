@@ -106,7 +106,8 @@ static void test_custom_job_methods_under_the_three_prefixes(void **state) {
         {"GET", P "/operations", RPC_OPERATIONS_LIST_OPERATIONS},
         {"GET", P "/datasets/3/operations/9", RPC_OPERATIONS_GET_OPERATION},
         {"GET", P "/datasets/3/operations", RPC_OPERATIONS_LIST_OPERATIONS},
-        {"GET", P "/tensorboards/1/experiments/2/runs/3/operations/9", RPC_OPERATIONS_GET_OPERATION},
+        {"GET", P "/tensorboards/1/experiments/2/runs/3/operations/9",
+         RPC_OPERATIONS_GET_OPERATION},
         {"GET", P, RPC_LOCATIONS_GET_LOCATION},
         {"GET", "/projects/p/locations", RPC_LOCATIONS_LIST_LOCATIONS},
         {"POST", P "/models/1:getIamPolicy", RPC_IAM_POLICY_GET_IAM_POLICY},
@@ -143,8 +144,13 @@ static void test_variables_are_captured_and_decoded(void **state) {
 
 static void test_unknown_path_differs_from_known_path_with_another_method(void **state) {
     struct fix *f = *state;
-    static const char *const unknown[] = {"/",   "",    "/v1",        "/v2" P "/customJobs",
-                                          "/v1" P "/nope", "/v1/projects/p", "/v1" P "/customJobs/1/x"};
+    static const char *const unknown[] = {"/",
+                                          "",
+                                          "/v1",
+                                          "/v2" P "/customJobs",
+                                          "/v1" P "/nope",
+                                          "/v1/projects/p",
+                                          "/v1" P "/customJobs/1/x"};
     for (size_t i = 0; i < NR_OF(unknown); i++) {
         assert_null(match(f, "GET", unknown[i]));
         assert_int_equal(f->err.code, ERR_NOT_FOUND);
@@ -187,11 +193,12 @@ static void test_body_query_and_path_make_the_request(void **state) {
     assert_string_equal(c->parent, "projects/p/locations/us-central1");
     assert_string_equal(c->custom_job->display_name, "d");
 
-    Aip__ListCustomJobsRequest *l = (Aip__ListCustomJobsRequest *)decode(
-        f, "GET", "/v1" P "/customJobs",
-        "pageSize=7&page_token=t&filter=display_name%3D%22a+b%22&readMask=name,displayName&alt=json&"
-        "key=k&$.xgafv=2&prettyPrint=false",
-        "");
+    Aip__ListCustomJobsRequest *l =
+        (Aip__ListCustomJobsRequest *)decode(f, "GET", "/v1" P "/customJobs",
+                                             "pageSize=7&page_token=t&filter=display_name%3D%22a+b%"
+                                             "22&readMask=name,displayName&alt=json&"
+                                             "key=k&$.xgafv=2&prettyPrint=false",
+                                             "");
     assert_non_null(l);
     assert_int_equal(l->page_size, 7);
     assert_string_equal(l->page_token, "t");
@@ -204,16 +211,18 @@ static void test_body_query_and_path_make_the_request(void **state) {
     assert_string_equal(p->persistent_resource_id, "x");
     assert_non_null(p->persistent_resource); /* an empty body is {} */
 
-    Google__Longrunning__WaitOperationRequest *w = (Google__Longrunning__WaitOperationRequest *)decode(
-        f, "POST", "/ui" P "/operations/9:wait", "timeout=5s", "{}");
+    Google__Longrunning__WaitOperationRequest *w =
+        (Google__Longrunning__WaitOperationRequest *)decode(f, "POST", "/ui" P "/operations/9:wait",
+                                                            "timeout=5s", "{}");
     assert_int_equal(w->timeout->seconds, 5);
 
     Aip__UpdateModelRequest *u = (Aip__UpdateModelRequest *)decode(
         f, "PATCH", "/v1" P "/models/1", "updateMask=displayName", "{\"name\":\"ignored\"}");
     assert_string_equal(u->model->name, "projects/p/locations/us-central1/models/1");
 
-    Google__Iam__V1__TestIamPermissionsRequest *t = (Google__Iam__V1__TestIamPermissionsRequest *)decode(
-        f, "POST", "/v1" P "/models/1:testIamPermissions", "permissions=a&permissions=b", "");
+    Google__Iam__V1__TestIamPermissionsRequest *t =
+        (Google__Iam__V1__TestIamPermissionsRequest *)decode(
+            f, "POST", "/v1" P "/models/1:testIamPermissions", "permissions=a&permissions=b", "");
     assert_int_equal(t->n_permissions, 2);
     assert_string_equal(t->permissions[1], "b");
 }
@@ -223,9 +232,10 @@ static void test_bad_parameters_are_all_reported_with_the_bodys_errors(void **st
     assert_null(decode(f, "POST", "/v1" P "/customJobs", "xyz=1&parent.x=2", "{\"foo\":1}"));
     assert_int_equal(f->err.code, ERR_INVALID_ARGUMENT);
     assert_int_equal(f->vs.n, 3);
-    assert_string_equal(f->vs.v[0].description.p,
-                        "Invalid JSON payload received. Unknown name \"foo\" at 'custom_job': Cannot "
-                        "find field.");
+    assert_string_equal(
+        f->vs.v[0].description.p,
+        "Invalid JSON payload received. Unknown name \"foo\" at 'custom_job': Cannot "
+        "find field.");
     assert_string_equal(f->vs.v[1].description.p,
                         "Invalid JSON payload received. Unknown name \"xyz\": Cannot bind query "
                         "parameter. Field 'xyz' could not be found in request message.");
@@ -250,10 +260,11 @@ static void test_bad_parameters_are_all_reported_with_the_bodys_errors(void **st
 static void test_standard_parameters_are_recognised(void **state) {
     struct fix *f = *state;
     struct std_params s;
-    assert_int_equal(route_std_params(STR("%24alt=json%3Benum-encoding%3Dint&fields=a(b,c)&prettyPrint="
-                                          "false&key=K&quotaUser=q&other=1"),
-                                      f->a, &s, &f->err),
-                     0);
+    assert_int_equal(
+        route_std_params(STR("%24alt=json%3Benum-encoding%3Dint&fields=a(b,c)&prettyPrint="
+                             "false&key=K&quotaUser=q&other=1"),
+                         f->a, &s, &f->err),
+        0);
     assert_true(s.enum_ints && s.is_compact);
     assert_true(str_eq(s.fields, STR("a(b,c)")));
     assert_true(str_eq(s.key, STR("K")));

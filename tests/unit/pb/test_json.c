@@ -77,9 +77,11 @@ static void assert_rejected(struct fix *f, const ProtobufCMessageDescriptor *d, 
 static void test_both_spellings_are_read_and_camel_is_written(void **state) {
     struct fix *f = *state;
     assert_string_equal(
-        through(f, JOB, "{\"display_name\":\"a\",\"jobSpec\":{\"worker_pool_specs\":[{\"replicaCount\":"
-                        "\"2\",\"machine_spec\":{\"machineType\":\"n1-standard-4\"}}]}}"),
-        "{\"displayName\":\"a\",\"jobSpec\":{\"workerPoolSpecs\":[{\"machineSpec\":{\"machineType\":"
+        through(f, JOB,
+                "{\"display_name\":\"a\",\"jobSpec\":{\"worker_pool_specs\":[{\"replicaCount\":"
+                "\"2\",\"machine_spec\":{\"machineType\":\"n1-standard-4\"}}]}}"),
+        "{\"displayName\":\"a\",\"jobSpec\":{\"workerPoolSpecs\":[{\"machineSpec\":{"
+        "\"machineType\":"
         "\"n1-standard-4\"},\"replicaCount\":\"2\"}]}}");
     /* both in one object: the last one wins */
     assert_string_equal(through(f, JOB, "{\"displayName\":\"a\",\"display_name\":\"b\"}"),
@@ -96,8 +98,9 @@ static void test_integers_may_be_numbers_strings_or_whole_doubles(void **state) 
     assert_string_equal(through(f, d, "{\"replicaCount\":3.0}"), "{\"replicaCount\":\"3\"}");
     assert_string_equal(through(f, d, "{\"replicaCount\":9223372036854775807}"),
                         "{\"replicaCount\":\"9223372036854775807\"}");
-    assert_rejected(f, d, "{\"replicaCount\":9223372036854775808}", "custom_job.replica_count",
-                    "Invalid value at 'custom_job.replica_count' (TYPE_INT64), 9223372036854775808");
+    assert_rejected(
+        f, d, "{\"replicaCount\":9223372036854775808}", "custom_job.replica_count",
+        "Invalid value at 'custom_job.replica_count' (TYPE_INT64), 9223372036854775808");
     assert_rejected(f, d, "{\"replicaCount\":1.5}", "custom_job.replica_count",
                     "Invalid value at 'custom_job.replica_count' (TYPE_INT64), 1.5");
     assert_rejected(f, d, "{\"replicaCount\":\"0x10\"}", "custom_job.replica_count",
@@ -122,8 +125,9 @@ static void test_enums_by_name_or_number_and_unknown_numbers_kept(void **state) 
 
 static void test_unset_is_omitted_and_explicit_zero_of_optional_is_kept(void **state) {
     struct fix *f = *state;
-    assert_string_equal(through(f, JOB, "{\"displayName\":\"\",\"labels\":{},\"state\":0,"
-                                        "\"jobSpec\":null}"),
+    assert_string_equal(through(f, JOB,
+                                "{\"displayName\":\"\",\"labels\":{},\"state\":0,"
+                                "\"jobSpec\":null}"),
                         "{}");
     assert_string_equal(through(f, JOB, ""), "{}");
     const ProtobufCMessageDescriptor *d = &aip__examples__descriptor;
@@ -145,17 +149,18 @@ static void test_well_known_types_use_their_own_forms(void **state) {
     assert_string_equal(through(f, &google__protobuf__field_mask__descriptor,
                                 "\"displayName,labels.a_b,job_spec\""),
                         "\"displayName,labels.aB,jobSpec\"");
-    assert_string_equal(
-        through(f, &google__protobuf__value__descriptor, "{\"a\":[1,null,\"x\",{\"b\":true}],\"c\":{}}"),
-        "{\"a\":[1,null,\"x\",{\"b\":true}],\"c\":{}}");
+    assert_string_equal(through(f, &google__protobuf__value__descriptor,
+                                "{\"a\":[1,null,\"x\",{\"b\":true}],\"c\":{}}"),
+                        "{\"a\":[1,null,\"x\",{\"b\":true}],\"c\":{}}");
     assert_string_equal(through(f, &aip__dataset__descriptor, "{\"metadata\":null}"),
                         "{\"metadata\":null}");
     assert_string_equal(through(f, &google__protobuf__bytes_value__descriptor, "\"-_8\""),
                         "\"+/8=\"");
-    assert_rejected(f, JOB, "{\"createTime\":\"2024-05-01T12:00:00\"}", "custom_job.create_time",
-                    "Invalid value at 'custom_job.create_time' "
-                    "(type.googleapis.com/google.protobuf.Timestamp), Field 'create_time', Illegal "
-                    "timestamp format; timestamps must end with 'Z' or have a valid timezone offset.");
+    assert_rejected(
+        f, JOB, "{\"createTime\":\"2024-05-01T12:00:00\"}", "custom_job.create_time",
+        "Invalid value at 'custom_job.create_time' "
+        "(type.googleapis.com/google.protobuf.Timestamp), Field 'create_time', Illegal "
+        "timestamp format; timestamps must end with 'Z' or have a valid timezone offset.");
 }
 
 static void test_any_is_packed_by_its_type_and_beta_names_are_written_on_request(void **state) {
@@ -172,13 +177,15 @@ static void test_any_is_packed_by_its_type_and_beta_names_are_written_on_request
                         "\"labels\":{\"a\":\"b\"}}}");
     assert_non_null(strstr(write_as(f, m, (struct pb_json_opts){.beta_types = true}),
                            "google.cloud.aiplatform.v1beta1.Dataset"));
-    assert_string_equal(through(f, &google__protobuf__any__descriptor,
-                                "{\"@type\":\"type.googleapis.com/google.protobuf.Duration\","
-                                "\"value\":\"1s\"}"),
-                        "{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"1s\"}");
-    assert_rejected(f, d, "{\"response\":{\"@type\":\"x/y.Z\"}}", "custom_job.response",
-                    "Invalid value at 'custom_job.response' (type.googleapis.com/google.protobuf.Any),"
-                    " Invalid type URL, unknown type: y.Z");
+    assert_string_equal(
+        through(f, &google__protobuf__any__descriptor,
+                "{\"@type\":\"type.googleapis.com/google.protobuf.Duration\","
+                "\"value\":\"1s\"}"),
+        "{\"@type\":\"type.googleapis.com/google.protobuf.Duration\",\"value\":\"1s\"}");
+    assert_rejected(
+        f, d, "{\"response\":{\"@type\":\"x/y.Z\"}}", "custom_job.response",
+        "Invalid value at 'custom_job.response' (type.googleapis.com/google.protobuf.Any),"
+        " Invalid type URL, unknown type: y.Z");
 }
 
 static void test_errors_name_path_and_cause(void **state) {
@@ -192,19 +199,22 @@ static void test_errors_name_path_and_cause(void **state) {
     assert_rejected(f, JOB, "{\"displayName\":[\"a\"]}", "custom_job",
                     "Invalid JSON payload received. Unknown name \"display_name\" at 'custom_job': "
                     "Proto field is not repeating, cannot start list.");
-    assert_rejected(f, JOB, "{\"displayName\":{}}", "custom_job.display_name",
-                    "Invalid value at 'custom_job.display_name' (TYPE_STRING), Starting an object on "
-                    "a scalar field");
+    assert_rejected(
+        f, JOB, "{\"displayName\":{}}", "custom_job.display_name",
+        "Invalid value at 'custom_job.display_name' (TYPE_STRING), Starting an object on "
+        "a scalar field");
     assert_rejected(f, JOB, "{\"labels\":{\"k\":1}}", "custom_job.labels[0].value",
                     "Invalid value at 'custom_job.labels[0].value' (TYPE_STRING), 1");
     assert_rejected(f, JOB, "{\"jobSpec\":\"abc\"}", "custom_job.job_spec",
                     "Invalid value at 'custom_job.job_spec' "
                     "(type.googleapis.com/google.cloud.aiplatform.v1.CustomJobSpec), \"abc\"");
-    assert_rejected(f, &aip__worker_pool_spec__descriptor,
-                    "{\"containerSpec\":{},\"pythonPackageSpec\":{}}", "custom_job",
-                    "Invalid value at 'custom_job' (oneof), oneof field 'task' is already set. Cannot "
-                    "set 'pythonPackageSpec'");
-    assert_rejected(f, &aip__container_spec__descriptor, "{\"args\":[\"a\",null]}", "custom_job.args[1]",
+    assert_rejected(
+        f, &aip__worker_pool_spec__descriptor, "{\"containerSpec\":{},\"pythonPackageSpec\":{}}",
+        "custom_job",
+        "Invalid value at 'custom_job' (oneof), oneof field 'task' is already set. Cannot "
+        "set 'pythonPackageSpec'");
+    assert_rejected(f, &aip__container_spec__descriptor, "{\"args\":[\"a\",null]}",
+                    "custom_job.args[1]",
                     "Invalid value at 'custom_job.args[1]' (TYPE_STRING), null");
     assert_rejected(f, &aip__container_spec__descriptor, "{\"args\":[\"a\\u0000\"]}",
                     "custom_job.args[0]",
@@ -214,8 +224,9 @@ static void test_errors_name_path_and_cause(void **state) {
 
 static void test_all_errors_are_found_at_once(void **state) {
     struct fix *f = *state;
-    assert_null(read_as(f, JOB, "{\"displayName\":1,\"nope\":2,\"labels\":{\"a\":3,\"b\":\"x\"},"
-                                "\"jobSpec\":{\"workerPoolSpecs\":[{\"x\":1},{\"y\":1}]}}"));
+    assert_null(read_as(f, JOB,
+                        "{\"displayName\":1,\"nope\":2,\"labels\":{\"a\":3,\"b\":\"x\"},"
+                        "\"jobSpec\":{\"workerPoolSpecs\":[{\"x\":1},{\"y\":1}]}}"));
     assert_int_equal(f->vs.n, 5);
     assert_non_null(strstr(f->err.msg, "\"nope\""));
     assert_non_null(strstr(f->err.msg, "worker_pool_specs[1]"));
@@ -224,13 +235,26 @@ static void test_all_errors_are_found_at_once(void **state) {
 static void test_malformed_text_is_refused_with_its_position(void **state) {
     struct fix *f = *state;
     static const char *const bad[] = {
-        "{",       "{\"a\"",   "{\"a\":}", "{a:1}",      "[",          "{\"labels\":{},}", "{} {}",
-        "nul",     "{\"displayName\":\"\t\"}",           "{\"displayName\":\"\\x\"}",
-        "{\"displayName\":\"\\ud800\"}",                 "{\"displayName\":01}",
-        "{\"displayName\":1.}",                          "{\"displayName\":+1}",
-        "{\"labels\":{\"a\" \"b\"}}",                    "{\"jobSpec\":{\"args\":[1 2]}}",
-        "\xef\xbb\xbf{}",                                "{\"displayName\":\"\xff\"}",
-        "{\"displayName\":\"abc",                        "{'displayName':'a'}",
+        "{",
+        "{\"a\"",
+        "{\"a\":}",
+        "{a:1}",
+        "[",
+        "{\"labels\":{},}",
+        "{} {}",
+        "nul",
+        "{\"displayName\":\"\t\"}",
+        "{\"displayName\":\"\\x\"}",
+        "{\"displayName\":\"\\ud800\"}",
+        "{\"displayName\":01}",
+        "{\"displayName\":1.}",
+        "{\"displayName\":+1}",
+        "{\"labels\":{\"a\" \"b\"}}",
+        "{\"jobSpec\":{\"args\":[1 2]}}",
+        "\xef\xbb\xbf{}",
+        "{\"displayName\":\"\xff\"}",
+        "{\"displayName\":\"abc",
+        "{'displayName':'a'}",
         "{\"displayName\":\"a\",/**/\"labels\":{}}",
     };
     for (size_t i = 0; i < NR_OF(bad); i++) {
@@ -308,18 +332,19 @@ static void test_memory_is_bounded_by_the_arena(void **state) {
         buf_puts(&b, ",{}");
     }
     buf_puts(&b, "]}");
-    assert_int_equal(pb_from_json(small, &aip__custom_job_spec__descriptor, buf_str(&b), "", &m, &vs,
-                                  &f->err),
-                     -1);
+    assert_int_equal(
+        pb_from_json(small, &aip__custom_job_spec__descriptor, buf_str(&b), "", &m, &vs, &f->err),
+        -1);
     assert_int_equal(f->err.code, ERR_RESOURCE_EXHAUSTED);
     arena_free(small);
 }
 
 static void test_fields_mask_selects(void **state) {
     struct fix *f = *state;
-    ProtobufCMessage *m = read_as(f, &aip__list_custom_jobs_response__descriptor,
-                                  "{\"customJobs\":[{\"name\":\"n\",\"displayName\":\"d\",\"labels\":"
-                                  "{\"a\":\"1\",\"b\":\"2\"}},{\"name\":\"m\"}],\"nextPageToken\":\"t\"}");
+    ProtobufCMessage *m =
+        read_as(f, &aip__list_custom_jobs_response__descriptor,
+                "{\"customJobs\":[{\"name\":\"n\",\"displayName\":\"d\",\"labels\":"
+                "{\"a\":\"1\",\"b\":\"2\"}},{\"name\":\"m\"}],\"nextPageToken\":\"t\"}");
     static const struct {
         const char *mask, *want;
     } cases[] = {

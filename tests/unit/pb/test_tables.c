@@ -65,7 +65,8 @@ static void test_methods_are_found_by_grpc_name_and_beta_shares_the_id(void **st
         assert_ptr_equal(rpc_find(str_of(rpc_table[i].full)), &rpc_table[i]);
         assert_true(rpc_table[i].id == RPC_NONE || (rpc_table[i].input && rpc_table[i].output));
     }
-    const struct rpc_method *up = rpc_find(STR("google.cloud.aiplatform.v1.ModelService/UploadModel"));
+    const struct rpc_method *up =
+        rpc_find(STR("google.cloud.aiplatform.v1.ModelService/UploadModel"));
     assert_string_equal(up->lro_response, "google.cloud.aiplatform.v1.UploadModelResponse");
 }
 
