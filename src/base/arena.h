@@ -10,8 +10,8 @@ struct arena;
 #define ARENA_NO_MAX ((size_t)0)
 
 struct arena *arena_new(size_t max_bytes);
-void arena_free(struct arena *a); /* NULL is fine */
-void arena_clear(struct arena *a); /* frees everything but the first block */
+void arena_free(struct arena *a);             /* NULL is fine */
+void arena_clear(struct arena *a);            /* frees everything but the first block */
 void *arena_alloc(struct arena *a, size_t n); /* 16-byte aligned, zeroed */
 void *arena_calloc(struct arena *a, size_t count, size_t size); /* NULL on overflow */
 void *arena_memdup(struct arena *a, const void *p, size_t n);

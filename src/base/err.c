@@ -75,7 +75,8 @@ int err_wrap(struct err *err, const char *fmt, ...) {
     vsnprintf(pre, sizeof(pre), fmt, ap);
     va_end(ap);
     memcpy(old, err->msg, sizeof(old));
-    snprintf(err->msg, sizeof(err->msg), "%s: %.*s", pre, (int)(sizeof(old) - sizeof(pre) - 3), old);
+    snprintf(err->msg, sizeof(err->msg), "%s: %.*s", pre, (int)(sizeof(old) - sizeof(pre) - 3),
+             old);
     return -1;
 }
 

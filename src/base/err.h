@@ -31,8 +31,9 @@ enum err_code {
 
 struct err {
     enum err_code code;
-    int sys;        /* errno when there was one, else 0 */
-    char field[128]; /* offending request field (snake_case path), for BadRequest details; "" if none */
+    int sys;         /* errno when there was one, else 0 */
+    char field[128]; /* offending request field (snake_case path), for BadRequest details; "" if
+                        none */
     char msg[1024];  /* what was being attempted and why it failed; no trailing newline */
 };
 

@@ -1,5 +1,5 @@
-/* Fail points, armed from the environment on first use. Thread-safe through a spin flag: fail points
- * are test code and hit rarely. */
+/* Fail points, armed from the environment on first use. Thread-safe through a spin flag: fail
+ * points are test code and hit rarely. */
 #include "base/fail.h"
 
 #ifdef CUSP_FAILPOINTS
@@ -16,7 +16,7 @@ enum action { ACT_NONE, ACT_ERRNO, ACT_ABORT, ACT_DELAY };
 struct point {
     struct str name;
     enum action action;
-    int value; /* errno, or milliseconds */
+    int value;         /* errno, or milliseconds */
     uint64_t only_hit; /* 0 = every */
     uint64_t hits;
 };

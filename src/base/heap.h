@@ -15,8 +15,8 @@ struct heap {
 };
 
 void heap_init(struct heap *h, bool (*less)(const struct heap_node *, const struct heap_node *));
-void heap_fini(struct heap *h); /* nodes untouched */
-void heap_push(struct heap *h, struct heap_node *node); /* node must not be in a heap */
+void heap_fini(struct heap *h);                           /* nodes untouched */
+void heap_push(struct heap *h, struct heap_node *node);   /* node must not be in a heap */
 void heap_remove(struct heap *h, struct heap_node *node); /* no-op when not in the heap */
 static inline struct heap_node *heap_top(const struct heap *h) {
     return h->n ? h->p[0] : NULL;

@@ -27,7 +27,8 @@ void jw_cstr(struct jw *w, const char *s); /* NULL writes null */
 void jw_i64(struct jw *w, int64_t v);
 void jw_u64(struct jw *w, uint64_t v);
 void jw_i64_string(struct jw *w, int64_t v); /* quoted, as proto3 JSON and GCS want */
-void jw_double(struct jw *w, double v);      /* shortest form that reads back the same; NaN etc. as strings */
+void jw_double(struct jw *w,
+               double v); /* shortest form that reads back the same; NaN etc. as strings */
 void jw_bool(struct jw *w, bool v);
 void jw_null(struct jw *w);
 void jw_raw(struct jw *w, struct str json); /* a complete value, trusted */

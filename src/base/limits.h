@@ -13,7 +13,7 @@
     X(max_header_count, 100, "header lines of one request")                                        \
     X(max_header_line, 16384, "bytes of one header line or request line")                          \
     X(max_api_body, 10485760, "bytes of one API request body")                                     \
-    X(max_pipelined, 64, "pipelined requests of one connection answered in a row")                        \
+    X(max_pipelined, 64, "pipelined requests of one connection answered in a row")                 \
     X(max_chunk_ext, 1024, "bytes of one chunk's extensions")                                      \
     X(max_write_queue, 1048576, "bytes queued to one slow client before its source pauses")        \
     X(header_timeout_ms, 15000, "time to send a request head")                                     \
@@ -59,7 +59,8 @@ struct limit_info {
     uint64_t rejections;
 };
 size_t limits_list(struct limit_info *out, size_t max); /* returns how many there are */
-/* Counts one rejection; atomic. name must be a limit's. Usage: limits_hit(&limits.max_connections) */
+/* Counts one rejection; atomic. name must be a limit's. Usage: limits_hit(&limits.max_connections)
+ */
 void limits_hit(const uint64_t *which);
 
 #endif

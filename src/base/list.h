@@ -40,6 +40,7 @@ static inline void list_del(struct list *node) {
 #define list_each_safe(var, tmp, head, member)                                                     \
     for (var = list_entry((head)->next, __typeof__(*var), member),                                 \
         tmp = list_entry(var->member.next, __typeof__(*var), member);                              \
-         &var->member != (head); var = tmp, tmp = list_entry(tmp->member.next, __typeof__(*tmp), member))
+         &var->member != (head);                                                                   \
+         var = tmp, tmp = list_entry(tmp->member.next, __typeof__(*tmp), member))
 
 #endif

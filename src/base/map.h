@@ -20,9 +20,10 @@ struct map {
 };
 
 void map_init(struct map *m);
-void map_fini(struct map *m); /* values untouched */
+void map_fini(struct map *m);                       /* values untouched */
 void *map_get(const struct map *m, struct str key); /* NULL when absent */
-void *map_put(struct map *m, struct str key, void *value); /* value != NULL; returns the old one or NULL */
+void *map_put(struct map *m, struct str key,
+              void *value);                   /* value != NULL; returns the old one or NULL */
 void *map_del(struct map *m, struct str key); /* returns the value or NULL */
 /* Iterate: size_t it = 0; while ((slot = map_next(m, &it))). No changes while iterating. */
 const struct map_slot *map_next(const struct map *m, size_t *it);

@@ -1,8 +1,8 @@
 /* Records: flat ordered lists of key=value, the one format of everything cusp writes for itself
- * (events, status rows, run directory files). Text, one pair a line, so `cat` and `cusp replay` show
- * it; values escape newline, CR, backslash and NUL as \n \r \\ \0. Keys are [a-z0-9_.]+; a key may
- * repeat (lists). First line is "cusp-rec 1". Unknown keys are ignored by readers, so fields can be
- * added; the format number changes only when old readers would be wrong. */
+ * (events, status rows, run directory files). Text, one pair a line, so `cat` and `cusp replay`
+ * show it; values escape newline, CR, backslash and NUL as \n \r \\ \0. Keys are [a-z0-9_.]+; a key
+ * may repeat (lists). First line is "cusp-rec 1". Unknown keys are ignored by readers, so fields
+ * can be added; the format number changes only when old readers would be wrong. */
 #ifndef CUSP_BASE_REC_H
 #define CUSP_BASE_REC_H
 

@@ -14,7 +14,8 @@ void rng_seed_system(struct rng *r); /* from getrandom */
 uint64_t rng_u64(struct rng *r);
 uint64_t rng_below(struct rng *r, uint64_t n); /* uniform in [0, n), n > 0 */
 double rng_unit(struct rng *r);                /* [0, 1) */
-/* 19-digit decimal id that fits a signed 64-bit number and never begins with 0 (reference 10 §2). */
+/* 19-digit decimal id that fits a signed 64-bit number and never begins with 0 (reference 10 §2).
+ */
 uint64_t rng_resource_id(struct rng *r);
 /* Fills p from the system's generator: tokens, keys, nonces. Aborts when there is none. */
 void rng_secret(void *p, size_t n);

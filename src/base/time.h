@@ -1,5 +1,6 @@
 /* Time: microseconds, RFC 3339 and protobuf durations as text, and the clock that decision code is
- * given (real under libuv, simulated in tests). Decision code never asks the system for the time. */
+ * given (real under libuv, simulated in tests). Decision code never asks the system for the time.
+ */
 #ifndef CUSP_BASE_TIME_H
 #define CUSP_BASE_TIME_H
 

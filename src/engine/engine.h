@@ -1,10 +1,11 @@
-/* CONTRACT. Engines run attempts: the whole gang of a job's replicas, or none of it. Implementations: fake
- * (scripted timers; tests and simulator), local (containers on this host), slurm (later).
+/* CONTRACT. Engines run attempts: the whole gang of a job's replicas, or none of it.
+ * Implementations: fake (scripted timers; tests and simulator), local (containers on this host),
+ * slurm (later).
  *
  * All calls and all sink calls happen on the loop thread; sink calls never from within an engine
- * call. One attempt_run per try; owned by ctl from before stage until sink.released. Every method is
- * asynchronous: it returns 0 = accepted (results come through the sink) or -1 = refused (*err says
- * why; nothing was started). Engines never retry and never decide outcomes. */
+ * call. One attempt_run per try; owned by ctl from before stage until sink.released. Every method
+ * is asynchronous: it returns 0 = accepted (results come through the sink) or -1 = refused (*err
+ * says why; nothing was started). Engines never retry and never decide outcomes. */
 #ifndef CUSP_ENGINE_ENGINE_H
 #define CUSP_ENGINE_ENGINE_H
 
@@ -30,7 +31,7 @@ struct exit_info {
     uint64_t mem_limit_bytes, mem_peak_bytes;
     usec_t started_at, ended_at; /* wall */
     char why[256];               /* EXIT_RUNTIME; "" otherwise */
-    char stderr_tail[4096];      /* last lines of stderr (at most 20), newline separated; may be "" */
+    char stderr_tail[4096]; /* last lines of stderr (at most 20), newline separated; may be "" */
 };
 
 struct start_info {
@@ -40,7 +41,7 @@ struct start_info {
 /* What place() decided for one replica; part of the event log, so plain data. */
 struct placement {
     char node[64];
-    uint32_t cpu_milli;  /* granted; less than asked when clamped */
+    uint32_t cpu_milli; /* granted; less than asked when clamped */
     uint64_t mem_bytes;
     uint32_t devices[16];
     uint32_t nr_devices;
@@ -55,13 +56,13 @@ struct replica_run {
 
 struct attempt_run {
     const struct job_spec *spec;
-    uint32_t attempt;   /* from 1 */
-    char nonce[33];     /* hex; same nonce = same try (restart between intent and launch) */
+    uint32_t attempt; /* from 1 */
+    char nonce[33];   /* hex; same nonce = same try (restart between intent and launch) */
     struct replica_run *replicas;
     uint32_t nr_replicas;
     const struct engine_sink *sink;
-    void *owner;        /* ctl's attempt */
-    void *priv;         /* engine's, freed by release */
+    void *owner; /* ctl's attempt */
+    void *priv;  /* engine's, freed by release */
 };
 
 enum stage_step { STAGE_IMAGE = 1, STAGE_PACKAGES, STAGE_BUNDLE };
@@ -70,11 +71,13 @@ struct engine_sink {
     /* Between stage and staged: a step finished after `took`. For "where the time went". */
     void (*step)(struct attempt_run *, enum stage_step, usec_t took);
     void (*staged)(struct attempt_run *);
-    /* A line for the job's service log (image pulled, clamped, installing…). severity 200/400/500. */
+    /* A line for the job's service log (image pulled, clamped, installing…). severity 200/400/500.
+     */
     void (*note)(struct attempt_run *, int severity, const char *text);
     void (*replica_started)(struct attempt_run *, uint32_t replica, const struct start_info *);
     void (*replica_exited)(struct attempt_run *, uint32_t replica, const struct exit_info *);
-    /* The replica's supervisor is gone without a recorded exit; its container (if any) was killed. */
+    /* The replica's supervisor is gone without a recorded exit; its container (if any) was killed.
+     */
     void (*replica_lost)(struct attempt_run *, uint32_t replica, const struct err *why);
     /* stage or launch failed as a whole; nothing of the attempt runs any more. */
     void (*attempt_failed)(struct attempt_run *, const struct err *why);
@@ -118,7 +121,8 @@ struct engine_ops {
     void (*release)(struct engine *, struct attempt_run *);
     /* After start-up reattachment: removes run directories, containers, cgroups, mounts of attempts
      * for which is_live(job id, attempt) says false. */
-    void (*sweep)(struct engine *, bool (*is_live)(void *arg, const char *job_id, uint32_t attempt), void *arg);
+    void (*sweep)(struct engine *, bool (*is_live)(void *arg, const char *job_id, uint32_t attempt),
+                  void *arg);
     void (*close)(struct engine *); /* leaves containers running */
 };
 
@@ -128,10 +132,12 @@ struct engine_fake_opts {
     uint32_t cpu_milli;
     uint64_t mem_bytes;
 };
-/* Scripted by job labels: cusp-test-exit=CODE, cusp-test-signal=N, cusp-test-oom=1, cusp-test-run-ms=N,
- * cusp-test-stage-ms=N, cusp-test-fail=stage|launch, cusp-test-lose-replica=N (defaults: run 10 ms, exit 0). */
+/* Scripted by job labels: cusp-test-exit=CODE, cusp-test-signal=N, cusp-test-oom=1,
+ * cusp-test-run-ms=N, cusp-test-stage-ms=N, cusp-test-fail=stage|launch, cusp-test-lose-replica=N
+ * (defaults: run 10 ms, exit 0). */
 struct engine *engine_fake_new(const struct engine_fake_opts *o);
-/* Simulator: the fake host survives a server crash (its "containers" run on under the same clock). */
+/* Simulator: the fake host survives a server crash (its "containers" run on under the same clock).
+ */
 struct engine *engine_fake_survivor(struct engine *old);
 
 #endif

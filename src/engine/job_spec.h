@@ -1,6 +1,7 @@
-/* CONTRACT. What the control plane and the engines need to know of a job: pools, resources, argv, env, policy.
- * Made from the user's message by src/api/spec_*.c (the only place that knows both); immutable after;
- * everything lives in one arena owned by whoever decoded it. Units in names or usec_t. */
+/* CONTRACT. What the control plane and the engines need to know of a job: pools, resources, argv,
+ * env, policy. Made from the user's message by src/api/spec_*.c (the only place that knows both);
+ * immutable after; everything lives in one arena owned by whoever decoded it. Units in names or
+ * usec_t. */
 #ifndef CUSP_ENGINE_JOB_SPEC_H
 #define CUSP_ENGINE_JOB_SPEC_H
 
@@ -12,10 +13,10 @@ struct env_var {
 };
 
 struct machine {
-    const char *type;         /* "n1-standard-4" */
-    uint32_t cpu_milli;       /* requested vCPU * 1000 */
-    uint64_t mem_bytes;       /* requested */
-    const char *accel_type;   /* "NVIDIA_TESLA_T4" or NULL */
+    const char *type;       /* "n1-standard-4" */
+    uint32_t cpu_milli;     /* requested vCPU * 1000 */
+    uint64_t mem_bytes;     /* requested */
+    const char *accel_type; /* "NVIDIA_TESLA_T4" or NULL */
     uint32_t accel_count;
 };
 
@@ -38,18 +39,18 @@ struct pool_spec {
 enum job_strategy { STRATEGY_STANDARD = 0, STRATEGY_SPOT, STRATEGY_FLEX_START };
 
 struct job_spec {
-    const char *name;         /* full resource name (project number form) */
-    const char *id;           /* last segment, decimal */
+    const char *name; /* full resource name (project number form) */
+    const char *id;   /* last segment, decimal */
     const char *display_name;
-    const char *project_id;   /* as the user wrote it */
+    const char *project_id; /* as the user wrote it */
     uint64_t project_number;
     const char *location;
     struct pool_spec *pools;
     uint32_t nr_pools;
     const char *base_output; /* "gs://…/" with exactly one trailing slash, or NULL */
     const char *service_account;
-    usec_t timeout;          /* running time; default 7 days */
-    usec_t max_wait;         /* FLEX_START; USEC_NEVER = for ever */
+    usec_t timeout;  /* running time; default 7 days */
+    usec_t max_wait; /* FLEX_START; USEC_NEVER = for ever */
     bool restart_on_worker_restart, disable_retries, web_access;
     enum job_strategy strategy;
     const char *cluster_job_json; /* JobSpec as JSON, snake_case, for CLUSTER_SPEC "job" */
@@ -57,8 +58,10 @@ struct job_spec {
     size_t nr_labels;
 };
 
-/* Total replicas over all pools; replica r (0-based, pool order) is in pool *ret_pool at *ret_index. */
+/* Total replicas over all pools; replica r (0-based, pool order) is in pool *ret_pool at
+ * *ret_index. */
 uint32_t job_spec_replicas(const struct job_spec *s);
-void job_spec_locate(const struct job_spec *s, uint32_t replica, uint32_t *ret_pool, uint32_t *ret_index);
+void job_spec_locate(const struct job_spec *s, uint32_t replica, uint32_t *ret_pool,
+                     uint32_t *ret_index);
 
 #endif

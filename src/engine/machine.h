@@ -19,11 +19,12 @@ struct machine_type {
 /* False when there is no such machine type for training. */
 bool machine_type_find(struct str name, struct machine_type *ret);
 
-/* AcceleratorType names as on the wire ("NVIDIA_TESLA_T4"); ACCELERATOR_TYPE_UNSPECIFIED is not one. */
+/* AcceleratorType names as on the wire ("NVIDIA_TESLA_T4"); ACCELERATOR_TYPE_UNSPECIFIED is not
+ * one. */
 bool machine_accel_is_known(struct str accel);
 
-/* Whether `count` of `accel` may be asked for with machine type `name`. False also for unknown names
- * and for count 0. TPU machines take their size from the topology: count 0 is right there. */
+/* Whether `count` of `accel` may be asked for with machine type `name`. False also for unknown
+ * names and for count 0. TPU machines take their size from the topology: count 0 is right there. */
 bool machine_accel_is_allowed(struct str name, struct str accel, uint32_t count);
 
 /* "1, 2, 4" for error messages; "" when the pair is not possible at all. */

@@ -9,10 +9,11 @@
 struct net_server;
 
 enum conn_state {
-    CONN_SNIFF,  /* first bytes */
+    CONN_SNIFF, /* first bytes */
     CONN_H1,
     CONN_ENDING, /* no more input is understood; queued output is flushed */
-    CONN_LINGER, /* output is ended; input is thrown away so that the peer can read our last words */
+    CONN_LINGER, /* output is ended; input is thrown away so that the peer can read our last words
+                  */
     CONN_DEAD,   /* freed at the end of the current run */
 };
 

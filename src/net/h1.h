@@ -1,6 +1,6 @@
-/* The HTTP/1.1 codec of one connection: heads and bodies in, replies out, strictly one exchange at a
- * time (pipelined requests wait as bytes, so replies are in order by construction). The connection
- * (net/conn.h) reads, flushes and keeps the time; the codec says what it wants next. */
+/* The HTTP/1.1 codec of one connection: heads and bodies in, replies out, strictly one exchange at
+ * a time (pipelined requests wait as bytes, so replies are in order by construction). The
+ * connection (net/conn.h) reads, flushes and keeps the time; the codec says what it wants next. */
 #ifndef CUSP_NET_H1_H
 #define CUSP_NET_H1_H
 
@@ -23,8 +23,9 @@ struct h1 {
     struct h1_parse parse;
     struct xch *x; /* NULL in H1_HEAD and H1_ENDED */
     unsigned blank_lines;
-    bool first;   /* no request yet on this connection */
-    bool blocked; /* complete input may be there, but output must drain first (or others go first) */
+    bool first; /* no request yet on this connection */
+    bool
+        blocked; /* complete input may be there, but output must drain first (or others go first) */
     usec_t head_since, idle_since, body_since;
 
     /* of x */

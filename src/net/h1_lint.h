@@ -6,8 +6,8 @@
 
 #include "base/str.h"
 
-/* Why bytes were refused: an HTTP status, a sentence for the error body, and the named limit that was
- * passed (NULL when the bytes are wrong rather than too many). */
+/* Why bytes were refused: an HTTP status, a sentence for the error body, and the named limit that
+ * was passed (NULL when the bytes are wrong rather than too many). */
 struct h1_fault {
     int status;
     const char *what;       /* static text */
@@ -23,8 +23,8 @@ struct h1_scan {
 };
 
 /* `head` is everything received of this head so far. Returns the head's length including the empty
- * line, 0 when more bytes are needed, -1 when refused (*ret_fault filled). Enforces max_header_bytes,
- * max_header_line, max_header_count and CRLF line endings. */
+ * line, 0 when more bytes are needed, -1 when refused (*ret_fault filled). Enforces
+ * max_header_bytes, max_header_line, max_header_count and CRLF line endings. */
 ptrdiff_t h1_scan_head(struct h1_scan *s, struct str head, struct h1_fault *ret_fault);
 
 /* ---- checking a whole head (as delimited by h1_scan_head). 0, or -1 with *ret_fault. */
@@ -49,8 +49,8 @@ enum h1_frame_at {
 
 struct h1_frame {
     enum h1_frame_at at;
-    uint64_t data_left;    /* of the chunk whose data comes next */
-    uint64_t size;         /* being read */
+    uint64_t data_left;            /* of the chunk whose data comes next */
+    uint64_t size;                 /* being read */
     uint64_t digits, ext, trailer; /* bytes so far, for the caps */
 };
 

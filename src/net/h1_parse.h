@@ -35,18 +35,19 @@ const char *h1_parse_backend(void);
 /* Once per process before the first head: tells the backend the caps that h1_lint enforces. */
 void h1_parse_setup(void);
 
-/* `head` must have passed h1_scan_head and h1_lint; header names are lower-cased in place. The views
- * live as long as `head`. on_body is kept for h1_parse_body. 0, or -1 with *ret_fault. */
+/* `head` must have passed h1_scan_head and h1_lint; header names are lower-cased in place. The
+ * views live as long as `head`. on_body is kept for h1_parse_body. 0, or -1 with *ret_fault. */
 int h1_parse_head(struct h1_parse *p, char *head, size_t n, struct header *headers, size_t room,
                   void (*on_body)(void *arg, struct str bytes), void *arg,
                   struct h1_fault *ret_fault);
 
 /* Feeds body bytes; on_body gets at most max_body of them, framing is consumed beside that. Returns
- * how many bytes were taken (0: max_body is spent or nothing came), -1 when refused. Sets p->done at
- * the end; never takes a byte past it. */
+ * how many bytes were taken (0: max_body is spent or nothing came), -1 when refused. Sets p->done
+ * at the end; never takes a byte past it. */
 ptrdiff_t h1_parse_body(struct h1_parse *p, struct str bytes, uint64_t max_body,
                         struct h1_fault *ret_fault);
-/* Chunked and not inside a chunk's data: bytes are worth reading even when no body may be delivered. */
+/* Chunked and not inside a chunk's data: bytes are worth reading even when no body may be
+ * delivered. */
 bool h1_parse_at_framing(const struct h1_parse *p);
 
 #endif

@@ -19,12 +19,14 @@ struct net_server *net_listen(struct loop *l, const struct net_config *cfg, stru
 const char *net_address(const struct net_server *s);
 /* True when bound to a loopback or Unix address. */
 bool net_is_loopback(const char *listen);
-/* Stops accepting, lets running exchanges finish (up to grace), closes idle connections, then cb. */
+/* Stops accepting, lets running exchanges finish (up to grace), closes idle connections, then cb.
+ */
 void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), void *arg);
 void net_free(struct net_server *s); /* after the shutdown callback */
 
 struct net_stats {
-    uint64_t connections_open, connections_total, exchanges_open, exchanges_total, bytes_in, bytes_out;
+    uint64_t connections_open, connections_total, exchanges_open, exchanges_total, bytes_in,
+        bytes_out;
 };
 void net_get_stats(const struct net_server *s, struct net_stats *ret);
 

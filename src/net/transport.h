@@ -15,7 +15,7 @@ struct transport {
     size_t out_at;
     int file; /* sent after the queued bytes; -1: none */
     uint64_t file_at, file_left;
-    struct str file_tail;                   /* static text, queued when the file is through */
+    struct str file_tail; /* static text, queued when the file is through */
     uint64_t bytes_in, bytes_out;
     bool no_sendfile; /* this file (system) refused sendfile: read and write instead */
 };
@@ -31,8 +31,7 @@ ptrdiff_t transport_read(struct transport *t, char *p, size_t n);
 /* Where to append output. Not while a file is queued (CHECKed). */
 struct buf *transport_out(struct transport *t);
 /* Queues a file range; takes file. */
-void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len,
-                         struct str tail);
+void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len, struct str tail);
 static inline bool transport_has_file(const struct transport *t) {
     return t->file >= 0;
 }

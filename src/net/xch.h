@@ -1,15 +1,16 @@
-/* CONTRACT. One request/response exchange, whatever the protocol (h1 now; h2, gRPC, WebSocket add codecs).
+/* CONTRACT. One request/response exchange, whatever the protocol (h1 now; h2, gRPC, WebSocket add
+ * codecs).
  *
  * Life: the codec makes it when a request head is complete and calls the server's handler once, on
  * the loop thread. The handler must finish it exactly once (xch_reply, or xch_start ... xch_end, or
  * xch_abort), now or later. Handlers that finish later take a reference (xch_ref) or rely on the
  * codec's own, which lasts until the exchange is finished AND the peer has been served or is gone.
  * After the peer vanished (on_gone called) all reply functions are harmless no-ops; the exchange
- * must still be finished. A handler that took references and drops its last one unfinished has a bug:
- * 500 is replied (a started reply is broken off) and the bug is logged. A peer that ends its side of
- * the connection while a request is running counts as gone (there is no telling a half-close from a
- * vanished client). Finishing twice, or writing before xch_start, is logged and ignored.
- * Everything here: loop thread only. */
+ * must still be finished. A handler that took references and drops its last one unfinished has a
+ * bug: 500 is replied (a started reply is broken off) and the bug is logged. A peer that ends its
+ * side of the connection while a request is running counts as gone (there is no telling a
+ * half-close from a vanished client). Finishing twice, or writing before xch_start, is logged and
+ * ignored. Everything here: loop thread only. */
 #ifndef CUSP_NET_XCH_H
 #define CUSP_NET_XCH_H
 
@@ -45,7 +46,7 @@ const struct xch_head *xch_head(const struct xch *x);
 struct str xch_header(const struct xch *x, const char *lower_name);
 /* Dies with the exchange. Bounded by limits.max_message_bytes. */
 struct arena *xch_arena(struct xch *x);
-uint64_t xch_id(const struct xch *x); /* request id for logs and replies */
+uint64_t xch_id(const struct xch *x);       /* request id for logs and replies */
 usec_t xch_started_at(const struct xch *x); /* mono */
 
 struct xch *xch_ref(struct xch *x);
@@ -61,15 +62,17 @@ bool xch_is_gone(const struct xch *x);
 struct body_sink {
     /* Bytes arrived; the view is valid only during the call. The sink takes all of them. */
     void (*data)(struct xch *, void *arg, struct str bytes);
-    /* Exactly once: err == NULL at the proper end, else why it broke off (RESOURCE_EXHAUSTED too large,
-     * CANCELLED peer gone, INVALID_ARGUMENT bad framing, DEADLINE_EXCEEDED idle). After this no more
-     * calls. The one exception: a handler that finishes the exchange first has dropped its sink, and
-     * neither function is called any more. Never called from within the handler's own calls. */
+    /* Exactly once: err == NULL at the proper end, else why it broke off (RESOURCE_EXHAUSTED too
+     * large, CANCELLED peer gone, INVALID_ARGUMENT bad framing, DEADLINE_EXCEEDED idle). After this
+     * no more calls. The one exception: a handler that finishes the exchange first has dropped its
+     * sink, and neither function is called any more. Never called from within the handler's own
+     * calls. */
     void (*end)(struct xch *, void *arg, const struct err *err);
 };
 /* max_bytes: past it `end` gets RESOURCE_EXHAUSTED naming the limit (HTTP 413 is the caller's). */
 void xch_read_body(struct xch *x, uint64_t max_bytes, const struct body_sink *sink, void *arg);
-/* Permits `bytes` more body bytes to be delivered (sums up). Streaming sinks grant as they drain. */
+/* Permits `bytes` more body bytes to be delivered (sums up). Streaming sinks grant as they drain.
+ */
 void xch_grant(struct xch *x, uint64_t bytes);
 /* Convenience: collects the whole body into the exchange's arena. */
 void xch_collect_body(struct xch *x, uint64_t max_bytes,
@@ -86,7 +89,8 @@ void xch_start(struct xch *x, int status, const struct header *h, size_t nr_h, i
 bool xch_write(struct xch *x, struct str bytes);
 void xch_on_drain(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg);
 /* Sends [offset, offset+len) of fd (sendfile where TLS is off, on a lane or non-blocking; the fd is
- * duplicated, the caller may close its own). Then the exchange ends by itself as if xch_end were called. */
+ * duplicated, the caller may close its own). Then the exchange ends by itself as if xch_end were
+ * called. */
 void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len);
 void xch_end(struct xch *x);
 /* Breaks the connection/stream off: a started reply that cannot be completed honestly. */

@@ -1,5 +1,5 @@
-/* Inside of an exchange, for codecs. A codec calls the xch_* functions below as the request comes in
- * and implements codec_ops for what the handler does with the reply. */
+/* Inside of an exchange, for codecs. A codec calls the xch_* functions below as the request comes
+ * in and implements codec_ops for what the handler does with the reply. */
 #ifndef CUSP_NET_XCH_INT_H
 #define CUSP_NET_XCH_INT_H
 
@@ -19,8 +19,8 @@ struct codec_ops {
     const char *name;
     /* Once, before any body. length: -1 when unknown. Header views are copied. */
     void (*send_head)(struct xch *, int status, const struct headers *, int64_t length);
-    /* Body pieces, copied; more == false ends the message. True: keep going; false: the peer is slow,
-     * pause until xch_drained. */
+    /* Body pieces, copied; more == false ends the message. True: keep going; false: the peer is
+     * slow, pause until xch_drained. */
     bool (*send_body)(struct xch *, const struct str *slices, size_t n, bool more);
     /* NULL: the codec has none. */
     void (*send_trailers)(struct xch *, const struct headers *);

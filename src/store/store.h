@@ -21,18 +21,18 @@ struct store_label {
     struct str key, value;
 };
 
-/* One resource row. On writes: views stay valid until store_txn's callback (copy into txn arena with
- * the store_txn_* helpers, which do it). On reads: views live in the request's arena. */
+/* One resource row. On writes: views stay valid until store_txn's callback (copy into txn arena
+ * with the store_txn_* helpers, which do it). On reads: views live in the request's arena. */
 struct store_row {
-    struct str name;         /* primary key: full canonical resource name */
-    struct str kind;         /* "customJob", "operation", "bucket", ... */
-    struct str parent;       /* "projects/N/locations/L" */
+    struct str name;   /* primary key: full canonical resource name */
+    struct str kind;   /* "customJob", "operation", "bucket", ... */
+    struct str parent; /* "projects/N/locations/L" */
     struct str display_name;
-    struct str state;        /* enum name as clients filter on it, "JOB_STATE_RUNNING"; may be empty */
+    struct str state; /* enum name as clients filter on it, "JOB_STATE_RUNNING"; may be empty */
     usec_t create_time, update_time;
-    bool is_live;            /* not terminal: loaded at start */
-    struct str spec;         /* what the user sent (packed message); never rewritten after create */
-    struct str status;       /* the mutable half (a rec) */
+    bool is_live;      /* not terminal: loaded at start */
+    struct str spec;   /* what the user sent (packed message); never rewritten after create */
+    struct str status; /* the mutable half (a rec) */
     struct store_label *labels;
     size_t nr_labels;
 };
@@ -59,7 +59,8 @@ struct store_txn {
     bool failed;
 };
 
-void store_txn_init(struct store_txn *t, void (*cb)(struct store_txn *, const struct err *), void *arg);
+void store_txn_init(struct store_txn *t, void (*cb)(struct store_txn *, const struct err *),
+                    void *arg);
 void store_txn_fini(struct store_txn *t); /* after the callback, or instead of committing */
 
 /* Row must not exist yet, else the whole transaction fails with ALREADY_EXISTS. Copies. */
@@ -69,37 +70,47 @@ void store_txn_update(struct store_txn *t, struct str name, struct str state, st
                       usec_t update_time, bool is_live);
 /* Deletes the row, its labels and its events. Missing row: NOT_FOUND fails the txn. */
 void store_txn_delete(struct store_txn *t, struct str name);
-/* (owner, seq) unique, else ALREADY_EXISTS. The owner's row must exist, or be inserted earlier in this
- * transaction (NOT_FOUND fails the txn). */
+/* (owner, seq) unique, else ALREADY_EXISTS. The owner's row must exist, or be inserted earlier in
+ * this transaction (NOT_FOUND fails the txn). */
 void store_txn_event(struct store_txn *t, const struct store_event *ev);
-/* Key/value: small facts of modules, e.g. space "object", key "BUCKET/NAME". value.p NULL deletes. */
+/* Key/value: small facts of modules, e.g. space "object", key "BUCKET/NAME". value.p NULL deletes.
+ */
 void store_txn_kv(struct store_txn *t, const char *space, struct str key, struct str value);
-/* Fails the txn with FAILED_PRECONDITION unless the current value equals expect (p NULL: absent). */
+/* Fails the txn with FAILED_PRECONDITION unless the current value equals expect (p NULL: absent).
+ */
 void store_txn_kv_expect(struct store_txn *t, const char *space, struct str key, struct str expect);
 
 /* ---- reads ---- */
 struct store_get {
-    struct str name;      /* caller keeps it valid until cb */
-    struct arena *arena;  /* result lives here */
-    void (*cb)(struct store_get *, const struct store_row *row, const struct err *err); /* row NULL: NOT_FOUND */
+    struct str name;     /* caller keeps it valid until cb */
+    struct arena *arena; /* result lives here */
+    void (*cb)(struct store_get *, const struct store_row *row,
+               const struct err *err); /* row NULL: NOT_FOUND */
     void *arg;
     _Alignas(16) char priv[192]; /* the store's */
 };
 
 struct filter; /* store/filter.h: a parsed list filter */
 
-enum store_order_field { STORE_ORDER_CREATE_TIME, STORE_ORDER_UPDATE_TIME, STORE_ORDER_DISPLAY_NAME, STORE_ORDER_NAME };
+enum store_order_field {
+    STORE_ORDER_CREATE_TIME,
+    STORE_ORDER_UPDATE_TIME,
+    STORE_ORDER_DISPLAY_NAME,
+    STORE_ORDER_NAME
+};
 
 struct store_list {
-    struct str kind, parent; /* parent may use "-" for any location: "projects/N/locations/-" */
+    struct str kind, parent;     /* parent may use "-" for any location: "projects/N/locations/-" */
     const struct filter *filter; /* NULL: all */
     enum store_order_field order;
     bool descending;
     unsigned page_size;     /* > 0 */
-    struct str page_token;  /* empty: first page; opaque, signed by the store over (kind,parent,filter,order) */
+    struct str page_token;  /* empty: first page; opaque, signed by the store over
+                               (kind,parent,filter,order) */
     struct str filter_text; /* as sent: bound into the token */
     struct arena *arena;
-    /* rows newest first by default: caller sets order=CREATE_TIME, descending=true. next_token empty at the end. */
+    /* rows newest first by default: caller sets order=CREATE_TIME, descending=true. next_token
+     * empty at the end. */
     void (*cb)(struct store_list *, const struct store_row *rows, size_t nr, struct str next_token,
                const struct err *err);
     void *arg;
@@ -113,17 +124,19 @@ struct store_kv_get {
     const char *space;
     struct str key;
     struct arena *arena;
-    void (*cb)(struct store_kv_get *, struct str value, const struct err *err); /* value.p NULL: absent */
+    void (*cb)(struct store_kv_get *, struct str value,
+               const struct err *err); /* value.p NULL: absent */
     void *arg;
     _Alignas(16) char priv[192];
 };
 struct store_kv_scan {
     const char *space;
-    struct str prefix;   /* keys starting with it, bytewise order */
-    struct str after;    /* exclusive lower bound; empty: from the start */
-    unsigned max;        /* > 0 */
+    struct str prefix; /* keys starting with it, bytewise order */
+    struct str after;  /* exclusive lower bound; empty: from the start */
+    unsigned max;      /* > 0 */
     struct arena *arena;
-    void (*cb)(struct store_kv_scan *, const struct store_kv_pair *p, size_t n, const struct err *err);
+    void (*cb)(struct store_kv_scan *, const struct store_kv_pair *p, size_t n,
+               const struct err *err);
     void *arg;
     _Alignas(16) char priv[192];
 };
@@ -132,7 +145,8 @@ struct store_kv_scan {
  * only during the call. Runs before the listener opens, so it may be synchronous inside. */
 struct store_load {
     struct str kind;
-    void (*row)(struct store_load *, const struct store_row *row, const struct store_event *ev, size_t nr_ev);
+    void (*row)(struct store_load *, const struct store_row *row, const struct store_event *ev,
+                size_t nr_ev);
     void (*end)(struct store_load *, const struct err *err);
     void *arg;
     _Alignas(16) char priv[192];
@@ -141,7 +155,8 @@ struct store_load {
 struct store_events {
     struct str owner;
     struct arena *arena;
-    void (*cb)(struct store_events *, const struct store_event *ev, size_t n, const struct err *err);
+    void (*cb)(struct store_events *, const struct store_event *ev, size_t n,
+               const struct err *err);
     void *arg;
     _Alignas(16) char priv[192];
 };
@@ -154,8 +169,8 @@ struct store_stats {
 struct store_ops {
     void (*commit)(struct store *, struct store_txn *);
     void (*get)(struct store *, struct store_get *);
-    /* Row from memory if it is there right now (a cache of committed rows): no callback. NULL: use get.
-     * The row is valid until control returns to the loop. */
+    /* Row from memory if it is there right now (a cache of committed rows): no callback. NULL: use
+     * get. The row is valid until control returns to the loop. */
     const struct store_row *(*peek)(struct store *, struct str name);
     void (*list)(struct store *, struct store_list *);
     void (*kv_get)(struct store *, struct store_kv_get *);
@@ -172,8 +187,8 @@ struct loop;
 struct store *store_sqlite_open(struct loop *l, const char *path, struct err *err);
 /* loop may be NULL for the simulator: then completions are delivered by store_mem_step. */
 struct store *store_mem_new(struct loop *l);
-/* Simulator: delivers one pending completion (commit order kept); false when there is none, or when it
- * was the store's close (s is gone then). */
+/* Simulator: delivers one pending completion (commit order kept); false when there is none, or when
+ * it was the store's close (s is gone then). */
 bool store_mem_step(struct store *s);
 /* Simulator: forgets everything not yet committed-and-delivered as a crash would: uncommitted
  * transactions vanish (their callbacks are never called), committed data stays. Returns a fresh

@@ -22,7 +22,7 @@ struct lane_work {
 
 struct lane_stats {
     const char *name;
-    unsigned threads, depth;  /* depth: queued + running */
+    unsigned threads, depth; /* depth: queued + running */
     uint64_t finished;
     usec_t wait_total, run_total; /* sums over finished works */
 };

@@ -111,7 +111,7 @@ static void test_list_keeps_order_and_tolerates_double_delete(void **state) {
     list_del(&it[1].link);
     list_del(&it[1].link);
     int sum = 0;
-    list_each_safe(i, tmp, &head, link) {
+    list_each_safe (i, tmp, &head, link) {
         sum = sum * 10 + i->v;
         list_del(&i->link);
     }

@@ -117,8 +117,9 @@ static void test_json_writer_escapes_and_indents(void **state) {
     jw_object(&w);
     jw_end_object(&w);
     jw_end_object(&w);
-    assert_string_equal(b.p, "{\n  \"a\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\",\n  \"l\": [\n"
-                             "    0.1,\n    \"NaN\",\n    \"-3\"\n  ],\n  \"e\": {}\n}");
+    assert_string_equal(b.p,
+                        "{\n  \"a\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\",\n  \"l\": [\n"
+                        "    0.1,\n    \"NaN\",\n    \"-3\"\n  ],\n  \"e\": {}\n}");
 }
 
 int main(void) {
