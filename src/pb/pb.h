@@ -52,6 +52,7 @@ struct pb_json_opts {
     bool compact;               /* one line; default: two spaces a level */
     bool enum_ints;             /* enum-encoding=int */
     bool beta_types;            /* @type of Any says v1beta1 */
+    bool proto_names;           /* field names as in the .proto (snake_case) */
     const struct pb_mask *mask; /* fields=...; NULL: everything */
 };
 /* No newline at the end. opts NULL: defaults. Fails when out is full (RESOURCE_EXHAUSTED) or the

@@ -225,7 +225,7 @@ int wr_fields(struct writer *w, const ProtobufCMessage *m, const struct pb_mask 
             (mask && !pb_mask_has(mask, str_of(fi[i].json), str_of(f->name), &below))) {
             continue;
         }
-        jw_key(w->w, fi[i].json);
+        jw_key(w->w, w->o->proto_names ? f->name : fi[i].json);
         if (wr_field_value(w, m, f, below)) {
             return -1;
         }
