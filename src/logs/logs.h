@@ -1,6 +1,7 @@
-/* CONTRACT. Job logs: segment directories written by cusp-runner (DIR/logs/JOB/aN/REPLICA) and by the server itself
- * (DIR/logs/JOB/service). Identity of a line is (replica dir, seq): nothing is copied, so nothing can be
- * lost or repeated when the server restarts. Loop thread; blocking file work goes to the disk lane. */
+/* CONTRACT. Job logs: segment directories written by cusp-runner (DIR/logs/JOB/aN/REPLICA) and by
+ * the server itself (DIR/logs/JOB/service). Identity of a line is (replica dir, seq): nothing is
+ * copied, so nothing can be lost or repeated when the server restarts. Loop thread; blocking file
+ * work goes to the disk lane. */
 #ifndef CUSP_LOGS_LOGS_H
 #define CUSP_LOGS_LOGS_H
 
@@ -13,25 +14,27 @@ struct logs;
 struct logs *logs_open(struct loop *l, struct lane *disk, const char *data_dir, struct err *err);
 void logs_close(struct logs *g);
 
-/* Appends a service line (stream SEG_SERVICE); severity 200, 400, 500. Durable soon (fsync batched). */
+/* Appends a service line (stream SEG_SERVICE); severity 200, 400, 500. Durable soon (fsync
+ * batched). */
 void logs_service(struct logs *g, const char *job_id, usec_t when, int severity, const char *text);
 /* No more service lines for this job: the stream gets its SEG_EOF. Followers end after it. */
 void logs_service_end(struct logs *g, const char *job_id);
 
 struct log_line {
     usec_t time;
-    const char *task;  /* "workerpool0-0" or "service" */
-    uint32_t attempt;  /* 0 for service */
+    const char *task; /* "workerpool0-0" or "service" */
+    uint32_t attempt; /* 0 for service */
     uint64_t seq;
     enum seg_stream stream;
-    int severity;      /* 200 stdout, 500 stderr, service: as written */
+    int severity; /* 200 stdout, 500 stderr, service: as written */
     bool partial;
     struct str text;
 };
 
-/* Follows one job's log: everything already there, merged by time within each batch read, then live lines as they are
- * written (inotify; first line <= 100 ms), until the service stream's SEG_EOF when follow is true, or
- * until the present end when false. on_line may return false to pause: call log_follow_resume. */
+/* Follows one job's log: everything already there, merged by time within each batch read, then live
+ * lines as they are written (inotify; first line <= 100 ms), until the service stream's SEG_EOF
+ * when follow is true, or until the present end when false. on_line may return false to pause: call
+ * log_follow_resume. */
 struct log_follow;
 struct log_follow_opts {
     const char *job_id;
@@ -41,7 +44,8 @@ struct log_follow_opts {
     void (*on_end)(void *arg, const struct err *err); /* once; not after log_follow_stop */
     void *arg;
 };
-struct log_follow *log_follow_start(struct logs *g, const struct log_follow_opts *o, struct err *err);
+struct log_follow *log_follow_start(struct logs *g, const struct log_follow_opts *o,
+                                    struct err *err);
 void log_follow_resume(struct log_follow *f);
 void log_follow_stop(struct log_follow *f); /* any time before on_end; frees */
 

@@ -1,0 +1,360 @@
+/* Following one job's log: cursors over every segment directory of the job, read in batches on the
+ * disk lane, merged by time, handed to the reader line by line with back-pressure.
+ *
+ * States: READING (a lane work runs) -> DELIVERING (lines in the batch) -> WAITING (for inotify or
+ * the once-a-second safety look) -> READING ... The follow ends after the service stream's SEG_EOF
+ * and one more pass over everything that found nothing new. */
+#include "logs/logs_int.h"
+
+#include "base/limits.h"
+
+#include <dirent.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#define BATCH_BYTES (256u * 1024u)
+#define SAFETY_POLL USEC_PER_SEC        /* inotify lost an event */
+#define BLIND_POLL (50 * USEC_PER_MSEC) /* no inotify instance was to be had */
+
+struct source {
+    char *task; /* "workerpool0-0", "service" */
+    uint32_t attempt;
+    struct seg_cursor cursor;
+    struct buf data;
+};
+
+struct line {
+    struct seg_frame f;
+    struct source *src;
+    size_t order; /* keeps equal times in source order */
+};
+
+struct log_follow {
+    struct logs *logs;
+    struct list link;
+    struct log_follow_opts o;
+    char *job_id, *task, *dir;
+    VEC_OF(struct source *) sources;
+    VEC_OF(char *) seen_dirs; /* watched directories */
+    int inotify;              /* own descriptor, so closing it drops the watches; -1: none left */
+    struct loop_fd *watch;
+    VEC_OF(struct line) lines;
+    size_t next_line;
+    bool busy, dirty, paused, stopped, last_pass, in_delivery;
+    struct lane_work work;
+    struct loop_task kick;
+    struct timer safety;
+    struct err err;
+    bool failed;
+};
+
+static bool has_source(struct log_follow *f, const char *dir) {
+    for (size_t i = 0; i < f->sources.n; i++) {
+        if (strcmp(f->sources.p[i]->cursor.dir, dir) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void watch_dir(struct log_follow *f, const char *dir) {
+    for (size_t i = 0; i < f->seen_dirs.n; i++) {
+        if (strcmp(f->seen_dirs.p[i], dir) == 0) {
+            return;
+        }
+    }
+    if (inotify_add_watch(f->inotify, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) >= 0) {
+        vec_push(&f->seen_dirs, xstrdup(dir));
+    }
+}
+
+static void add_source(struct log_follow *f, const char *dir, const char *task, uint32_t attempt) {
+    watch_dir(f, dir);
+    /* The service stream is always read: its end is the end of the log. */
+    if (has_source(f, dir) || (f->task && strcmp(f->task, task) != 0 && attempt != 0)) {
+        return;
+    }
+    struct source *s = xcalloc(1, sizeof(*s));
+    s->task = xstrdup(task);
+    s->attempt = attempt;
+    s->data = BUF_INIT(BUF_NO_MAX);
+    seg_cursor_init(&s->cursor, dir);
+    vec_push(&f->sources, s);
+}
+
+static void scan_attempt(struct log_follow *f, const char *dir, uint32_t attempt) {
+    watch_dir(f, dir);
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    while (d && (e = readdir(d))) {
+        if (e->d_name[0] != '.') {
+            auto_free char *sub = xasprintf("%s/%s", dir, e->d_name);
+            add_source(f, sub, e->d_name, attempt);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+}
+
+/* Watches are set before a directory is listed, so what appears in between is not missed. */
+static void scan(struct log_follow *f) {
+    watch_dir(f, f->dir);
+    DIR *d = opendir(f->dir);
+    struct dirent *e;
+    while (d && (e = readdir(d))) {
+        uint64_t attempt;
+        auto_free char *sub = xasprintf("%s/%s", f->dir, e->d_name);
+        if (strcmp(e->d_name, "service") == 0) {
+            add_source(f, sub, "service", 0);
+        } else if (e->d_name[0] == 'a' && str_to_u64(str_of(e->d_name + 1), &attempt)) {
+            scan_attempt(f, sub, (uint32_t)attempt);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+}
+
+static void follow_run(struct lane_work *work) {
+    struct log_follow *f = CONTAINER_OF(work, struct log_follow, work);
+    scan(f);
+    for (size_t i = 0; i < f->sources.n; i++) {
+        struct source *s = f->sources.p[i];
+        buf_clear(&s->data);
+        if (seg_cursor_read(&s->cursor, &s->data, BATCH_BYTES, &f->err)) {
+            f->failed = true;
+            return;
+        }
+    }
+}
+
+static int by_time(const void *a, const void *b) {
+    const struct line *x = a, *y = b;
+    if (x->f.time != y->f.time) {
+        return x->f.time < y->f.time ? -1 : 1;
+    }
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static void free_follow(struct log_follow *f) {
+    struct clock *c = loop_clock(f->logs->loop);
+    c->ops->disarm(c, &f->safety);
+    loop_unpost(f->logs->loop, &f->kick);
+    list_del(&f->link);
+    f->logs->nr_follows--;
+    for (size_t i = 0; i < f->sources.n; i++) {
+        struct source *s = f->sources.p[i];
+        seg_cursor_fini(&s->cursor);
+        buf_fini(&s->data);
+        free(s->task);
+        free(s);
+    }
+    for (size_t i = 0; i < f->seen_dirs.n; i++) {
+        free(f->seen_dirs.p[i]);
+    }
+    if (f->inotify >= 0) {
+        loop_fd_unwatch(f->watch);
+        close(f->inotify);
+    }
+    vec_fini(&f->sources);
+    vec_fini(&f->seen_dirs);
+    vec_fini(&f->lines);
+    free(f->job_id);
+    free(f->task);
+    free(f->dir);
+    free(f);
+}
+
+static void finish(struct log_follow *f, const struct err *err) {
+    void (*on_end)(void *, const struct err *) = f->o.on_end;
+    void *arg = f->o.arg;
+    struct err copy;
+    if (err) {
+        copy = *err;
+    }
+    free_follow(f);
+    on_end(arg, err ? &copy : NULL);
+}
+
+static void start_read(struct log_follow *f) {
+    f->busy = true;
+    f->dirty = false;
+    lane_submit(f->logs->disk, &f->work);
+}
+
+static bool service_ended(const struct log_follow *f) {
+    for (size_t i = 0; i < f->sources.n; i++) {
+        if (f->sources.p[i]->attempt == 0 && f->sources.p[i]->cursor.eof_seen) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* After the batch is delivered: read on, wait, or end. */
+static void next(struct log_follow *f, bool had_news) {
+    if (had_news || f->dirty) {
+        f->last_pass = false;
+        start_read(f);
+    } else if (!f->o.follow || f->last_pass) {
+        finish(f, NULL);
+    } else if (service_ended(f)) {
+        f->last_pass = true; /* one more look at everything, then the end */
+        start_read(f);
+    } else {
+        struct clock *c = loop_clock(f->logs->loop);
+        c->ops->arm(c, &f->safety, c->ops->mono(c) + (f->inotify < 0 ? BLIND_POLL : SAFETY_POLL));
+    }
+}
+
+static void deliver(struct log_follow *f) {
+    bool had_news = f->lines.n > 0;
+    f->in_delivery = true;
+    while (f->next_line < f->lines.n && !f->paused && !f->stopped) {
+        const struct line *l = &f->lines.p[f->next_line++];
+        if (l->f.stream == SEG_EOF) {
+            continue;
+        }
+        if (f->task && strcmp(l->src->task, f->task) != 0) {
+            continue;
+        }
+        struct log_line out = {.time = l->f.time,
+                               .task = l->src->task,
+                               .attempt = l->src->attempt,
+                               .seq = l->f.seq,
+                               .stream = l->f.stream,
+                               .severity = l->f.stream == SEG_STDOUT ? 200
+                                           : l->f.stream == SEG_STDERR
+                                               ? 500
+                                               : (l->f.flags >> SEG_SEV_SHIFT) * 100,
+                               .partial = l->f.flags & SEG_PARTIAL,
+                               .text = l->f.payload};
+        f->paused = !f->o.on_line(f->o.arg, &out);
+    }
+    f->in_delivery = false;
+    if (f->stopped) {
+        free_follow(f);
+    } else if (!f->paused) {
+        f->lines.n = f->next_line = 0;
+        next(f, had_news);
+    }
+}
+
+static void follow_done(struct lane_work *work) {
+    struct log_follow *f = CONTAINER_OF(work, struct log_follow, work);
+    f->busy = false;
+    if (f->stopped) {
+        free_follow(f);
+        return;
+    }
+    if (work->cancelled || f->failed) {
+        if (work->cancelled) {
+            err_set(&f->err, ERR_UNAVAILABLE, "the server is stopping");
+        }
+        finish(f, &f->err);
+        return;
+    }
+    size_t order = 0;
+    for (size_t i = 0; i < f->sources.n; i++) {
+        struct str rest = buf_str(&f->sources.p[i]->data);
+        struct line l = {.src = f->sources.p[i]};
+        ssize_t n;
+        while (rest.n && (n = seg_decode(rest, &l.f)) > 0) {
+            l.order = order++;
+            vec_push(&f->lines, l);
+            rest = str_sub(rest, (size_t)n, rest.n);
+        }
+    }
+    if (f->lines.n) {
+        qsort(f->lines.p, f->lines.n, sizeof(f->lines.p[0]), by_time);
+    }
+    f->next_line = 0;
+    deliver(f);
+}
+
+static void follow_kick(struct loop_task *t) {
+    struct log_follow *f = CONTAINER_OF(t, struct log_follow, kick);
+    if (f->lines.n) {
+        deliver(f); /* resumed in the middle of a batch */
+    } else if (!f->busy) {
+        start_read(f);
+    }
+}
+
+static void follow_safety(struct timer *t) {
+    struct log_follow *f = CONTAINER_OF(t, struct log_follow, safety);
+    if (!f->busy && !f->lines.n) {
+        start_read(f);
+    }
+}
+
+static void follow_news(void *arg, bool readable, bool writable) {
+    struct log_follow *f = arg;
+    _Alignas(struct inotify_event) char buf[4096];
+    while (read(f->inotify, buf, sizeof(buf)) > 0) {
+        /* which directory it was does not matter: a pass looks at all of them */
+    }
+    if (f->busy || f->lines.n) {
+        f->dirty = true; /* looked at again when this turn is over */
+    } else {
+        struct clock *c = loop_clock(f->logs->loop);
+        c->ops->disarm(c, &f->safety);
+        start_read(f);
+    }
+}
+
+struct log_follow *log_follow_start(struct logs *g, const struct log_follow_opts *o,
+                                    struct err *err) {
+    if (g->nr_follows >= limits.max_follow_streams) {
+        limits_hit(&limits.max_follow_streams);
+        err_set(err, ERR_RESOURCE_EXHAUSTED,
+                "max_follow_streams (%llu) log streams are open already",
+                (unsigned long long)limits.max_follow_streams);
+        return NULL;
+    }
+    struct log_follow *f = xcalloc(1, sizeof(*f));
+    f->logs = g;
+    f->o = *o;
+    f->job_id = xstrdup(o->job_id);
+    f->task = xstrdup(o->task);
+    f->o.job_id = f->job_id;
+    f->o.task = f->task;
+    f->dir = xasprintf("%s/%s", g->dir, o->job_id);
+    f->work.run = follow_run;
+    f->work.done = follow_done;
+    f->safety.fn = follow_safety;
+    loop_task_init(&f->kick, follow_kick);
+    f->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (f->inotify >= 0) {
+        f->watch = loop_fd_watch(g->loop, f->inotify, true, false, follow_news, f);
+    }
+    list_push_tail(&g->follows, &f->link);
+    g->nr_follows++;
+    start_read(f);
+    return f;
+}
+
+void log_follow_resume(struct log_follow *f) {
+    if (f->paused) {
+        f->paused = false;
+        if (!f->in_delivery) {
+            loop_post(f->logs->loop, &f->kick);
+        }
+    }
+}
+
+void log_follow_stop(struct log_follow *f) {
+    if (f->busy || f->in_delivery) {
+        f->stopped = true;
+    } else {
+        free_follow(f);
+    }
+}
+
+void follow_stop_all(struct logs *g) {
+    struct log_follow *f, *tmp;
+    list_each_safe (f, tmp, &g->follows, link) {
+        log_follow_stop(f);
+    }
+}

@@ -1,0 +1,76 @@
+/* The logs object: opening, removal of a job's log directory. */
+#include "logs/logs_int.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct logs *logs_open(struct loop *l, struct lane *disk, const char *data_dir, struct err *err) {
+    auto_free char *dir = xasprintf("%s/logs", data_dir);
+    if (mkdir(dir, 0750) && errno != EEXIST) {
+        err_sys(err, errno, "make log directory");
+        return NULL;
+    }
+    struct logs *g = xcalloc(1, sizeof(*g));
+    g->loop = l;
+    g->disk = disk;
+    g->dir = take(&dir);
+    map_init(&g->writers);
+    list_init(&g->follows);
+    return g;
+}
+
+/* After the disk lane is closed: nothing of ours is in flight any more. */
+void logs_close(struct logs *g) {
+    if (!g) {
+        return;
+    }
+    follow_stop_all(g);
+    size_t it = 0;
+    const struct map_slot *s;
+    while ((s = map_next(&g->writers, &it))) {
+        service_forget(g, s->key);
+        it = 0;
+    }
+    map_fini(&g->writers);
+    free(g->dir);
+    free(g);
+}
+
+void logs_service(struct logs *g, const char *job_id, usec_t when, int severity, const char *text) {
+    service_append(g, job_id, when, severity, text, false);
+}
+
+void logs_service_end(struct logs *g, const char *job_id) {
+    service_append(g, job_id, time_wall(), 200, "", true);
+}
+
+struct removal {
+    struct lane_work work;
+    char *path;
+};
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
+    return remove(path) && errno != ENOENT ? -1 : 0;
+}
+
+static void removal_run(struct lane_work *work) {
+    struct removal *r = CONTAINER_OF(work, struct removal, work);
+    (void)nftw(r->path, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* leftovers: the next sweep */
+}
+
+static void removal_done(struct lane_work *work) {
+    struct removal *r = CONTAINER_OF(work, struct removal, work);
+    free(r->path);
+    free(r);
+}
+
+void logs_remove(struct logs *g, const char *job_id) {
+    struct removal *r = xcalloc(1, sizeof(*r));
+    service_forget(g, job_id);
+    r->work.run = removal_run;
+    r->work.done = removal_done;
+    r->path = xasprintf("%s/%s", g->dir, job_id);
+    lane_submit(g->disk, &r->work);
+}

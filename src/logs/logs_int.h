@@ -1,0 +1,47 @@
+/* Inside src/logs: the shared object, segment directory cursors, the service writer. */
+#ifndef CUSP_LOGS_INT_H
+#define CUSP_LOGS_INT_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "logs/logs.h"
+#include "sys/lane.h"
+#include "sys/loop.h"
+
+/* ---- reader.c: a position in one segment directory. Blocking; used on the disk lane by one work
+ * at a time. */
+struct seg_cursor {
+    char *dir;
+    unsigned file;   /* index of the segment being read */
+    uint64_t offset; /* in it; 0 = header not checked yet */
+    bool eof_seen;   /* SEG_EOF was read: nothing follows */
+};
+void seg_cursor_init(struct seg_cursor *c, const char *dir);
+void seg_cursor_fini(struct seg_cursor *c);
+/* Appends whole raw frames to out (at most max bytes of them). 0 and nothing added: no news.
+ * A corrupt frame is an error (DATA_LOSS) naming file and offset. */
+int seg_cursor_read(struct seg_cursor *c, struct buf *out, size_t max, struct err *err);
+
+/* ---- writer side of service streams (service.c) */
+struct service_writer;
+void service_append(struct logs *g, const char *job_id, usec_t when, int severity, const char *text,
+                    bool end);
+void service_forget(struct logs *g, const char *job_id);
+/* Makes the directory, finds the next seq and cuts a torn tail off. Blocking. */
+int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, bool *ret_ended,
+                    struct err *err);
+
+struct logs {
+    struct loop *loop;
+    struct lane *disk;
+    char *dir;          /* DIR/logs */
+    struct map writers; /* job id -> struct service_writer */
+    struct list follows;
+    unsigned nr_follows;
+};
+
+/* ---- follow.c */
+void follow_stop_all(struct logs *g); /* closing: those their owners forgot to stop */
+
+#endif
