@@ -1,0 +1,82 @@
+/* What operators and probes ask: alive, ready, metrics, version. */
+#include "api/call.h"
+
+#include "base/limits.h"
+
+static void text(struct xch *x, int status, struct str body) {
+    struct header h = {STR("content-type"), STR("text/plain; charset=utf-8")};
+    xch_reply(x, status, &h, 1, body);
+}
+
+static void metric(struct buf *b, const char *name, const char *help, const char *type,
+                   uint64_t v) {
+    buf_printf(b, "# HELP cusp_%s %s\n# TYPE cusp_%s %s\ncusp_%s %llu\n", name, help, name, type,
+               name, (unsigned long long)v);
+}
+
+static void metrics(struct api *a, struct xch *x) {
+    auto_buf struct buf b = BUF_INIT(1 << 20);
+    struct ctl_stats cs;
+    struct store_stats ss;
+    struct limit_info li[64];
+    ctl_get_stats(a->ctl, &cs);
+    a->store->ops->get_stats(a->store, &ss);
+    metric(&b, "jobs_queued", "jobs waiting for capacity or quota", "gauge", cs.queued);
+    metric(&b, "jobs_pending", "jobs being prepared", "gauge", cs.pending);
+    metric(&b, "jobs_running", "jobs running", "gauge", cs.running);
+    metric(&b, "jobs_finished_total", "jobs that ended since start", "counter", cs.finished_total);
+    metric(&b, "cpu_milli_held", "CPU granted to attempts, in thousandths", "gauge",
+           cs.cpu_milli_held);
+    metric(&b, "cpu_milli_total", "CPU of this host, in thousandths", "gauge", cs.cpu_milli_total);
+    metric(&b, "memory_bytes_held", "memory granted to attempts", "gauge", cs.mem_held);
+    metric(&b, "memory_bytes_total", "memory of this host for jobs", "gauge", cs.mem_total);
+    metric(&b, "queue_age_usec", "age of the oldest queued job", "gauge", cs.oldest_queued_age);
+    metric(&b, "store_commits_total", "transactions made durable", "counter", ss.commits);
+    metric(&b, "store_batches_total", "batches (one fsync each)", "counter", ss.batches);
+    metric(&b, "store_commit_latency_usec", "latest commit, given to durable", "gauge",
+           ss.last_commit_latency);
+    metric(&b, "store_cache_hits_total", "reads served from memory", "counter", ss.cache_hits);
+    metric(&b, "store_cache_misses_total", "reads that went to the database", "counter",
+           ss.cache_misses);
+    size_t n = limits_list(li, NR_OF(li));
+    buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");
+    for (size_t i = 0; i < n && i < NR_OF(li); i++) {
+        buf_printf(&b, "cusp_limit{name=\"%s\"} %llu\n", li[i].name,
+                   (unsigned long long)li[i].value);
+    }
+    buf_puts(&b, "# HELP cusp_limit_rejections_total requests refused by a limit\n"
+                 "# TYPE cusp_limit_rejections_total counter\n");
+    for (size_t i = 0; i < n && i < NR_OF(li); i++) {
+        buf_printf(&b, "cusp_limit_rejections_total{name=\"%s\"} %llu\n", li[i].name,
+                   (unsigned long long)li[i].rejections);
+    }
+    if (a->more_metrics) {
+        a->more_metrics(a->metrics_arg, &b);
+    }
+    struct header h = {STR("content-type"), STR("text/plain; version=0.0.4")};
+    xch_reply(x, 200, &h, 1, buf_str(&b));
+}
+
+bool admin_handle(struct api *a, struct xch *x) {
+    struct str path = xch_head(x)->path;
+    if (str_eqc(path, "/healthz")) {
+        text(x, 200, STR("ok\n"));
+    } else if (str_eqc(path, "/readyz")) {
+        text(x, a->ready ? 200 : 503,
+             a->ready ? STR("ready\n") : STR("catching up after restart\n"));
+    } else if (str_eqc(path, "/metrics")) {
+        metrics(a, x);
+    } else if (str_eqc(path, "/version")) {
+        auto_buf struct buf b = BUF_INIT(256);
+        struct jw w;
+        jw_init(&w, &b, 2);
+        jw_object(&w);
+        jw_kv(&w, "version", a->version);
+        jw_end_object(&w);
+        buf_putc(&b, '\n');
+        reply_json(x, 200, buf_str(&b));
+    } else {
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,41 @@
+/* The wire dialects over the control plane. Loop thread. */
+#ifndef CUSP_API_API_H
+#define CUSP_API_API_H
+
+#include "base/rng.h"
+#include "base/time.h"
+#include "ctl/ctl.h"
+#include "store/store.h"
+
+struct xch;
+struct logs;
+struct projects;
+
+struct api {
+    struct clock *clock;
+    struct rng *rng;
+    struct store *store;
+    struct ctl *ctl;
+    struct logs *logs;
+    struct projects *projects;
+    bool ready; /* /readyz: caught up after restart */
+    usec_t started_at;
+    const char *version;
+    /* Extra text for /metrics, appended by the program (lanes, network, engine). May be NULL. */
+    void (*more_metrics)(void *arg, struct buf *b);
+    void *metrics_arg;
+};
+
+/* REST of the published services: /v1, /v1beta1, /ui. Answers every request it is given (404 for
+ * unknown paths). */
+void rest_handle(struct api *a, struct xch *x);
+/* Each answers and returns true, or returns false when the path is not its own. */
+bool admin_handle(struct api *a, struct xch *x);     /* /healthz /readyz /metrics /version */
+bool logstream_handle(struct api *a, struct xch *x); /* /cusp/v1/…:streamLogs */
+bool timeline_handle(struct api *a, struct xch *x);  /* /cusp/v1/…:events */
+
+/* ctl_config.decode_spec: arg is the struct api. */
+int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *row,
+                           struct job_spec **ret, struct err *err);
+
+#endif

@@ -1,0 +1,148 @@
+/* GET /cusp/v1/projects/P/locations/L/customJobs/ID:streamLogs?follow=true&task=workerpool0-0
+ * A job's log as JSON lines (chunked), live until the job is over: one object a line with time,
+ * severity, task, attempt, seq, message. Back-pressure reaches down to the files. */
+#include "api/call.h"
+#include "api/cusp_path.h"
+#include "logs/logs.h"
+
+struct stream {
+    struct api *api;
+    struct xch *xch;
+    struct name_parts name;
+    struct store_get get;
+    struct log_follow *follow;
+    struct str task;
+    bool live, ended;
+};
+
+static const char *severity_name(int severity) {
+    return severity >= 500   ? "ERROR"
+           : severity >= 400 ? "WARNING"
+           : severity >= 200 ? "INFO"
+                             : "DEFAULT";
+}
+
+static bool on_line(void *arg, const struct log_line *l) {
+    struct stream *s = arg;
+    auto_buf struct buf b = BUF_INIT(4 << 20);
+    auto_buf struct buf t = BUF_INIT(64);
+    struct jw w;
+    jw_init(&w, &b, 0);
+    jw_object(&w);
+    time_format_rfc3339_nano(&t, l->time);
+    jw_kv(&w, "timestamp", buf_cstr(&t));
+    jw_kv(&w, "severity", severity_name(l->severity));
+    jw_kv(&w, "task", l->task);
+    jw_key(&w, "attempt");
+    jw_u64(&w, l->attempt);
+    jw_key(&w, "seq");
+    jw_u64(&w, l->seq);
+    if (l->stream == SEG_STDERR) {
+        jw_kv(&w, "stream", "stderr");
+    }
+    if (l->partial) {
+        jw_key(&w, "partial");
+        jw_bool(&w, true);
+    }
+    jw_key(&w, "message");
+    jw_str(&w, l->text);
+    jw_end_object(&w);
+    buf_putc(&b, '\n');
+    return xch_write(s->xch, buf_str(&b));
+}
+
+static void close_stream(struct stream *s) {
+    struct xch *x = s->xch;
+    s->ended = true;
+    s->follow = NULL;
+    xch_unref(x);
+}
+
+static void on_end(void *arg, const struct err *err) {
+    struct stream *s = arg;
+    if (err) {
+        xch_abort(s->xch);
+    } else {
+        xch_end(s->xch);
+    }
+    close_stream(s);
+}
+
+static void on_gone(struct xch *x, void *arg) {
+    struct stream *s = arg;
+    if (!s->ended && s->follow) {
+        log_follow_stop(s->follow);
+        xch_abort(x);
+        close_stream(s);
+    }
+}
+
+static void on_drain(struct xch *x, void *arg) {
+    struct stream *s = arg;
+    if (!s->ended && s->follow) {
+        log_follow_resume(s->follow);
+    }
+}
+
+static void on_row(struct store_get *g, const struct store_row *row, const struct err *err) {
+    static const struct header h[] = {
+        {{"content-type", 12}, {"application/x-ndjson; charset=utf-8", 35}},
+        {{"cache-control", 13}, {"no-store", 8}},
+        {{"x-accel-buffering", 17}, {"no", 2}},
+    };
+    struct stream *s = g->arg;
+    struct xch *x = s->xch;
+    struct err e;
+    if (!err && !row) {
+        err_set(&e, ERR_NOT_FOUND, "The CustomJob \"%.*s\" does not exist.",
+                STR_ARG(s->name.canonical));
+        err = &e;
+    }
+    if (!err) {
+        struct str id = str_sub(s->name.rest, sizeof("customJobs/") - 1, s->name.rest.n);
+        struct log_follow_opts o = {
+            .job_id = arena_strndup(xch_arena(x), id.p, id.n),
+            .task = s->task.n ? arena_strndup(xch_arena(x), s->task.p, s->task.n) : NULL,
+            .follow = s->live,
+            .on_line = on_line,
+            .on_end = on_end,
+            .arg = s,
+        };
+        s->follow = xch_is_gone(x) ? NULL : log_follow_start(s->api->logs, &o, &e);
+        err = s->follow || xch_is_gone(x) ? NULL : &e;
+        if (s->follow) {
+            xch_on_gone(x, on_gone, s);
+            xch_on_drain(x, on_drain, s);
+            xch_start(x, 200, h, NR_OF(h), -1);
+            return;
+        }
+    }
+    if (err) {
+        reply_error(x, err);
+    } else {
+        xch_abort(x);
+    }
+    xch_unref(x);
+}
+
+bool logstream_handle(struct api *a, struct xch *x) {
+    struct str name;
+    struct err err;
+    if (!cusp_path_match(x, ":streamLogs", &name)) {
+        return false;
+    }
+    struct stream *s = arena_alloc(xch_arena(x), sizeof(*s));
+    if (name_parse_in(a->projects, xch_arena(x), name, "customJobs", "name", &s->name, &err)) {
+        reply_error(x, &err);
+        return true;
+    }
+    struct str live = cusp_query_get(x, "follow");
+    s->api = a;
+    s->xch = xch_ref(x);
+    s->task = cusp_query_get(x, "task");
+    s->live = !live.p || str_ieq(live, STR("true")) || str_eqc(live, "1");
+    s->get = (struct store_get){
+        .name = s->name.canonical, .arena = xch_arena(x), .cb = on_row, .arg = s};
+    a->store->ops->get(a->store, &s->get);
+    return true;
+}

@@ -1,0 +1,20 @@
+/* Messages <-> what the control plane needs: the only place that knows both. */
+#ifndef CUSP_API_SPEC_H
+#define CUSP_API_SPEC_H
+
+#include "base/arena.h"
+#include "engine/job_spec.h"
+#include "pb/aip.h"
+#include "pb/violations.h"
+
+/* Rules of a CustomJob that field tables cannot say (reference 01 §4, 02, 10 §8, 12). Adds every
+ * violation found; paths are relative to the resource in snake_case. */
+void custom_job_check(const Aip__CustomJob *job, struct violations *vs);
+/* The same for a CustomJobSpec under another path prefix ("trial_job_spec"). */
+void job_spec_check(const Aip__CustomJobSpec *spec, const char *prefix, struct violations *vs);
+void labels_check(const char *field, size_t n, Aip__CustomJob__LabelsEntry *const *labels,
+                  struct violations *vs);
+/* Fills what the service fills (reference 01 §3): disk type and size, replica count. */
+void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job);
+
+#endif

@@ -1,0 +1,29 @@
+/* Handlers by service; the table of call.c names them. Each answers its call exactly once. */
+#ifndef CUSP_API_SVC_H
+#define CUSP_API_SVC_H
+
+#include "api/call.h"
+#include "pb/aip.h"
+
+/* svc_job.c */
+void svc_job_create(struct call *c);
+void svc_job_get(struct call *c);
+void svc_job_list(struct call *c);
+void svc_job_cancel(struct call *c);
+void svc_job_delete(struct call *c);
+
+/* svc_operations.c */
+void svc_operations_get(struct call *c);
+void svc_operations_list(struct call *c);
+void svc_operations_wait(struct call *c);
+void svc_operations_cancel(struct call *c);
+void svc_operations_delete(struct call *c);
+/* Answers with a finished delete operation for resource `name`, kept for later GETs; replies after
+ * the operation is durable. */
+void svc_operation_reply_deleted(struct call *c, struct str name);
+
+/* svc_locations.c */
+void svc_locations_get(struct call *c);
+void svc_locations_list(struct call *c);
+
+#endif

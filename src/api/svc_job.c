@@ -1,0 +1,335 @@
+/* JobService: CustomJob create, get, list, cancel, delete (reference 01). */
+#include "api/svc.h"
+
+#include "api/names.h"
+#include "api/spec.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "pb/pbmask.h"
+#include "store/filter.h"
+
+#define COLLECTION "customJobs"
+#define KIND "customJob"
+#define PAGE_SIZE_DEFAULT 100
+
+/* ---- rows -> messages ---- */
+
+static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
+    if (!t) {
+        return NULL;
+    }
+    Google__Protobuf__Timestamp *ts = arena_alloc(a, sizeof(*ts));
+    google__protobuf__timestamp__init(ts);
+    ts->seconds = (int64_t)(t / USEC_PER_SEC);
+    ts->nanos = (int32_t)(t % USEC_PER_SEC) * 1000;
+    return ts;
+}
+
+/* Spec as sent + the mutable half = the resource. */
+static int job_message(struct arena *a, const struct store_row *row, Aip__CustomJob **ret,
+                       struct err *err) {
+    ProtobufCMessage *msg;
+    struct job_status st;
+    if (pb_unpack(a, &aip__custom_job__descriptor, row->spec, &msg, err) ||
+        job_status_decode(a, row->status, &st, err)) {
+        return err_wrap(err, "read %.*s", STR_ARG(row->name));
+    }
+    Aip__CustomJob *job = (Aip__CustomJob *)msg;
+    job->name = arena_strndup(a, row->name.p, row->name.n);
+    job->state = (Aip__JobState)st.state;
+    job->create_time = timestamp(a, st.create_time);
+    job->start_time = timestamp(a, st.start_time);
+    job->end_time = timestamp(a, st.end_time);
+    job->update_time = timestamp(a, st.update_time);
+    if (st.error_code) {
+        job->error = arena_alloc(a, sizeof(*job->error));
+        google__rpc__status__init(job->error);
+        job->error->code = st.error_code;
+        job->error->message = arena_strdup(a, st.error_msg ? st.error_msg : "");
+    }
+    *ret = job;
+    return 0;
+}
+
+static void reply_row(struct call *c, const struct store_row *row) {
+    Aip__CustomJob *job;
+    struct err err;
+    if (job_message(c->arena, row, &job, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    call_reply(c, &job->base);
+}
+
+static void fail_missing(struct call *c, struct str name) {
+    struct err err;
+    err_set(&err, ERR_NOT_FOUND, "The CustomJob \"%.*s\" does not exist.",
+            (int)(name.n > 300 ? 300 : name.n), name.p);
+    call_fail(c, &err);
+}
+
+/* ---- create ---- */
+
+struct create {
+    struct call *call;
+    struct ctl_call ctl;
+};
+
+static void on_created(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
+    struct create *cr = cc->arg;
+    if (err) {
+        call_fail(cr->call, err);
+    } else {
+        reply_row(cr->call, row);
+    }
+}
+
+void svc_job_create(struct call *c) {
+    Aip__CreateCustomJobRequest *req = (Aip__CreateCustomJobRequest *)c->req;
+    struct name_parts parent;
+    struct err err;
+    struct violations vs;
+    Aip__CustomJob *job = req->custom_job;
+    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &parent, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    violations_init(&vs, c->arena);
+    if (!job) {
+        violations_add(&vs, "custom_job", "Required field is not set.");
+    } else {
+        custom_job_check(job, &vs);
+    }
+    if (vs.n) {
+        call_fail_violations(c, &vs);
+        return;
+    }
+    custom_job_fill_defaults(c->arena, job);
+    struct buf spec = BUF_INIT(limits.max_message_bytes);
+    if (pb_pack(&job->base, &spec)) {
+        buf_fini(&spec);
+        err_set(&err, ERR_INVALID_ARGUMENT, "The job is larger than max_message_bytes (%llu).",
+                (unsigned long long)limits.max_message_bytes);
+        call_fail(c, &err);
+        return;
+    }
+    struct store_label *labels = arena_calloc(c->arena, job->n_labels + 1, sizeof(*labels));
+    for (size_t i = 0; i < job->n_labels; i++) {
+        labels[i] =
+            (struct store_label){str_of(job->labels[i]->key), str_of(job->labels[i]->value)};
+    }
+    struct create *cr = arena_alloc(c->arena, sizeof(*cr));
+    cr->call = c;
+    cr->ctl.cb = on_created;
+    cr->ctl.arg = cr;
+    struct job_create in = {
+        .kind = STR(KIND),
+        .parent = parent.parent,
+        .id = str_of(arena_printf(c->arena, "%llu", (unsigned long long)ctl_new_id(c->api->ctl))),
+        .display_name = str_of(job->display_name),
+        .spec = buf_str(&spec),
+        .labels = labels,
+        .nr_labels = job->n_labels,
+    };
+    in.spec = arena_str(c->arena, in.spec);
+    buf_fini(&spec);
+    ctl_job_create(c->api->ctl, &in, &cr->ctl);
+}
+
+/* ---- get ---- */
+
+struct get {
+    struct call *call;
+    struct store_get get;
+};
+
+static void on_got(struct store_get *g, const struct store_row *row, const struct err *err) {
+    struct get *gt = g->arg;
+    if (err) {
+        call_fail(gt->call, err);
+    } else if (!row) {
+        fail_missing(gt->call, g->name);
+    } else {
+        reply_row(gt->call, row);
+    }
+}
+
+void svc_job_get(struct call *c) {
+    Aip__GetCustomJobRequest *req = (Aip__GetCustomJobRequest *)c->req;
+    struct name_parts n;
+    struct err err;
+    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), COLLECTION, "name", &n,
+                      &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    const struct store_row *row = c->api->store->ops->peek(c->api->store, n.canonical);
+    if (row) {
+        reply_row(c, row);
+        return;
+    }
+    struct get *gt = arena_alloc(c->arena, sizeof(*gt));
+    gt->call = c;
+    gt->get = (struct store_get){.name = n.canonical, .arena = c->arena, .cb = on_got, .arg = gt};
+    c->api->store->ops->get(c->api->store, &gt->get);
+}
+
+/* ---- list ---- */
+
+struct listing {
+    struct call *call;
+    struct store_list list;
+};
+
+/* readMask selects below customJobs what fields= would select from the top. */
+static int apply_read_mask(struct call *c, const Google__Protobuf__FieldMask *m, struct err *err) {
+    auto_buf struct buf text = BUF_INIT(8192);
+    if (!m || !m->n_paths || c->json.mask) {
+        return 0;
+    }
+    buf_puts(&text, "nextPageToken,customJobs(");
+    for (size_t i = 0; i < m->n_paths; i++) {
+        buf_printf(&text, "%s%s", i ? "," : "", m->paths[i]);
+    }
+    buf_putc(&text, ')');
+    if (text.full || pb_mask_parse(c->arena, buf_str(&text), &c->json.mask, err)) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "read_mask", "The read mask is malformed.");
+    }
+    return 0;
+}
+
+static void on_listed(struct store_list *l, const struct store_row *rows, size_t nr,
+                      struct str next_token, const struct err *err) {
+    struct listing *li = l->arg;
+    struct call *c = li->call;
+    struct err e;
+    if (err) {
+        call_fail(c, err);
+        return;
+    }
+    Aip__ListCustomJobsResponse *resp = arena_alloc(c->arena, sizeof(*resp));
+    aip__list_custom_jobs_response__init(resp);
+    resp->custom_jobs = arena_calloc(c->arena, nr + 1, sizeof(*resp->custom_jobs));
+    for (size_t i = 0; i < nr; i++) {
+        if (job_message(c->arena, &rows[i], &resp->custom_jobs[i], &e)) {
+            call_fail(c, &e);
+            return;
+        }
+    }
+    resp->n_custom_jobs = nr;
+    if (next_token.n) {
+        resp->next_page_token = arena_strndup(c->arena, next_token.p, next_token.n);
+    }
+    call_reply(c, &resp->base);
+}
+
+void svc_job_list(struct call *c) {
+    Aip__ListCustomJobsRequest *req = (Aip__ListCustomJobsRequest *)c->req;
+    struct name_parts n;
+    struct err err;
+    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    if (req->page_size < 0) {
+        err_field(&err, ERR_INVALID_ARGUMENT, "page_size",
+                  "Page size %d is negative; leave it out or give 1 to %llu.", req->page_size,
+                  (unsigned long long)limits.max_page_size);
+        call_fail(c, &err);
+        return;
+    }
+    struct listing *li = arena_alloc(c->arena, sizeof(*li));
+    li->call = c;
+    if (apply_read_mask(c, req->read_mask, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    unsigned size = req->page_size ? (unsigned)req->page_size : PAGE_SIZE_DEFAULT;
+    li->list = (struct store_list){
+        .kind = STR(KIND),
+        .parent = n.parent,
+        .filter_text = str_of(req->filter),
+        .order = STORE_ORDER_CREATE_TIME,
+        .descending = true,
+        .page_size = size > limits.max_page_size ? (unsigned)limits.max_page_size : size,
+        .page_token = str_of(req->page_token),
+        .arena = c->arena,
+        .cb = on_listed,
+        .arg = li,
+    };
+    const struct filter *filter = NULL;
+    if (req->filter[0] && filter_parse(c->arena, str_of(req->filter), &filter, &err)) {
+        snprintf(err.field, sizeof(err.field), "filter");
+        call_fail(c, &err);
+        return;
+    }
+    li->list.filter = filter;
+    if (c->order_by.n && order_parse(c->order_by, &li->list.order, &li->list.descending, &err)) {
+        snprintf(err.field, sizeof(err.field), "order_by");
+        call_fail(c, &err);
+        return;
+    }
+    c->api->store->ops->list(c->api->store, &li->list);
+}
+
+/* ---- cancel ---- */
+
+static void on_cancelled(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
+    struct create *cr = cc->arg;
+    struct call *c = cr->call;
+    if (err && err->code == ERR_NOT_FOUND) {
+        fail_missing(c, str_of(((Aip__CancelCustomJobRequest *)c->req)->name));
+    } else if (err) {
+        call_fail(c, err);
+    } else {
+        Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
+        call_reply(c, &empty.base);
+    }
+}
+
+void svc_job_cancel(struct call *c) {
+    Aip__CancelCustomJobRequest *req = (Aip__CancelCustomJobRequest *)c->req;
+    struct name_parts n;
+    struct err err;
+    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), COLLECTION, "name", &n,
+                      &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    struct create *cr = arena_alloc(c->arena, sizeof(*cr));
+    cr->call = c;
+    cr->ctl.cb = on_cancelled;
+    cr->ctl.arg = cr;
+    ctl_job_cancel(c->api->ctl, n.canonical, &cr->ctl);
+}
+
+/* ---- delete ---- */
+
+static void on_deleted(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
+    struct create *cr = cc->arg;
+    struct call *c = cr->call;
+    struct str name = str_of(((Aip__DeleteCustomJobRequest *)c->req)->name);
+    if (err && err->code == ERR_NOT_FOUND) {
+        fail_missing(c, name);
+    } else if (err) {
+        call_fail(c, err);
+    } else {
+        svc_operation_reply_deleted(c, name);
+    }
+}
+
+void svc_job_delete(struct call *c) {
+    Aip__DeleteCustomJobRequest *req = (Aip__DeleteCustomJobRequest *)c->req;
+    struct name_parts n;
+    struct err err;
+    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), COLLECTION, "name", &n,
+                      &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    struct create *cr = arena_alloc(c->arena, sizeof(*cr));
+    cr->call = c;
+    cr->ctl.cb = on_deleted;
+    cr->ctl.arg = cr;
+    ctl_job_delete(c->api->ctl, n.canonical, &cr->ctl);
+}
