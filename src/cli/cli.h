@@ -1,0 +1,102 @@
+/* The cusp command: shared pieces of its subcommands. One thread, everything blocks, errors are
+ * printed once by main and end the program with the exit code of their kind. */
+#ifndef CUSP_CLI_CLI_H
+#define CUSP_CLI_CLI_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/vec.h"
+
+#include <jansson.h>
+
+/* Exit codes: documented in `cusp help exit-codes`. */
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NOT_FOUND = 3,
+    EXIT_UNREACHABLE = 4,
+    EXIT_JOB_FAILED = 5
+};
+
+struct cli {
+    const char *endpoint; /* "http://127.0.0.1:8780" */
+    const char *project, *region;
+    bool json; /* --format=json */
+    bool quiet;
+    bool colour; /* stdout is a terminal and NO_COLOR is not set */
+};
+
+/* ---- flags (args.c): gcloud's style, --name=value or --name value, repeatable */
+struct flag {
+    const char *name; /* "--display-name" */
+    const char *what; /* for --help */
+    bool is_bool;
+    const char **values; /* found ones, in order */
+    size_t nr;
+};
+struct args {
+    struct flag *flags;
+    size_t nr_flags;
+    const char **words; /* positional */
+    size_t nr_words;
+};
+/* INVALID_ARGUMENT on unknown flags and missing values. argv[0] is the first word after the
+ * command. */
+int args_parse(struct args *a, int argc, char **argv, struct err *err);
+const char *args_get(const struct args *a,
+                     const char *name); /* last value or NULL; "true" for bools */
+const struct flag *args_flag(const struct args *a, const char *name);
+
+/* ---- HTTP (http.c) */
+struct http_reply {
+    long status;
+    struct buf body;
+    char location[1024];
+};
+/* method, path ("/v1/…"), JSON body or NULL. Any status below 400 is success; else *err has the
+ * server's own message and code. UNAVAILABLE when it cannot be reached. */
+int http_call(const struct cli *c, const char *method, const char *path, const char *body,
+              struct http_reply *ret, struct err *err);
+int http_json(const struct cli *c, const char *method, const char *path, json_t *body, json_t **ret,
+              struct err *err);
+/* Streams the reply body; fn returning false ends it early (success). */
+int http_stream(const struct cli *c, const char *path, bool (*fn)(void *arg, struct str bytes),
+                void *arg, struct err *err);
+/* Sends a file as the body, showing progress on a terminal. */
+int http_upload(const struct cli *c, const char *method, const char *path, const char *content_type,
+                int fd, uint64_t size, const char *label, struct http_reply *ret, struct err *err);
+void http_reply_fini(struct http_reply *r);
+/* Percent-encoded path segment, owned. */
+char *http_escape(struct str s);
+
+/* ---- output (out.c) */
+struct table; /* columns sized to their content */
+struct table *table_new(size_t columns, const char *const *heads);
+void table_row(struct table *t, const char *const *cells); /* copies */
+void table_print(struct table *t, FILE *f);                /* and frees */
+void out_json(const json_t *j);
+const char *state_colour(const struct cli *c, const char *state); /* escape sequence or "" */
+const char *colour_off(const struct cli *c);
+/* "2m 5s", "820 ms", "–" for 0. */
+void duration_text(struct buf *b, double seconds);
+void bytes_text(struct buf *b, uint64_t n);
+
+/* ---- YAML or JSON file -> JSON (configfile.c), keys as written */
+json_t *configfile_load(const char *path, struct err *err);
+
+/* ---- commands: argv after the command's own words; return the exit code, errors in *err */
+int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_env(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err);
+
+/* jobspec.c: gcloud's create flags -> request body (owned reference) */
+json_t *job_body_from_flags(const struct args *a, struct err *err);
+/* joblogs.c: follows a job's log on stdout */
+int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err);
+char *job_path(const struct cli *c, const char *prefix,
+               const char *id); /* "/v1/projects/…/customJobs/ID" */
+
+#endif

@@ -1,0 +1,208 @@
+/* HTTP through libcurl: one request at a time. */
+#include "cli/cli.h"
+
+#include "base/enc.h"
+
+#include <curl/curl.h>
+#include <unistd.h>
+
+#define REPLY_MAX (256u << 20)
+
+static CURL *open_url(const struct cli *c, const char *method, const char *path) {
+    CURL *h = curl_easy_init();
+    auto_free char *url = xasprintf("%s%s", c->endpoint, path);
+    CHECK(h);
+    curl_easy_setopt(h, CURLOPT_URL, url);
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(h, CURLOPT_NOPROXY,
+                     "*"); /* the server is ours, on this machine or beside it */
+    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+    return h;
+}
+
+static size_t to_buf(char *p, size_t size, size_t n, void *arg) {
+    return buf_put(arg, p, size * n) ? 0 : size * n;
+}
+
+/* The server's own words, if it sent Google's error form. */
+static int error_of(long status, struct str body, struct err *err) {
+    json_t *j = json_loadb(body.p, body.n, 0, NULL);
+    json_t *e = json_object_get(j, "error");
+    const char *msg = json_string_value(json_object_get(e, "message"));
+    const char *name = json_string_value(json_object_get(e, "status"));
+    enum err_code code = status == 404   ? ERR_NOT_FOUND
+                         : status == 409 ? ERR_ALREADY_EXISTS
+                         : status < 500  ? ERR_INVALID_ARGUMENT
+                                         : ERR_INTERNAL;
+    for (unsigned i = 1; name && i < ERR_CODE_NR; i++) {
+        if (strcmp(name, err_code_name((enum err_code)i)) == 0) {
+            code = (enum err_code)i;
+        }
+    }
+    if (msg) {
+        err_set(err, code, "%s", msg);
+    } else {
+        err_set(err, code, "the server answered HTTP %ld", status);
+    }
+    json_decref(j);
+    return -1;
+}
+
+static int finish(const struct cli *c, CURL *h, struct http_reply *r, struct err *err) {
+    char detail[CURL_ERROR_SIZE] = "";
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail);
+    CURLcode rc = curl_easy_perform(h);
+    char *location = NULL;
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &r->status);
+    curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &location);
+    if (location) {
+        snprintf(r->location, sizeof(r->location), "%s", location);
+    }
+    curl_easy_cleanup(h);
+    if (rc == CURLE_COULDNT_CONNECT) {
+        return err_set(
+            err, ERR_UNAVAILABLE,
+            "no server answers at %s. Start one with: cusp serve --data-dir DIR   or name "
+            "another with --endpoint or CUSP_ENDPOINT",
+            c->endpoint);
+    }
+    if (rc != CURLE_OK && !(rc == CURLE_WRITE_ERROR && r->status && r->status < 400)) {
+        return err_set(err, ERR_UNAVAILABLE, "%s: %s", c->endpoint,
+                       detail[0] ? detail : curl_easy_strerror(rc));
+    }
+    return r->status >= 400 ? error_of(r->status, buf_str(&r->body), err) : 0;
+}
+
+int http_call(const struct cli *c, const char *method, const char *path, const char *body,
+              struct http_reply *ret, struct err *err) {
+    CURL *h = open_url(c, method, path);
+    struct curl_slist *headers = NULL;
+    *ret = (struct http_reply){.body = BUF_INIT(REPLY_MAX)};
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, to_buf);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &ret->body);
+    if (body) {
+        headers = curl_slist_append(headers, "Content-Type: application/json; charset=utf-8");
+        headers = curl_slist_append(headers, "Expect:");
+        curl_easy_setopt(h, CURLOPT_POSTFIELDS, body);
+        curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+    }
+    int rc = finish(c, h, ret, err);
+    curl_slist_free_all(headers);
+    if (rc) {
+        http_reply_fini(ret);
+    }
+    return rc;
+}
+
+int http_json(const struct cli *c, const char *method, const char *path, json_t *body, json_t **ret,
+              struct err *err) {
+    struct http_reply r;
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    int rc = http_call(c, method, path, text, &r, err);
+    free(text);
+    if (rc) {
+        return -1;
+    }
+    json_t *j = r.body.n ? json_loadb(r.body.p, r.body.n, JSON_DECODE_ANY, NULL) : json_object();
+    http_reply_fini(&r);
+    if (!j) {
+        return err_set(err, ERR_INTERNAL, "the server's answer is not JSON; is %s a cusp server?",
+                       c->endpoint);
+    }
+    if (ret) {
+        *ret = j;
+    } else {
+        json_decref(j);
+    }
+    return 0;
+}
+
+struct streaming {
+    CURL *h;
+    bool (*fn)(void *, struct str);
+    void *arg;
+    struct buf error_body;
+};
+
+static size_t to_stream(char *p, size_t size, size_t n, void *arg) {
+    struct streaming *s = arg;
+    long status = 0;
+    curl_easy_getinfo(s->h, CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 400) {
+        return buf_put(&s->error_body, p, size * n) ? 0 : size * n;
+    }
+    return s->fn(s->arg, str_n(p, size * n)) ? size * n : 0;
+}
+
+int http_stream(const struct cli *c, const char *path, bool (*fn)(void *arg, struct str bytes),
+                void *arg, struct err *err) {
+    struct streaming s = {open_url(c, "GET", path), fn, arg, BUF_INIT(1 << 20)};
+    struct http_reply r = {0};
+    curl_easy_setopt(s.h, CURLOPT_WRITEFUNCTION, to_stream);
+    curl_easy_setopt(s.h, CURLOPT_WRITEDATA, &s);
+    int rc = finish(c, s.h, &r, err);
+    if (rc && s.error_body.n) {
+        (void)error_of(r.status, buf_str(&s.error_body), err);
+    }
+    buf_fini(&s.error_body);
+    return rc;
+}
+
+struct upload {
+    int fd;
+    uint64_t size, sent;
+    const char *label;
+    bool tty;
+    int last_percent;
+};
+
+static size_t from_file(char *p, size_t size, size_t n, void *arg) {
+    struct upload *u = arg;
+    ssize_t got = read(u->fd, p, size * n);
+    if (got < 0) {
+        return CURL_READFUNC_ABORT;
+    }
+    u->sent += (uint64_t)got;
+    int percent = u->size ? (int)(u->sent * 100 / u->size) : 100;
+    if (u->tty && u->size > (8u << 20) && percent != u->last_percent) {
+        u->last_percent = percent;
+        fprintf(stderr, "\r%s %3d%%%s", u->label, percent, percent == 100 ? "\n" : "");
+    }
+    return (size_t)got;
+}
+
+int http_upload(const struct cli *c, const char *method, const char *path, const char *content_type,
+                int fd, uint64_t size, const char *label, struct http_reply *ret, struct err *err) {
+    struct upload u = {fd, size, 0, label, isatty(STDERR_FILENO) && !c->quiet, -1};
+    CURL *h = open_url(c, method, path);
+    auto_free char *type = xasprintf("Content-Type: %s", content_type);
+    struct curl_slist *headers = curl_slist_append(NULL, type);
+    *ret = (struct http_reply){.body = BUF_INIT(REPLY_MAX)};
+    headers = curl_slist_append(headers, "Expect:");
+    curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(h, CURLOPT_READFUNCTION, from_file);
+    curl_easy_setopt(h, CURLOPT_READDATA, &u);
+    curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
+    curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 1048576L);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, to_buf);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &ret->body);
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+    int rc = finish(c, h, ret, err);
+    curl_slist_free_all(headers);
+    if (rc) {
+        http_reply_fini(ret);
+    }
+    return rc;
+}
+
+void http_reply_fini(struct http_reply *r) {
+    buf_fini(&r->body);
+}
+
+char *http_escape(struct str s) {
+    struct buf b = BUF_INIT(1 << 16);
+    enc_percent(&b, s, "");
+    return buf_take(&b, NULL);
+}

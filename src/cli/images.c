@@ -1,0 +1,150 @@
+/* cusp images: what jobs can run. `build` runs a recipe on this machine and hands the result over.
+ */
+#include "cli/cli.h"
+
+#include "base/time.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char help[] =
+    "cusp images: container images of this server\n\n"
+    "  ls\n"
+    "  build NAME                 run a recipe (sklearn-cpu: Python, scikit-learn, "
+    "cloudml-hypertune)\n"
+    "  import FILE [--name=NAME]  OCI archive, docker save archive or root file system tar\n"
+    "  rm NAME\n";
+
+static const char *text(json_t *j, const char *key) {
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}
+
+static int ls(const struct cli *c, struct err *err) {
+    static const char *const heads[] = {"IMAGE", "DIGEST", "LAYERS", "SIZE", "CREATED"};
+    json_t *j, *im;
+    size_t i;
+    if (http_json(c, "GET", "/cusp/v1/images", NULL, &j, err)) {
+        return -1;
+    }
+    json_t *all = json_object_get(j, "images");
+    if (c->json) {
+        out_json(j);
+    } else if (!json_array_size(all)) {
+        fprintf(stderr, "No images yet. Build one: cusp images build sklearn-cpu\n");
+    } else {
+        struct table *t = table_new(NR_OF(heads), heads);
+        json_array_foreach(all, i, im) {
+            char layers[24], digest[20];
+            auto_buf struct buf size = BUF_INIT(64);
+            uint64_t bytes = 0;
+            json_t *n = json_object_get(im, "sizeBytes");
+            bytes_text(&size, json_is_string(n) && str_to_u64(str_of(json_string_value(n)), &bytes)
+                                  ? bytes
+                                  : (uint64_t)json_integer_value(n));
+            snprintf(layers, sizeof(layers), "%lld",
+                     (long long)json_integer_value(json_object_get(im, "layers")));
+            snprintf(digest, sizeof(digest), "%.19s", text(im, "digest"));
+            const char *cells[] = {text(im, "name"), digest, layers, buf_cstr(&size),
+                                   text(im, "created")};
+            table_row(t, cells);
+        }
+        table_print(t, stdout);
+    }
+    json_decref(j);
+    return 0;
+}
+
+static int import(const struct cli *c, const char *file, const char *name, struct err *err) {
+    struct http_reply r;
+    struct stat st;
+    auto_close int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st)) {
+        return err_sys(err, errno, "open %s", file);
+    }
+    auto_free char *e = http_escape(str_of(name ? name : ""));
+    auto_free char *path = xasprintf("/cusp/v1/images:import%s%s", name ? "?name=" : "", e);
+    if (http_upload(c, "POST", path, "application/x-tar", fd, (uint64_t)st.st_size,
+                    "uploading image", &r, err)) {
+        return -1;
+    }
+    if (c->json) {
+        printf("%s\n", buf_cstr(&r.body));
+    }
+    http_reply_fini(&r);
+    return 0;
+}
+
+/* recipes/ beside the build folder (source tree) or under share/cusp (installed). */
+static char *recipe_tool(void) {
+    static const char *const places[] = {"../recipes/build", "../share/cusp/recipes/build"};
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    for (size_t i = 0; n > 0 && i < NR_OF(places); i++) {
+        self[n] = 0;
+        char *path = xasprintf("%.*s/%s", (int)(strrchr(self, '/') - self), self, places[i]);
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+        free(path);
+    }
+    return NULL;
+}
+
+static int build(const struct cli *c, const char *name, struct err *err) {
+    auto_free char *tool = recipe_tool();
+    if (!tool) {
+        return err_set(err, ERR_NOT_FOUND,
+                       "the recipes folder is not installed beside this program");
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        setenv("CUSP_ENDPOINT", c->endpoint, 1);
+        execl(tool, tool, name, "--endpoint", c->endpoint, (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) < 0) {
+        return err_sys(err, errno, "run %s", tool);
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        return err_set(err, ERR_UNKNOWN, "recipe %s failed; its output above says why", name);
+    }
+    return 0;
+}
+
+int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
+    struct flag flags[] = {{.name = "--name"}};
+    struct args a = {flags, NR_OF(flags), NULL, 0};
+    const char *verb = argc ? argv[0] : "--help";
+    if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (args_parse(&a, argc - 1, argv + 1, err)) {
+        return -1;
+    }
+    if (strcmp(verb, "ls") == 0 || strcmp(verb, "list") == 0) {
+        return ls(c, err);
+    }
+    if (a.nr_words != 1) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "usage: cusp images ls | build NAME | import FILE | rm NAME");
+    }
+    if (strcmp(verb, "import") == 0) {
+        return import(c, a.words[0], args_get(&a, "--name"), err);
+    }
+    if (strcmp(verb, "build") == 0) {
+        return build(c, a.words[0], err);
+    }
+    if (strcmp(verb, "rm") == 0) {
+        auto_free char *e = http_escape(str_of(a.words[0]));
+        auto_free char *path = xasprintf("/cusp/v1/images/%s", e);
+        return http_json(c, "DELETE", path, NULL, NULL, err);
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT,
+                   "images has no command \"%s\" (see cusp images --help)", verb);
+}

@@ -1,0 +1,197 @@
+/* `custom-jobs create` flags -> CustomJob body, with gcloud's meaning: the config file first, flags
+ * on top; --args and --command go to every pool; a repeated --worker-pool-spec makes several pools.
+ */
+#include "cli/cli.h"
+
+/* "k=v,k=v"; a value may hold '='. fn false: unknown key. */
+static int each_pair(const char *flag, const char *text, bool (*fn)(void *, struct str, struct str),
+                     void *arg, struct err *err) {
+    struct str rest = str_of(text);
+    while (rest.p && rest.n) {
+        struct str value = str_cut(&rest, ',');
+        struct str key = str_cut(&value, '=');
+        if (!value.p) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s: \"%.*s\" is not KEY=VALUE", flag,
+                           STR_ARG(key));
+        }
+        if (!fn(arg, key, value)) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s: unknown key \"%.*s\"", flag,
+                           STR_ARG(key));
+        }
+    }
+    return 0;
+}
+
+static void set_str(json_t *obj, const char *key, struct str v) {
+    json_object_set_new(obj, key, json_stringn(v.p, v.n));
+}
+
+static json_t *child(json_t *obj, const char *key) {
+    json_t *c = json_object_get(obj, key);
+    if (!c) {
+        c = json_object();
+        json_object_set_new(obj, key, c);
+    }
+    return c;
+}
+
+static bool pool_key(void *arg, struct str key, struct str v) {
+    json_t *pool = arg;
+    if (str_eqc(key, "machine-type")) {
+        set_str(child(pool, "machineSpec"), "machineType", v);
+    } else if (str_eqc(key, "accelerator-type")) {
+        auto_free char *name = str_dup(v); /* gcloud writes nvidia-tesla-t4 */
+        for (char *p = name; *p; p++) {
+            *p = *p == '-' ? '_' : (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+        }
+        json_object_set_new(child(pool, "machineSpec"), "acceleratorType", json_string(name));
+    } else if (str_eqc(key, "accelerator-count")) {
+        set_str(child(pool, "machineSpec"), "acceleratorCount", v);
+    } else if (str_eqc(key, "replica-count")) {
+        set_str(pool, "replicaCount", v);
+    } else if (str_eqc(key, "boot-disk-type")) {
+        set_str(child(pool, "diskSpec"), "bootDiskType", v);
+    } else if (str_eqc(key, "boot-disk-size")) {
+        set_str(child(pool, "diskSpec"), "bootDiskSizeGb", v);
+    } else if (str_eqc(key, "container-image-uri")) {
+        set_str(child(pool, "containerSpec"), "imageUri", v);
+    } else if (str_eqc(key, "executor-image-uri")) {
+        set_str(child(pool, "pythonPackageSpec"), "executorImageUri", v);
+    } else if (str_eqc(key, "python-module")) {
+        set_str(child(pool, "pythonPackageSpec"), "pythonModule", v);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static json_t *list_of(const char *text) {
+    json_t *arr = json_array();
+    struct str rest = str_of(text);
+    while (rest.p) {
+        struct str one = str_cut(&rest, ',');
+        json_array_append_new(arr, json_stringn(one.p, one.n));
+    }
+    return arr;
+}
+
+static bool label_key(void *arg, struct str key, struct str v) {
+    auto_free char *k = str_dup(key);
+    set_str(arg, k, v);
+    return true;
+}
+
+/* --args and --command are copied into every pool that has a task. */
+static void set_in_tasks(json_t *pools, const char *key, const char *text, bool packages_too) {
+    size_t i;
+    json_t *pool;
+    json_array_foreach(pools, i, pool) {
+        json_t *task = json_object_get(pool, "containerSpec");
+        if (!task && packages_too) {
+            task = json_object_get(pool, "pythonPackageSpec");
+        }
+        if (task) {
+            json_object_set_new(task, key, list_of(text));
+        }
+    }
+}
+
+static int add_pools(const struct args *a, json_t *spec, struct err *err) {
+    const struct flag *f = args_flag(a, "--worker-pool-spec");
+    if (f->nr) {
+        json_t *pools = json_array();
+        json_object_set_new(spec, "workerPoolSpecs", pools);
+        for (size_t i = 0; i < f->nr; i++) {
+            json_t *pool = json_object();
+            json_array_append_new(pools, pool);
+            if (each_pair("--worker-pool-spec", f->values[i], pool_key, pool, err)) {
+                return -1;
+            }
+            if (json_object_size(pool) && !json_object_get(pool, "replicaCount")) {
+                json_object_set_new(pool, "replicaCount", json_string("1"));
+            }
+        }
+    }
+    json_t *pools = json_object_get(spec, "workerPoolSpecs");
+    if (json_is_object(pools)) { /* gcloud's own examples write a single map here */
+        json_t *arr = json_array();
+        json_array_append(arr, pools);
+        json_object_set_new(spec, "workerPoolSpecs", arr);
+        pools = arr;
+    }
+    if (!json_array_size(pools)) {
+        return err_set(
+            err, ERR_INVALID_ARGUMENT,
+            "give at least one --worker-pool-spec, or a --config file with workerPoolSpecs");
+    }
+    const char *text;
+    size_t i;
+    json_t *pool;
+    if ((text = args_get(a, "--args"))) {
+        set_in_tasks(pools, "args", text, true);
+    }
+    if ((text = args_get(a, "--command"))) {
+        set_in_tasks(pools, "command", text, false);
+    }
+    if ((text = args_get(a, "--python-package-uris"))) {
+        json_array_foreach(pools, i, pool) {
+            json_t *py = json_object_get(pool, "pythonPackageSpec");
+            if (py) {
+                json_object_set_new(py, "packageUris", list_of(text));
+            }
+        }
+    }
+    return 0;
+}
+
+json_t *job_body_from_flags(const struct args *a, struct err *err) {
+    static const struct {
+        const char *flag, *key;
+        bool is_bool;
+    } simple[] = {
+        {"--service-account", "serviceAccount", false},
+        {"--network", "network", false},
+        {"--persistent-resource-id", "persistentResourceId", false},
+        {"--enable-web-access", "enableWebAccess", true},
+        {"--enable-dashboard-access", "enableDashboardAccess", true},
+    };
+    json_t *body = json_object();
+    const char *v = args_get(a, "--config");
+    json_t *spec = v ? configfile_load(v, err) : json_object();
+    if (!spec) {
+        goto fail;
+    }
+    json_object_set_new(body, "jobSpec", spec);
+    if (!(v = args_get(a, "--display-name"))) {
+        err_set(err, ERR_INVALID_ARGUMENT, "--display-name is required");
+        goto fail;
+    }
+    json_object_set_new(body, "displayName", json_string(v));
+    if ((v = args_get(a, "--labels"))) {
+        json_t *labels = json_object();
+        json_object_set_new(body, "labels", labels);
+        if (each_pair("--labels", v, label_key, labels, err)) {
+            goto fail;
+        }
+    }
+    for (size_t i = 0; i < NR_OF(simple); i++) {
+        if ((v = args_get(a, simple[i].flag))) {
+            json_object_set_new(spec, simple[i].key,
+                                simple[i].is_bool ? json_boolean(strcmp(v, "false") != 0)
+                                                  : json_string(v));
+        }
+    }
+    if ((v = args_get(a, "--base-output-dir"))) {
+        set_str(child(spec, "baseOutputDirectory"), "outputUriPrefix", str_of(v));
+    }
+    if ((v = args_get(a, "--timeout"))) {
+        set_str(child(spec, "scheduling"), "timeout", str_of(v));
+    }
+    if (add_pools(a, spec, err)) {
+        goto fail;
+    }
+    return body;
+fail:
+    json_decref(body);
+    return NULL;
+}
