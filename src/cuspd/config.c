@@ -1,0 +1,257 @@
+/* Configuration: one table drives the file parser, the flags, --help and --check-config. */
+#include "cuspd/config.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+
+enum type { TEXT, BOOL, U64 };
+
+struct option {
+    const char *section, *name, *def, *what;
+    enum type type;
+    size_t offset;
+};
+
+#define OPT(section, name, type, def, what)                                                        \
+    { section, #name, def, what, type, offsetof(struct config, name) }
+
+static const struct option options[] = {
+    OPT("server", data_dir, TEXT, "", "directory of everything cusp keeps (required)"),
+    OPT("server", listen, TEXT, "127.0.0.1:8780", "address and port; port 0 takes a free one"),
+    OPT("server", auth, TEXT, "none", "none: no credentials are asked (loopback addresses only)"),
+    OPT("server", log_level, TEXT, "info", "debug, info, warning, error"),
+    OPT("server", log_json, BOOL, "false", "log lines as JSON"),
+    OPT("engine", engine, TEXT, "local",
+        "local: containers on this host; fake: scripted, for tests"),
+    OPT("engine", runtime, TEXT, "auto", "auto, crun, runc or the path of an OCI runtime"),
+    OPT("engine", runner, TEXT, "", "path of cusp-runner; empty: beside cuspd"),
+    OPT("engine", network, TEXT, "bridge", "bridge (own address, NAT), host, none"),
+    OPT("engine", subnet, TEXT, "10.201.0.0/16", "addresses of replicas on the bridge"),
+    OPT("engine", cpu_milli, U64, "0", "CPU for jobs in thousandths; 0: the host's"),
+    OPT("engine", mem_mb, U64, "0", "memory for jobs in MiB; 0: the host's less a reserve"),
+    OPT("engine", aliases_file, TEXT, "", "more image aliases, \"PATTERN = IMAGE\" a line"),
+    OPT("jobs", strict_machines, BOOL, "false",
+        "refuse machine types larger than this host instead of clamping"),
+    OPT("jobs", max_running, U64, "0", "replicas running at once; 0: by capacity only"),
+    OPT("jobs", hold, BOOL, "false", "accept jobs but start none"),
+    OPT("jobs", stop_grace_s, U64, "30",
+        "seconds between SIGTERM and SIGKILL when a job is stopped"),
+};
+
+static const struct option *find(struct str section, struct str name) {
+    for (size_t i = 0; i < NR_OF(options); i++) {
+        if ((!section.p || str_eqc(section, options[i].section)) &&
+            str_eqc(name, options[i].name)) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}
+
+static int set(struct config *c, const struct option *o, struct str value, struct err *err) {
+    void *at = (char *)c + o->offset;
+    switch (o->type) {
+    case TEXT:
+        free(*(char **)at);
+        *(char **)at = str_dup(value);
+        return 0;
+    case BOOL:
+        if (!str_eqc(value, "true") && !str_eqc(value, "false")) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s: \"%.*s\" is neither true nor false",
+                           o->name, STR_ARG(value));
+        }
+        *(bool *)at = str_eqc(value, "true");
+        return 0;
+    case U64:
+        if (!str_to_u64(value, at)) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s: \"%.*s\" is not a number", o->name,
+                           STR_ARG(value));
+        }
+        return 0;
+    }
+    return 0;
+}
+
+static int set_limit(struct str name, struct str value, struct err *err) {
+    char key[64];
+    uint64_t v;
+    snprintf(key, sizeof(key), "%.*s", STR_ARG(name));
+    if (!str_to_u64(value, &v) || !limits_set(key, v)) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "limits: no limit \"%s\", or \"%.*s\" is not a number", key, STR_ARG(value));
+    }
+    return 0;
+}
+
+static int load_file(struct config *c, const char *path, struct err *err) {
+    FILE *f = fopen(path, "re");
+    char line[4096];
+    char section[64] = "";
+    int no = 0, rc = 0;
+    if (!f) {
+        return err_sys(err, errno, "open config file %s", path);
+    }
+    while (rc == 0 && fgets(line, sizeof(line), f)) {
+        struct str s = str_trim(str_n(line, strcspn(line, "#\r\n")));
+        no++;
+        if (!s.n) {
+            continue;
+        }
+        if (s.p[0] == '[' && s.p[s.n - 1] == ']') {
+            snprintf(section, sizeof(section), "%.*s", (int)s.n - 2, s.p + 1);
+            continue;
+        }
+        struct str value = s;
+        struct str key = str_trim(str_cut(&value, '='));
+        value = str_trim(value);
+        const struct option *o = find(str_of(section), key);
+        if (strcmp(section, "limits") == 0) {
+            rc = set_limit(key, value, err);
+        } else if (!value.p || !o) {
+            rc = err_set(err, ERR_INVALID_ARGUMENT, "no option \"%.*s\" in section [%s]",
+                         STR_ARG(key), section);
+        } else {
+            rc = set(c, o, value, err);
+        }
+        if (rc) {
+            err_wrap(err, "%s:%d", path, no);
+        }
+    }
+    fclose(f);
+    return rc;
+}
+
+/* "--data-dir" and "--data-dir=X" both; '-' and '_' are the same. */
+static int flag(struct config *c, int argc, char **argv, int *i, struct err *err) {
+    char name[64];
+    struct str arg = str_of(argv[*i] + 2), value = arg;
+    struct str key = str_cut(&value, '=');
+    snprintf(name, sizeof(name), "%.*s", STR_ARG(key));
+    for (char *p = name; *p; p++) {
+        *p = *p == '-' ? '_' : *p;
+    }
+    const struct option *o = find((struct str){NULL, 0}, str_of(name));
+    bool is_limit = strcmp(name, "limit") == 0;
+    if (!o && !is_limit) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "unknown option %s (see --help)", argv[*i]);
+    }
+    if (!value.p && o && o->type == BOOL) {
+        value = STR("true");
+    } else if (!value.p) {
+        if (*i + 1 >= argc) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "option %s needs a value", argv[*i]);
+        }
+        value = str_of(argv[++*i]);
+    }
+    if (is_limit) {
+        struct str v = value;
+        struct str k = str_cut(&v, '=');
+        return set_limit(k, v, err);
+    }
+    return set(c, o, value, err);
+}
+
+int config_load(struct config *c, int argc, char **argv, struct err *err) {
+    *c = (struct config){0};
+    for (size_t i = 0; i < NR_OF(options); i++) {
+        if (set(c, &options[i], str_of(options[i].def), err)) {
+            return -1;
+        }
+    }
+    for (int i = 1; i + 1 < argc; i++) { /* the file first: flags override it wherever they stand */
+        if (strcmp(argv[i], "--config") == 0 && load_file(c, argv[i + 1], err)) {
+            return -1;
+        }
+    }
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--config") == 0) {
+            i++;
+        } else if (strcmp(argv[i], "--check-config") == 0) {
+            c->check_only = true;
+        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            c->show_help = true;
+        } else if (strcmp(argv[i], "--version") == 0) {
+            c->show_version = true;
+        } else if (strncmp(argv[i], "--", 2) != 0) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "unexpected argument \"%s\" (see --help)",
+                           argv[i]);
+        } else if (flag(c, argc, argv, &i, err)) {
+            return -1;
+        }
+    }
+    if (!c->data_dir[0] && !c->show_help && !c->show_version && !c->check_only) {
+        return err_set(
+            err, ERR_INVALID_ARGUMENT,
+            "--data-dir is required: the directory where jobs, logs, objects and images are kept");
+    }
+    return 0;
+}
+
+void config_free(struct config *c) {
+    for (size_t i = 0; i < NR_OF(options); i++) {
+        if (options[i].type == TEXT) {
+            free(*(char **)((char *)c + options[i].offset));
+        }
+    }
+}
+
+static void print_value(const struct config *c, const struct option *o, struct buf *out) {
+    const void *at = (const char *)c + o->offset;
+    switch (o->type) {
+    case TEXT:
+        buf_puts(out, *(char *const *)at);
+        break;
+    case BOOL:
+        buf_puts(out, *(const bool *)at ? "true" : "false");
+        break;
+    case U64:
+        buf_printf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
+        break;
+    }
+}
+
+void config_print(const struct config *c, struct buf *out) {
+    const char *section = "";
+    for (size_t i = 0; i < NR_OF(options); i++) {
+        if (strcmp(section, options[i].section) != 0) {
+            section = options[i].section;
+            buf_printf(out, "%s[%s]\n", i ? "\n" : "", section);
+        }
+        buf_printf(out, "%s = ", options[i].name);
+        print_value(c, &options[i], out);
+        buf_putc(out, '\n');
+    }
+    struct limit_info li[64];
+    size_t n = limits_list(li, NR_OF(li));
+    buf_puts(out, "\n[limits]\n");
+    for (size_t i = 0; i < n && i < NR_OF(li); i++) {
+        buf_printf(out, "%s = %llu  # %s\n", li[i].name, (unsigned long long)li[i].value,
+                   li[i].what);
+    }
+}
+
+void config_help(struct buf *out) {
+    buf_puts(out,
+             "cuspd: Vertex AI custom training on this machine\n\n"
+             "  cuspd --data-dir DIR [--listen 127.0.0.1:8780] [options]\n\n"
+             "Runs in the foreground, says \"ready\" on stderr when it serves, stops on SIGTERM.\n"
+             "Running jobs live on when it stops and are picked up again when it starts.\n\n"
+             "Options (each is also a key of its [section] in the --config file):\n");
+    for (size_t i = 0; i < NR_OF(options); i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "--%s", options[i].name);
+        for (char *p = name + 2; *p; p++) {
+            *p = *p == '_' ? '-' : *p;
+        }
+        buf_printf(out, "  %-18s [%s] %s%s%s%s\n", name, options[i].section, options[i].what,
+                   options[i].def[0] ? " (default " : "", options[i].def,
+                   options[i].def[0] ? ")" : "");
+    }
+    buf_puts(out,
+             "  --limit NAME=N     change a limit; --check-config lists them with their meaning\n"
+             "  --config FILE      read options from FILE; flags override it\n"
+             "  --check-config     print the effective configuration and exit\n"
+             "  --version, --help\n\n"
+             "Try it:  make demo\n");
+}

@@ -1,0 +1,44 @@
+/* cuspd: the server program. */
+#include "base/log.h"
+#include "base/trace.h"
+#include "cuspd/wire.h"
+
+#include <signal.h>
+
+static enum log_level level_of(const char *name) {
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    for (size_t i = 0; i < NR_OF(names); i++) {
+        if (strcmp(names[i], name) == 0) {
+            return (enum log_level)i;
+        }
+    }
+    return LOG_INFO;
+}
+
+int main(int argc, char **argv) {
+    struct config cfg;
+    struct err err = {0};
+    auto_buf struct buf out = BUF_INIT(1 << 20);
+    check_set_dump(trace_dump);
+    signal(SIGPIPE, SIG_IGN);
+    int rc = config_load(&cfg, argc, argv, &err);
+    if (rc) {
+        fprintf(stderr, "cuspd: %s\n", err.msg);
+        rc = 2;
+    } else if (cfg.show_help) {
+        config_help(&out);
+    } else if (cfg.show_version) {
+        buf_puts(&out, "cuspd " CUSP_VERSION "\n");
+    } else if (cfg.check_only) {
+        config_print(&cfg, &out);
+    } else {
+        log_init(level_of(cfg.log_level), cfg.log_json);
+        rc = wire_run(&cfg, &err) ? 1 : 0;
+        if (rc) {
+            fprintf(stderr, "cuspd: %s\n", err.msg);
+        }
+    }
+    fputs(buf_cstr(&out), stdout);
+    config_free(&cfg);
+    return rc;
+}

@@ -1,0 +1,411 @@
+/* Putting the server together and taking it apart.
+ *
+ * Start:  data directory lock -> store -> lanes, logs, blobs, images -> projects -> engine -> ctl
+ *         (load, coldplug, catch up) -> listener -> "ready".
+ * Stop:   listener (running exchanges finish) -> ctl (nothing in flight to the store) -> blobs ->
+ *         store -> lanes -> engine (containers run on) -> loop. */
+#include "cuspd/wire.h"
+
+#include "api/api.h"
+#include "api/call.h"
+#include "api/gcs.h"
+#include "api/images.h"
+#include "api/projects.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "blob/blob.h"
+#include "engine/image/image.h"
+#include "engine/local/local.h"
+#include "logs/logs.h"
+#include "net/net.h"
+#include "sys/files.h"
+#include "sys/lane.h"
+#include "sys/lockfile.h"
+#include "sys/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DISK_THREADS 4
+#define SHUTDOWN_GRACE (10 * (usec_t)USEC_PER_SEC)
+
+struct server {
+    const struct config *cfg;
+    char *data_dir, *runner, *console_url;
+    int lock_fd, signal_fd;
+    struct loop *loop;
+    struct loop_fd *signal_watch;
+    struct lane *disk;
+    struct store *store;
+    struct logs *logs;
+    struct blob *blob;
+    struct image_store *images;
+    struct engine *engine;
+    struct rng rng;
+    struct ctl *ctl;
+    struct net_server *net;
+    struct api api;
+    struct api_gcs *gcs;
+    struct api_images *api_images;
+    struct err err; /* why it ended */
+    bool failed, stopping;
+};
+
+/* ---- glue between modules that do not know each other ---- */
+
+static void service_log(void *arg, const char *job_id, usec_t when, int severity,
+                        const char *text) {
+    struct server *s = arg;
+    if (text) {
+        logs_service(s->logs, job_id, when, severity, text);
+    } else {
+        logs_service_end(s->logs, job_id);
+    }
+}
+
+static int object_path(void *arg, const char *gs_uri, char **ret_path, struct err *err) {
+    struct server *s = arg;
+    return blob_object_path(s->data_dir, gs_uri, ret_path, err);
+}
+
+static bool attempt_is_live(void *arg, const char *job_id, uint32_t attempt) {
+    struct server *s = arg;
+    return ctl_attempt_is_live(s->ctl, job_id, attempt);
+}
+
+static void more_metrics(void *arg, struct buf *b) {
+    struct server *s = arg;
+    struct net_stats n;
+    struct lane_stats l;
+    net_get_stats(s->net, &n);
+    lane_get_stats(s->disk, &l);
+    buf_printf(b,
+               "# TYPE cusp_connections_open gauge\ncusp_connections_open %llu\n"
+               "# TYPE cusp_requests_total counter\ncusp_requests_total %llu\n"
+               "# TYPE cusp_bytes_in_total counter\ncusp_bytes_in_total %llu\n"
+               "# TYPE cusp_bytes_out_total counter\ncusp_bytes_out_total %llu\n"
+               "# TYPE cusp_lane_depth gauge\ncusp_lane_depth{lane=\"disk\"} %u\n"
+               "# TYPE cusp_loop_worst_turn_usec gauge\ncusp_loop_worst_turn_usec %llu\n",
+               (unsigned long long)n.connections_open, (unsigned long long)n.exchanges_total,
+               (unsigned long long)n.bytes_in, (unsigned long long)n.bytes_out, l.depth,
+               (unsigned long long)loop_take_worst_turn(s->loop));
+}
+
+static void handle(struct xch *x, void *arg) {
+    struct server *s = arg;
+    if (admin_handle(&s->api, x) || logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
+        api_images_handle(s->api_images, x) || api_gcs_handle(s->gcs, x)) {
+        return;
+    }
+    rest_handle(&s->api, x);
+}
+
+/* ---- stop ---- */
+
+static void on_store_closed(void *arg) {
+    struct server *s = arg;
+    loop_stop(s->loop);
+}
+
+static void on_blob_closed(void *arg) {
+    struct server *s = arg;
+    s->store->ops->close(s->store, on_store_closed, s);
+    s->store = NULL;
+}
+
+static void on_ctl_stopped(void *arg) {
+    struct server *s = arg;
+    blob_close(s->blob, on_blob_closed, s);
+    s->blob = NULL;
+}
+
+static void on_net_closed(void *arg) {
+    struct server *s = arg;
+    if (s->ctl) {
+        ctl_stop(s->ctl, on_ctl_stopped, s);
+    } else {
+        on_ctl_stopped(s);
+    }
+}
+
+static void begin_stop(struct server *s) {
+    if (s->stopping) {
+        return;
+    }
+    s->stopping = true;
+    if (s->net) {
+        net_shutdown(s->net, SHUTDOWN_GRACE, on_net_closed, s);
+    } else {
+        on_net_closed(s);
+    }
+}
+
+static void fatal(void *arg, const struct err *err) {
+    struct server *s = arg;
+    log_error("cannot go on", "error=\"%s\"", err->msg);
+    _exit(1); /* memory and store no longer agree: a crash is the legal way out */
+    (void)s;
+}
+
+static void on_signal(void *arg, bool readable, bool writable) {
+    struct server *s = arg;
+    struct signalfd_siginfo si;
+    while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+        log_info("stopping", "signal=%u", si.ssi_signo);
+        begin_stop(s);
+    }
+}
+
+/* ---- start ---- */
+
+static void start_failed(struct server *s, const struct err *err) {
+    s->err = *err;
+    s->failed = true;
+    begin_stop(s);
+}
+
+static void on_ctl_started(void *arg, const struct err *err) {
+    struct server *s = arg;
+    struct err e;
+    if (err) {
+        start_failed(s, err);
+        return;
+    }
+    s->engine->ops->sweep(s->engine, attempt_is_live, s);
+    struct net_config nc = {.listen = s->cfg->listen, .handler = handle, .arg = s, .disk = s->disk};
+    s->net = net_listen(s->loop, &nc, &e);
+    if (!s->net) {
+        start_failed(s, &e);
+        return;
+    }
+    s->api.ready = true;
+    log_info("ready", "listen=http://%s data=%s", net_address(s->net), s->data_dir);
+}
+
+static void on_projects_loaded(void *arg, const struct err *err) {
+    struct server *s = arg;
+    struct err e;
+    if (err) {
+        start_failed(s, err);
+        return;
+    }
+    projects_number(s->api.projects, STR("demo"));
+    if (strcmp(s->cfg->engine, "fake") == 0) {
+        s->engine = engine_fake_new(&(struct engine_fake_opts){
+            .clock = loop_clock(s->loop),
+            .cpu_milli = s->cfg->cpu_milli ? (uint32_t)s->cfg->cpu_milli : 2000,
+            .mem_bytes = s->cfg->mem_mb ? s->cfg->mem_mb << 20 : (uint64_t)8 << 30});
+    } else {
+        s->engine = engine_local_new(
+            &(struct engine_local_opts){
+                .loop = s->loop,
+                .disk = s->disk,
+                .data_dir = s->data_dir,
+                .runner_path = s->runner,
+                .runtime = s->cfg->runtime,
+                .network = s->cfg->network,
+                .subnet = s->cfg->subnet,
+                .images = s->images,
+                .cpu_milli = (uint32_t)s->cfg->cpu_milli,
+                .mem_bytes = s->cfg->mem_mb << 20,
+                .object_path = object_path,
+                .object_arg = s,
+            },
+            &e);
+        if (!s->engine) {
+            start_failed(s, &e);
+            return;
+        }
+        log_info("engine", "%s", engine_local_describe(s->engine));
+    }
+    s->ctl = ctl_new(&(struct ctl_config){
+        .clock = loop_clock(s->loop),
+        .rng = &s->rng,
+        .store = s->store,
+        .engine = s->engine,
+        .decode_spec = spec_custom_job_decode,
+        .decode_arg = &s->api,
+        .service_log = service_log,
+        .log_arg = s,
+        .fatal = fatal,
+        .fatal_arg = s,
+        .strict_machines = s->cfg->strict_machines,
+        .max_running = (uint32_t)s->cfg->max_running,
+        .hold = s->cfg->hold,
+        .stop_grace = s->cfg->stop_grace_s * USEC_PER_SEC,
+        .console_url = s->console_url,
+    });
+    s->api.ctl = s->ctl;
+    ctl_start(s->ctl, on_ctl_started, s);
+}
+
+static int open_data_dir(struct server *s, struct err *err) {
+    auto_close int dir = -1;
+    if (file_mkdirs(AT_FDCWD, s->cfg->data_dir, 0750, err)) {
+        return err_wrap(err, "data directory");
+    }
+    s->data_dir = realpath(s->cfg->data_dir, NULL);
+    if (!s->data_dir) {
+        return err_sys(err, errno, "data directory %s", s->cfg->data_dir);
+    }
+    dir = open(s->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        return err_sys(err, errno, "open %s", s->data_dir);
+    }
+    s->lock_fd = lockfile_take(dir, "lock", err);
+    if (s->lock_fd < 0) {
+        return err_wrap(err, "%s is in use by another cuspd", s->data_dir);
+    }
+    return 0;
+}
+
+static char *runner_beside_us(void) {
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n <= 0) {
+        return xstrdup("cusp-runner");
+    }
+    self[n] = 0;
+    char *slash = strrchr(self, '/');
+    return xasprintf("%.*s/cusp-runner", (int)(slash - self), self);
+}
+
+static int load_aliases(struct server *s, const char *path, struct err *err) {
+    auto_buf struct buf text = BUF_INIT(1 << 20);
+    if (!path[0]) {
+        return 0;
+    }
+    if (file_read(AT_FDCWD, path, &text, err)) {
+        return err_wrap(err, "aliases_file");
+    }
+    struct str rest = buf_str(&text);
+    while (rest.p && rest.n) {
+        struct str line = str_trim(str_cut(&rest, '\n')), local = line;
+        if (!line.n || line.p[0] == '#') {
+            continue;
+        }
+        auto_free char *pattern = str_dup(str_trim(str_cut(&local, '=')));
+        auto_free char *name = str_dup(str_trim(local));
+        if (image_store_add_alias(s->images, pattern, name, err)) {
+            return err_wrap(err, "%s", path);
+        }
+    }
+    return 0;
+}
+
+static int open_modules(struct server *s, struct err *err) {
+    auto_free char *db = xasprintf("%s/cusp.db", s->data_dir);
+    auto_free char *image_dir = xasprintf("%s/images", s->data_dir);
+    s->store = store_sqlite_open(s->loop, db, err);
+    if (!s->store) {
+        return -1;
+    }
+    s->disk = lane_new(s->loop, "disk", DISK_THREADS);
+    s->logs = logs_open(s->loop, s->disk, s->data_dir, err);
+    s->blob = s->logs ? blob_open(s->loop, s->disk, s->store, s->data_dir, err) : NULL;
+    s->images = s->blob ? image_store_open(image_dir, err) : NULL;
+    if (!s->images || load_aliases(s, s->cfg->aliases_file, err)) {
+        return -1;
+    }
+    s->api = (struct api){.clock = loop_clock(s->loop),
+                          .rng = &s->rng,
+                          .store = s->store,
+                          .logs = s->logs,
+                          .projects = projects_new(s->store),
+                          .started_at = time_wall(),
+                          .version = CUSP_VERSION,
+                          .more_metrics = more_metrics,
+                          .metrics_arg = s};
+    return 0;
+}
+
+static int check_auth(const struct config *cfg, struct err *err) {
+    if (strcmp(cfg->auth, "none") != 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "--auth=%s is not built yet; only --auth=none is",
+                       cfg->auth);
+    }
+    if (!net_is_loopback(cfg->listen)) {
+        return err_set(
+            err, ERR_FAILED_PRECONDITION,
+            "--listen=%s is not a loopback address and --auth=none asks for no credentials: "
+            "anyone who can reach it could run code here. Listen on 127.0.0.1 or ::1",
+            cfg->listen);
+    }
+    return 0;
+}
+
+static void watch_signals(struct server *s) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    CHECK(s->signal_fd >= 0);
+    s->signal_watch = loop_fd_watch(s->loop, s->signal_fd, true, false, on_signal, s);
+}
+
+static void tear_down(struct server *s) {
+    if (s->net) {
+        net_free(s->net);
+    }
+    api_gcs_free(s->gcs);
+    api_images_free(s->api_images);
+    if (s->ctl) {
+        ctl_free(s->ctl);
+    }
+    if (s->engine) {
+        s->engine->ops->close(s->engine);
+    }
+    if (s->disk) {
+        lane_close(s->disk);
+    }
+    logs_close(s->logs);
+    if (s->images) {
+        image_store_close(s->images);
+    }
+    projects_free(s->api.projects);
+    if (s->signal_watch) {
+        loop_fd_unwatch(s->signal_watch);
+        close(s->signal_fd);
+    }
+    if (s->lock_fd >= 0) {
+        close(s->lock_fd);
+    }
+    free(s->data_dir);
+    free(s->runner);
+    free(s->console_url);
+}
+
+int wire_run(const struct config *cfg, struct err *err) {
+    struct server s = {.cfg = cfg, .lock_fd = -1, .signal_fd = -1};
+    if (check_auth(cfg, err) || open_data_dir(&s, err)) {
+        free(s.data_dir);
+        return -1;
+    }
+    rng_seed_system(&s.rng);
+    s.runner = cfg->runner[0] ? xstrdup(cfg->runner) : runner_beside_us();
+    s.console_url = xasprintf("http://%s", cfg->listen);
+    s.loop = loop_new();
+    watch_signals(&s);
+    if (open_modules(&s, &s.err)) {
+        *err = s.err;
+        return -1; /* the process ends here: nothing was started that needs an orderly stop */
+    }
+    s.gcs = api_gcs_new(&s.api, s.loop, s.blob);
+    s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, NULL, NULL);
+    projects_load(s.api.projects, on_projects_loaded, &s);
+    loop_run(s.loop);
+    tear_down(&s);
+    loop_free(s.loop);
+    if (s.failed) {
+        *err = s.err;
+        return -1;
+    }
+    log_info("stopped", "%s", "");
+    return 0;
+}
