@@ -53,8 +53,8 @@ static void refuse_tls(struct conn *c) {
 static void refuse_h2(struct conn *c) {
     static const char settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
     static const char why[] = "HTTP/2 is not enabled on this port";
-    static const char goaway[] = {0, 0, 8 + sizeof(why) - 1, 7, 0, 0, 0, 0, 0,
-                                  0, 0, 0, 0, 0, 0, 0, 0x0d /* HTTP_1_1_REQUIRED */};
+    static const char goaway[] = {0, 0,   8 + sizeof(why) - 1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                  0, 0x0d /* HTTP_1_1_REQUIRED */};
     struct buf *out = transport_out(&c->t);
     log_info("HTTP/2 client on an HTTP/1.1 port", "peer=%s", c->peer);
     buf_put(out, settings, sizeof(settings));
@@ -165,7 +165,8 @@ static void handle_eof(struct conn *c) {
 }
 
 static void run_input(struct conn *c, bool readable, usec_t now) {
-    /* Also with nothing held: a reply that was completed meanwhile makes way for the next request. */
+    /* Also with nothing held: a reply that was completed meanwhile makes way for the next request.
+     */
     if (c->state == CONN_H1 || (c->state == CONN_SNIFF && c->in.n > 0)) {
         take_held(c, now);
     }
@@ -235,8 +236,7 @@ static void arm(struct conn *c) {
 }
 
 static void on_time(struct conn *c, usec_t now) {
-    if (c->stalled &&
-        now >= c->stalled_since + limits.write_stall_timeout_ms * USEC_PER_MSEC) {
+    if (c->stalled && now >= c->stalled_since + limits.write_stall_timeout_ms * USEC_PER_MSEC) {
         limits_hit(&limits.write_stall_timeout_ms);
         conn_break(c);
     } else if (c->state == CONN_SNIFF && c->in.n == 0) {

@@ -211,8 +211,8 @@ static void next_request(struct h1 *h, usec_t now) {
 }
 
 /* The reply is complete, the request is not. When the connection ends anyway there is nothing to
- * discard for; and a client that announced its body with Expect and got the final status instead will
- * either send it or not: only closing is unambiguous. */
+ * discard for; and a client that announced its body with Expect and got the final status instead
+ * will either send it or not: only closing is unambiguous. */
 static void give_up_body(struct h1 *h) {
     if (h->expect || !h->keep_alive) {
         h->broken_body = true;
@@ -278,9 +278,11 @@ size_t h1_want(const struct h1 *h, size_t held) {
         if (room == 0) {
             return held == 0 && h1_parse_at_framing(&h->parse) ? 4096 : 0;
         }
-        /* Never more than may be delivered (it would have to be held), but at least a head's worth. */
-        return room < NET_READ_HEAD ? NET_READ_HEAD : room < NET_READ_BODY ? (size_t)room
-                                                                            : NET_READ_BODY;
+        /* Never more than may be delivered (it would have to be held), but at least a head's worth.
+         */
+        return room < NET_READ_HEAD   ? NET_READ_HEAD
+               : room < NET_READ_BODY ? (size_t)room
+                                      : NET_READ_BODY;
     case H1_WAITING:
         return held < READ_AHEAD ? READ_AHEAD : 0;
     case H1_ENDED:
@@ -348,8 +350,8 @@ usec_t h1_deadline(const struct h1 *h, size_t held) {
 void h1_timeout(struct h1 *h, size_t held) {
     struct err err;
     if (h->reading == H1_HEAD && held > 0) {
-        struct h1_fault f = {408, "The request head did not arrive in time.",
-                             "header_timeout_ms", &limits.header_timeout_ms};
+        struct h1_fault f = {408, "The request head did not arrive in time.", "header_timeout_ms",
+                             &limits.header_timeout_ms};
         refuse(h, &f, true);
     } else if (h->reading == H1_HEAD) {
         end(h);

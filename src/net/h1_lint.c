@@ -48,10 +48,9 @@ ptrdiff_t h1_scan_head(struct h1_scan *s, struct str head, struct h1_fault *f) {
         }
         len -= lf ? 1 : 0;
         if (len > limits.max_header_line + (lf ? 0 : 1)) { /* an unfinished line may hold its CR */
-            return s->lines == 0 ? REFUSE_LIMIT(f, 414, "The request line is too long.",
-                                                max_header_line)
-                                 : REFUSE_LIMIT(f, 431, "A request header is too long.",
-                                                max_header_line);
+            return s->lines == 0
+                       ? REFUSE_LIMIT(f, 414, "The request line is too long.", max_header_line)
+                       : REFUSE_LIMIT(f, 431, "A request header is too long.", max_header_line);
         }
         if (end + (lf ? 1 : 0) > limits.max_header_bytes) {
             return REFUSE_LIMIT(f, 431, "The request head is too large.", max_header_bytes);

@@ -1,5 +1,5 @@
-/* The server object: the listening socket, the list of connections, the work that runs at the end of
- * a turn, shutdown. What a connection does is conn.c's. */
+/* The server object: the listening socket, the list of connections, the work that runs at the end
+ * of a turn, shutdown. What a connection does is conn.c's. */
 #include "net/net_int.h"
 
 #include "base/limits.h"
@@ -288,7 +288,7 @@ static void tell_stopped(struct loop_task *t) {
 static void grace_over(struct timer *t) {
     struct net_server *s = CONTAINER_OF(t, struct net_server, grace);
     struct conn *c;
-    list_each(c, &s->conns, link) {
+    list_each (c, &s->conns, link) {
         conn_kill(c);
     }
 }
@@ -350,7 +350,7 @@ void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), voi
     s->stopped_cb = cb;
     s->stopped_arg = arg;
     stop_listening(s);
-    list_each(c, &s->conns, link) {
+    list_each (c, &s->conns, link) {
         conn_retire(c);
     }
     s->clock->ops->arm(s->clock, &s->grace, s->clock->ops->mono(s->clock) + grace);
@@ -363,7 +363,7 @@ void net_unref(struct net_server *s) {
     }
     loop_unpost(s->loop, &s->work);
     struct xch *x, *tmp;
-    list_each_safe(x, tmp, &s->spare, link) {
+    list_each_safe (x, tmp, &s->spare, link) {
         xch_free_spare(x);
     }
     free(s->read_room);

@@ -1,11 +1,12 @@
-/* Replies the server gives by itself, before any handler is there: Google-shaped JSON that names the
- * limit and its value. */
+/* Replies the server gives by itself, before any handler is there: Google-shaped JSON that names
+ * the limit and its value. */
 #include "base/jw.h"
 #include "net/net_int.h"
 
 static const struct {
     int status;
-    const char *reason, *rpc; /* rpc: google.rpc code name for the body, for statuses we answer with */
+    const char *reason,
+        *rpc; /* rpc: google.rpc code name for the body, for statuses we answer with */
 } statuses[] = {
     {200, "OK", NULL},
     {201, "Created", NULL},

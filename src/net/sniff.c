@@ -1,5 +1,5 @@
-/* Protocol detection. A TLS record of a handshake begins with 0x16, which no HTTP/1 method does; the
- * HTTP/2 preface is a fixed string chosen so that no HTTP/1 request can look like it. */
+/* Protocol detection. A TLS record of a handshake begins with 0x16, which no HTTP/1 method does;
+ * the HTTP/2 preface is a fixed string chosen so that no HTTP/1 request can look like it. */
 #include "net/sniff.h"
 
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A file slice is small enough that reading it from a slow disk does not hold the loop for long, and
- * one flush stops after FLUSH_TIME whatever the disk does. */
+/* A file slice is small enough that reading it from a slow disk does not hold the loop for long,
+ * and one flush stops after FLUSH_TIME whatever the disk does. */
 #define FILE_SLICE (512u * 1024u)
 #define FLUSH_SLICES 4
 #define FLUSH_TIME (8 * USEC_PER_MSEC)

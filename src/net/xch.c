@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define SPARE_MAX 256      /* exchanges kept for reuse */
+#define SPARE_MAX 256       /* exchanges kept for reuse */
 #define COLLECT_SMALL 65536 /* bodies up to this come into the arena in one piece */
 
 static void release(struct xch *x) {
@@ -196,8 +196,7 @@ void xch_read_body(struct xch *x, uint64_t max_bytes, const struct body_sink *si
     struct err err;
     CHECK(!x->sink_set);
     if (x->finished) {
-        log_error("bug: body asked for after the reply", "request=%llu",
-                  (unsigned long long)x->id);
+        log_error("bug: body asked for after the reply", "request=%llu", (unsigned long long)x->id);
         return;
     }
     x->sink = *sink;
@@ -285,8 +284,9 @@ void xch_collect_body(struct xch *x, uint64_t max_bytes,
 static bool may_reply(struct xch *x, bool needs_start, const char *what) {
     CHECK(x->magic == XCH_MAGIC);
     if (x->finished || x->started != needs_start) {
-        log_error("bug: reply functions out of order", "request=%llu call=%s finished=%d started=%d",
-                  (unsigned long long)x->id, what, x->finished, x->started);
+        log_error("bug: reply functions out of order",
+                  "request=%llu call=%s finished=%d started=%d", (unsigned long long)x->id, what,
+                  x->finished, x->started);
         return false;
     }
     return true;

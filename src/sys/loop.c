@@ -21,9 +21,9 @@
 
 struct loop {
     uv_loop_t uv;
-    uv_async_t wake;      /* keeps the loop alive until loop_stop */
-    uv_timer_t tick;      /* the earliest timer of `timers`, or something earlier */
-    uv_idle_t hurry;      /* active while tasks are pending */
+    uv_async_t wake; /* keeps the loop alive until loop_stop */
+    uv_timer_t tick; /* the earliest timer of `timers`, or something earlier */
+    uv_idle_t hurry; /* active while tasks are pending */
     uv_prepare_t prepare;
     uv_check_t check;
     pthread_t owner;
@@ -148,8 +148,8 @@ static usec_t clock_mono(struct clock *c) {
 
 static void tick_cb(uv_timer_t *h);
 
-/* Makes the uv timer fire no later than the earliest of ours. Firing early is harmless (it looks and
- * arms again), so moving timers into the future costs no libuv call. */
+/* Makes the uv timer fire no later than the earliest of ours. Firing early is harmless (it looks
+ * and arms again), so moving timers into the future costs no libuv call. */
 static void tick_arm(struct loop *l) {
     struct heap_node *top = heap_top(&l->timers);
     if (!top) {
@@ -235,7 +235,7 @@ static void prepare_cb(uv_prepare_t *h) {
     struct loop *l = h->data;
     run_tasks(l);
     struct loop_idle_hook *hook, *tmp;
-    list_each_safe(hook, tmp, &l->hooks, link) {
+    list_each_safe (hook, tmp, &l->hooks, link) {
         hook->fn(hook);
     }
     measure_turn(l);
@@ -279,7 +279,8 @@ struct loop *loop_new(void) {
     l->wake.data = l->tick.data = l->hurry.data = l->prepare.data = l->check.data = l;
     uv_prepare_start(&l->prepare, prepare_cb);
     uv_check_start(&l->check, check_cb);
-    /* Only `wake` (until stopped), pending tasks and other people's descriptors keep a run going. */
+    /* Only `wake` (until stopped), pending tasks and other people's descriptors keep a run going.
+     */
     uv_unref((uv_handle_t *)&l->tick);
     uv_unref((uv_handle_t *)&l->prepare);
     uv_unref((uv_handle_t *)&l->check);
