@@ -136,7 +136,8 @@ static size_t take_head(struct h1 *h, struct str bytes, usec_t now) {
         skipped += 2;
         bytes = str_sub(bytes, 2, bytes.n);
     }
-    ptrdiff_t n = h1_scan_head(&h->scan, bytes, &f);
+    bool maybe_blank = h->scan.at == 0 && bytes.n == 1 && bytes.p[0] == '\r';
+    ptrdiff_t n = maybe_blank ? 0 : h1_scan_head(&h->scan, bytes, &f);
     if (n == 0) {
         if (h->head_since == 0 && bytes.n > 0) {
             h->head_since = now;

@@ -71,6 +71,19 @@ ptrdiff_t h1_scan_head(struct h1_scan *s, struct str head, struct h1_fault *f) {
     return 0;
 }
 
+/* uri-host [ ":" port ]; a comma would be two hosts joined by somebody on the way. */
+static bool is_host(struct str v) {
+    static const char others[] = "-._~!$&'()*+;=%:[]";
+    for (size_t i = 0; i < v.n; i++) {
+        char c = v.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              (c != 0 && strchr(others, c)))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int lint_target(struct str method, struct str target, struct h1_fault *f) {
     for (size_t i = 0; i < target.n; i++) {
         unsigned char c = (unsigned char)target.p[i];
@@ -84,6 +97,16 @@ static int lint_target(struct str method, struct str target, struct h1_fault *f)
     if (target.n == 0 || (target.p[0] != '/' && !str_starts(target, STR("http://")) &&
                           !str_starts(target, STR("https://")))) {
         return refuse(f, 400, "The request target must be a path or an absolute http URL.");
+    }
+    if (target.p[0] != '/') {
+        struct str at = str_sub(target, (size_t)str_find(target, STR("://")) + 3, target.n);
+        size_t n = 0;
+        while (n < at.n && at.p[n] != '/' && at.p[n] != '?') {
+            n++;
+        }
+        if (n == 0 || !is_host(str_n(at.p, n))) {
+            return refuse(f, 400, "The request target has no well-formed host.");
+        }
     }
     return 0;
 }
@@ -107,19 +130,6 @@ static int lint_request_line(struct str line, bool *ret_http10, struct h1_fault 
     }
     *ret_http10 = rest.p[7] == '0';
     return 0;
-}
-
-/* uri-host [ ":" port ]; a comma would be two hosts joined by somebody on the way. */
-static bool is_host(struct str v) {
-    static const char others[] = "-._~!$&'()*+;=%:[]";
-    for (size_t i = 0; i < v.n; i++) {
-        char c = v.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              (c != 0 && strchr(others, c)))) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static bool is_length(struct str v) {
