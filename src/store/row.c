@@ -48,7 +48,7 @@ bool store_parent_matches(struct str pattern, struct str parent) {
     while (pattern.p && parent.p) {
         struct str want = str_cut(&pattern, '/');
         struct str have = str_cut(&parent, '/');
-        if (!str_eq(want, STR("-")) && !str_eq(want, have)) {
+        if (str_eq(want, STR("-")) ? have.n == 0 : !str_eq(want, have)) {
             return false;
         }
     }

@@ -12,7 +12,7 @@ size_t store_row_size(const struct store_row *row);
 /* Value of a label, p NULL when absent. */
 struct str store_row_label(const struct store_row *row, struct str key);
 
-/* A "-" segment of the pattern stands for any one segment. */
+/* A "-" segment of the pattern stands for any one segment that is not empty. */
 bool store_parent_matches(struct str pattern, struct str parent);
 bool store_parent_is_pattern(struct str parent);
 /* The part before the first "-" segment, with its slash. */

@@ -57,6 +57,7 @@ struct store_txn {
     struct list link;
     struct err err;
     bool failed;
+    usec_t given_at; /* monotonic */
 };
 
 void store_txn_init(struct store_txn *t, void (*cb)(struct store_txn *, const struct err *),

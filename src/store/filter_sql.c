@@ -1,0 +1,127 @@
+/* Compiles filters to SQL conditions with parameters. Three answers for each subtree: nothing, a
+ * condition that every match satisfies, or one that says exactly the same. NOT may only stand before
+ * an exact one; OR needs something from both sides; AND takes what it gets. */
+#include "store/filter_sql.h"
+
+#include "store/filter_int.h"
+
+enum said { SAID_NOTHING, SAID_SUPERSET, SAID_EXACT };
+
+static void put(struct filter_sql *q, const char *text) {
+    (void)buf_puts(&q->where, text); /* no maximum: bounded by the filter's */
+}
+
+static void put_param(struct filter_sql *q, struct filter_param p) {
+    (void)buf_printf(&q->where, "?%d", q->first_param + (int)q->params.n);
+    vec_push(&q->params, p);
+}
+
+static const char *const op_text[] = {
+    [OP_EQ] = " = ", [OP_NE] = " <> ", [OP_LT] = " < ",
+    [OP_LE] = " <= ", [OP_GT] = " > ", [OP_GE] = " >= ",
+};
+
+static const char *const column_of[] = {
+    [FIELD_NAME] = "name",
+    [FIELD_DISPLAY_NAME] = "display_name",
+    [FIELD_STATE] = "state",
+    [FIELD_CREATE_TIME] = "create_time",
+    [FIELD_UPDATE_TIME] = "update_time",
+};
+
+static enum said say_label(struct filter_sql *q, const struct filter *f) {
+    bool has_key_only = f->type == FILTER_HAS_KEY;
+    if (!has_key_only && f->op == OP_LIKE) {
+        return SAID_NOTHING;
+    }
+    bool negated = !has_key_only && f->op == OP_NE; /* true for rows without the label as well */
+    put(q, negated ? "NOT EXISTS (" : "EXISTS (");
+    put(q, "SELECT 1 FROM label WHERE label.resource = resource.id AND label.key = ");
+    put_param(q, (struct filter_param){.text = f->key});
+    if (!has_key_only) {
+        put(q, " AND label.value");
+        put(q, op_text[negated ? OP_EQ : f->op]);
+        put_param(q, (struct filter_param){.text = f->text});
+    }
+    put(q, ")");
+    return SAID_EXACT;
+}
+
+static enum said say_compare(struct filter_sql *q, const struct filter *f) {
+    if (f->field == FIELD_LABEL) {
+        return say_label(q, f);
+    }
+    if (f->op == OP_LIKE) {
+        return SAID_NOTHING;
+    }
+    put(q, column_of[f->field]);
+    put(q, op_text[f->op]);
+    bool is_time = filter_field_is_time(f->field);
+    put_param(q, (struct filter_param){.is_time = is_time, .time = f->time, .text = f->text});
+    return SAID_EXACT;
+}
+
+static void take_back(struct filter_sql *q, size_t text, size_t params) {
+    q->where.n = text;
+    q->params.n = params;
+}
+
+static enum said say(struct filter_sql *q, const struct filter *f);
+
+static enum said say_pair(struct filter_sql *q, const struct filter *f) {
+    size_t text = q->where.n, params = q->params.n;
+    put(q, "(");
+    enum said left = say(q, f->left);
+    size_t mid = q->where.n, mid_params = q->params.n;
+    if (left != SAID_NOTHING) {
+        put(q, f->type == FILTER_AND ? " AND " : " OR ");
+    }
+    enum said right = say(q, f->right);
+    if (f->type == FILTER_OR ? left == SAID_NOTHING || right == SAID_NOTHING
+                             : left == SAID_NOTHING && right == SAID_NOTHING) {
+        take_back(q, text, params);
+        return SAID_NOTHING;
+    }
+    if (right == SAID_NOTHING) {
+        take_back(q, mid, mid_params);
+    }
+    put(q, ")");
+    return left == SAID_EXACT && right == SAID_EXACT ? SAID_EXACT : SAID_SUPERSET;
+}
+
+static enum said say_not(struct filter_sql *q, const struct filter *f) {
+    size_t text = q->where.n, params = q->params.n;
+    put(q, "NOT (");
+    if (say(q, f->left) != SAID_EXACT) {
+        take_back(q, text, params);
+        return SAID_NOTHING;
+    }
+    put(q, ")");
+    return SAID_EXACT;
+}
+
+static enum said say(struct filter_sql *q, const struct filter *f) {
+    switch (f->type) {
+    case FILTER_AND:
+    case FILTER_OR:
+        return say_pair(q, f);
+    case FILTER_NOT:
+        return say_not(q, f);
+    case FILTER_COMPARE:
+        return say_compare(q, f);
+    case FILTER_HAS_KEY:
+        return say_label(q, f);
+    }
+    CHECK(false);
+    return SAID_NOTHING;
+}
+
+void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param) {
+    *q = (struct filter_sql){.where = BUF_INIT(BUF_NO_MAX), .first_param = first_param};
+    q->is_exact = !f || say(q, f) == SAID_EXACT;
+}
+
+void filter_sql_fini(struct filter_sql *q) {
+    buf_fini(&q->where);
+    vec_fini(&q->params);
+}

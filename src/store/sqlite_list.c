@@ -1,0 +1,250 @@
+/* Lists. Two passes in one snapshot: the first walks an index in list order over the small columns,
+ * asking the filter about each row until the page is full; the second reads the page's rows whole. So
+ * specs are read for a page, not for everything the filter looks at.
+ *
+ * A parent with "-" is a merge of one such walk for each parent that exists: each is served by the
+ * index, which a single query over all of them would not be. */
+#include "store/sqlite_read.h"
+
+#include "base/vec.h"
+#include "store/filter_sql.h"
+#include "store/sqlite_read_int.h"
+
+#define FIRST_FILTER_PARAM 10
+
+struct walk {
+    sqlite3_stmt *st;
+    bool at_row;
+    struct store_pos pos; /* of the row it stands on; text is a view of the statement */
+};
+
+struct lister {
+    struct db *db;
+    const struct store_list *l;
+    bool has_from;
+    struct store_pos from;
+    struct filter_sql sql;
+    bool needs_labels;
+    struct arena *scratch; /* labels of the row being looked at */
+    VEC_OF(struct walk) walks;
+};
+
+static const char *const column_of[] = {
+    [STORE_ORDER_CREATE_TIME] = "create_time",
+    [STORE_ORDER_UPDATE_TIME] = "update_time",
+    [STORE_ORDER_DISPLAY_NAME] = "display_name",
+    [STORE_ORDER_NAME] = "name",
+};
+
+static void build_query(const struct lister *x, struct buf *q) {
+    const struct store_list *l = x->l;
+    const char *column = column_of[l->order];
+    const char *direction = l->descending ? "DESC" : "ASC";
+    /* No maximum: the only part that grows is bounded by the filter's limits. */
+    (void)buf_puts(q, "SELECT id, name, display_name, state, create_time, update_time "
+                      "FROM resource WHERE kind = ?1 AND parent = ?2");
+    if (x->has_from) {
+        (void)buf_printf(q, " AND (%s, id) %s (?3, ?4)", column, l->descending ? "<" : ">");
+    }
+    if (x->sql.where.n) {
+        (void)buf_puts(q, " AND ");
+        (void)buf_put_str(q, buf_str(&x->sql.where));
+    }
+    (void)buf_printf(q, " ORDER BY %s %s, id %s", column, direction, direction);
+    if (x->sql.is_exact) {
+        (void)buf_printf(q, " LIMIT %llu", (unsigned long long)l->page_size + 1);
+    }
+}
+
+static int walk_open(struct lister *x, struct str query, struct str parent, struct err *err) {
+    struct walk w = {0};
+    int rc = sqlite3_prepare_v2(x->db->handle, query.p, (int)query.n, &w.st, NULL);
+    if (rc != SQLITE_OK) {
+        return db_error(x->db->handle, rc, err);
+    }
+    db_bind_text(w.st, 1, x->l->kind);
+    db_bind_text(w.st, 2, parent);
+    if (x->has_from) {
+        if (store_order_is_text(x->l->order)) {
+            db_bind_text(w.st, 3, x->from.text);
+        } else {
+            db_bind_u64(w.st, 3, x->from.time);
+        }
+        db_bind_u64(w.st, 4, x->from.id);
+    }
+    for (size_t i = 0; i < x->sql.params.n; i++) {
+        const struct filter_param *p = &x->sql.params.p[i];
+        if (p->is_time) {
+            db_bind_u64(w.st, FIRST_FILTER_PARAM + (int)i, p->time);
+        } else {
+            db_bind_text(w.st, FIRST_FILTER_PARAM + (int)i, p->text);
+        }
+    }
+    vec_push(&x->walks, w);
+    return 0;
+}
+
+/* To the next row that the filter takes. */
+static int walk_next(struct lister *x, struct walk *w, struct err *err) {
+    int rc;
+    w->at_row = false;
+    while ((rc = db_step(w->st, err)) > 0) {
+        uint64_t id = db_column_u64(w->st, 0);
+        struct store_row row = {.name = db_column(w->st, 1),
+                                .display_name = db_column(w->st, 2),
+                                .state = db_column(w->st, 3),
+                                .create_time = db_column_u64(w->st, 4),
+                                .update_time = db_column_u64(w->st, 5)};
+        if (!x->sql.is_exact) {
+            arena_clear(x->scratch);
+            if (x->needs_labels && read_labels(x->db, id, x->scratch, &row, err) < 0) {
+                return -1;
+            }
+            if (!filter_matches(x->l->filter, &row)) {
+                continue;
+            }
+        }
+        w->pos = store_row_pos(&row, id, x->l->order);
+        w->at_row = true;
+        return 0;
+    }
+    return rc;
+}
+
+/* A walk for each parent in the database that the pattern stands for. */
+static int open_matching(struct lister *x, struct str query, struct err *err) {
+    struct str prefix = store_parent_prefix(x->l->parent);
+    auto_buf struct buf last = BUF_INIT(BUF_NO_MAX);
+    (void)buf_put_str(&last, prefix); /* no maximum; a parent ending in the slash never matches */
+    for (;;) {
+        sqlite3_stmt *st = db_stmt(x->db, DB_NEXT_PARENT, err);
+        if (!st) {
+            return -1;
+        }
+        db_bind_text(st, 1, x->l->kind);
+        db_bind_text(st, 2, buf_str(&last));
+        int rc = db_step(st, err);
+        if (rc < 0) {
+            return -1;
+        }
+        if (rc == 0) {
+            return 0;
+        }
+        struct str parent = arena_str(x->l->arena, db_column(st, 0)); /* bound until the end */
+        sqlite3_reset(st);
+        if (!parent.p) {
+            return read_arena_full(err);
+        }
+        if (!str_starts(parent, prefix)) {
+            return 0;
+        }
+        if (store_parent_matches(x->l->parent, parent) && walk_open(x, query, parent, err) < 0) {
+            return -1;
+        }
+        buf_clear(&last);
+        (void)buf_put_str(&last, parent);
+    }
+}
+
+static int open_walks(struct lister *x, struct err *err) {
+    auto_buf struct buf query = BUF_INIT(BUF_NO_MAX);
+    build_query(x, &query);
+    int rc = store_parent_is_pattern(x->l->parent)
+                 ? open_matching(x, buf_str(&query), err)
+                 : walk_open(x, buf_str(&query), x->l->parent, err);
+    for (size_t i = 0; rc == 0 && i < x->walks.n; i++) {
+        rc = walk_next(x, &x->walks.p[i], err);
+    }
+    return rc;
+}
+
+/* The walk that stands on the row that comes first; NULL at the end. */
+static struct walk *first_walk(struct lister *x) {
+    int sign = x->l->descending ? -1 : 1;
+    struct walk *best = NULL;
+    for (size_t i = 0; i < x->walks.n; i++) {
+        struct walk *w = &x->walks.p[i];
+        if (w->at_row &&
+            (!best || sign * store_pos_cmp(&w->pos, &best->pos, x->l->order) < 0)) {
+            best = w;
+        }
+    }
+    return best;
+}
+
+static int row_by_id(struct db *db, uint64_t id, struct arena *a, struct store_row *ret,
+                     struct err *err) {
+    sqlite3_stmt *st = db_stmt(db, DB_ROW_BY_ID, err);
+    if (!st) {
+        return -1;
+    }
+    db_bind_u64(st, 1, id);
+    int rc = db_step(st, err);
+    CHECK(rc != 0); /* same snapshot */
+    if (rc > 0) {
+        rc = read_row_columns(db, st, a, ret, err);
+    }
+    sqlite3_reset(st);
+    return rc;
+}
+
+static int collect(struct lister *x, const uint8_t *token_key, struct store_row **ret,
+                   size_t *ret_nr, struct str *ret_token, struct err *err) {
+    const struct store_list *l = x->l;
+    VEC_OF(uint64_t) ids = {0};
+    struct str token = STR("");
+    struct walk *w;
+    int rc = 0;
+    while (rc == 0 && ids.n < l->page_size && (w = first_walk(x))) {
+        vec_push(&ids, w->pos.id);
+        struct store_pos pos = w->pos;
+        /* The text is a view that the next step takes away. */
+        pos.text = store_order_is_text(l->order) ? arena_str(l->arena, pos.text) : STR("");
+        if (!pos.text.p) {
+            rc = read_arena_full(err);
+            break;
+        }
+        rc = walk_next(x, w, err);
+        if (rc == 0 && ids.n == l->page_size && first_walk(x)) {
+            token = token_make(token_key, l, &pos);
+            rc = token.p ? 0 : read_arena_full(err);
+        }
+    }
+    struct store_row *rows = rc == 0 ? arena_calloc(l->arena, ids.n, sizeof(*rows)) : NULL;
+    if (rc == 0 && !rows) {
+        rc = read_arena_full(err);
+    }
+    for (size_t i = 0; rc == 0 && i < ids.n; i++) {
+        rc = row_by_id(x->db, ids.p[i], l->arena, &rows[i], err);
+    }
+    if (rc == 0) {
+        *ret = rows;
+        *ret_nr = ids.n;
+        *ret_token = token;
+    }
+    vec_fini(&ids);
+    return rc;
+}
+
+int read_list(struct db *db, const uint8_t token_key[TOKEN_KEY_BYTES], const struct store_list *l,
+              struct store_row **ret, size_t *ret_nr, struct str *ret_token, struct err *err) {
+    CHECK(l->page_size > 0);
+    struct lister x = {.db = db, .l = l, .has_from = l->page_token.n > 0};
+    if ((x.has_from && token_open(token_key, l, &x.from, err) < 0) || read_begin(db, err) < 0) {
+        return -1;
+    }
+    filter_sql_init(&x.sql, l->filter, FIRST_FILTER_PARAM);
+    x.needs_labels = filter_needs_labels(l->filter);
+    x.scratch = arena_new(ARENA_NO_MAX);
+    int rc = open_walks(&x, err);
+    if (rc == 0) {
+        rc = collect(&x, token_key, ret, ret_nr, ret_token, err);
+    }
+    for (size_t i = 0; i < x.walks.n; i++) {
+        sqlite3_finalize(x.walks.p[i].st);
+    }
+    vec_fini(&x.walks);
+    arena_free(x.scratch);
+    filter_sql_fini(&x.sql);
+    return read_end(db, rc);
+}
