@@ -33,6 +33,9 @@
     X(max_open_uploads, 10000, "resumable uploads in progress")                                    \
     X(max_follow_streams, 256, "log streams being followed")                                       \
     X(max_object_name, 1024, "bytes of an object name")                                            \
+    X(max_object_bytes, 5497558138880, "bytes of one uploaded object")                             \
+    X(max_object_metadata, 65536, "bytes of the JSON that describes one object")                   \
+    X(hash_on_read_bytes, 8589934592, "largest file whose checksums are computed on first read")   \
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
     X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
     X(image_max_bytes, 68719476736, "unpacked bytes of one image archive or layer")                \

@@ -2,7 +2,19 @@
  * file that training code writes under /gcs is an object at once. Metadata that a file cannot carry
  * (custom metadata, content type, generation, checksums) lives in the store's kv spaces "bucket" and
  * "object"; a file without a record is an object all the same (computed on first read, cached by
- * inode, size, ctime). Everything asynchronous runs on the disk lane and completes on the loop. */
+ * inode, size, ctime). Everything asynchronous runs on the disk lane and completes on the loop.
+ *
+ * Object names and files. A name is cut at '/' into components. A component that can be a file name
+ * is stored as it is. One that cannot is stored under an escape that begins with "%~":
+ *     %~fX   the component X, as a file (last component)
+ *     %~dX   the component X, as a directory
+ *     %~+X   a directory holding the first 240 bytes of a long component; the rest follows inside it
+ * Escaped are: "", ".", "..", components over 255 bytes, components that begin with "%~", and the
+ * younger of two names of which one is an object and the other a "folder" ("a" and "a/b"). Names that
+ * begin with "%~" are reserved under /gcs. Files whose name is not a legal object name (not UTF-8,
+ * line breaks), symbolic links and special files are not objects.
+ *
+ * Generation of an object: max(ctime of its file in microseconds, last recorded generation + 1). */
 #ifndef CUSP_BLOB_BLOB_H
 #define CUSP_BLOB_BLOB_H
 
@@ -10,18 +22,197 @@
 #include "base/err.h"
 #include "base/time.h"
 #include "store/store.h"
+#include "sys/lane.h"
 
 struct loop;
-struct lane;
 struct blob;
 
+/* Makes DIR/buckets and DIR/uploads, removes what crashed uploads left behind. */
 struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, const char *data_dir, struct err *err);
+/* Every request must have been given before; waits for those running, then cb on the loop. */
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
 
 /* gs://BUCKET/NAME -> file path (owned), pure path arithmetic plus escape rules plus an existence check; any
  * thread. INVALID_ARGUMENT for malformed URIs, NOT_FOUND naming the bucket or the object. */
 int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, struct err *err);
 
-/* The rest (buckets, objects, uploads, lists) is this module's to define below. */
+/* ---- names (pure, any thread) ---- */
+int blob_check_bucket_name(struct str bucket, struct err *err);
+int blob_check_object_name(struct str name, struct err *err);
+
+/* ---- what is known of buckets and objects ---- */
+struct blob_pair {
+    struct str key, value;
+};
+
+struct blob_bucket {
+    struct str name, location, storage_class;
+    uint64_t project; /* number; 0: made by hand as a directory */
+    uint64_t metageneration;
+    usec_t time_created, updated;
+};
+
+struct blob_meta {
+    struct str bucket, name;
+    uint64_t generation, metageneration, size;
+    usec_t time_created, updated;
+    bool has_crc32c, has_md5;
+    uint32_t crc32c;
+    uint8_t md5[16];
+    struct str content_type, content_encoding, cache_control, content_disposition, content_language,
+        storage_class;
+    struct blob_pair *custom;
+    size_t nr_custom;
+    uint64_t ino;     /* identity of the file these facts are about */
+    int64_t ctime_ns;
+};
+
+struct blob_precond {
+    bool has_gen, has_not_gen, has_metagen, has_not_metagen;
+    uint64_t gen, not_gen, metagen, not_metagen; /* gen 0: must not exist */
+};
+
+/* ---- single requests ---- */
+enum blob_hashes {
+    BLOB_HASH_KNOWN,  /* only those already known */
+    BLOB_HASH_CRC32C, /* compute crc32c when missing (and md5 of small objects) */
+    BLOB_HASH_ALL,    /* both, up to limits.hash_on_read_bytes */
+};
+
+struct blob_item {
+    bool is_prefix;         /* then only meta->name counts */
+    struct blob_meta *meta;
+};
+
+/* One request. blob_req_init, fill the inputs, call one of the functions below; cb runs once on the
+ * loop, never from within the call; then blob_req_fini. Results live in the request's arena. */
+struct blob_req {
+    /* inputs; views are copied into the arena by blob_req_str or must outlive the request */
+    struct str bucket, name;
+    void (*cb)(struct blob_req *, const struct err *err);
+    void *arg;
+    struct blob_precond pre;
+    uint64_t generation; /* 0: the live one; else it must be this one (NOT_FOUND otherwise) */
+    enum blob_hashes hashes;
+    bool want_fd;        /* object_get: also open the file */
+    uint64_t project;    /* bucket_create, bucket_list */
+    struct str location, storage_class;
+    struct str prefix, delimiter, page_token, start_offset, end_offset; /* lists */
+    unsigned max;        /* > 0 */
+    struct str dst_bucket, dst_name; /* copy */
+    const struct blob_meta *dst_meta; /* copy: NULL takes the source's facts */
+    /* results */
+    struct arena *arena;
+    struct blob_meta *meta;
+    int fd;              /* blob_req_fini closes it */
+    struct blob_bucket *bucket_info;
+    struct blob_bucket *buckets;
+    size_t nr_buckets;
+    struct blob_item *items;
+    size_t nr_items;
+    struct str next_page; /* empty at the end */
+    /* the module's */
+    struct blob *b;
+    struct lane_work work;
+    struct store_kv_get kv;
+    struct store_kv_scan scan;
+    struct store_txn txn;
+    void (*lane_fn)(struct blob_req *);
+    void (*next)(struct blob_req *);
+    struct err err;
+    bool failed, locked, retried, has_txn, row_current;
+    struct str row, row2;
+    struct list lock_link;
+    char *lock_key;
+    size_t lock_key_n, cursor;
+};
+
+void blob_req_init(struct blob_req *r);
+void blob_req_fini(struct blob_req *r);
+struct str blob_req_str(struct blob_req *r, struct str s); /* copy into the arena */
+
+/* ALREADY_EXISTS when there is one; bucket_info filled. */
+void blob_bucket_create(struct blob *b, struct blob_req *r);
+void blob_bucket_get(struct blob *b, struct blob_req *r);
+/* In name order after page_token, at most max; those of `project`, and those made by hand. */
+void blob_bucket_list(struct blob *b, struct blob_req *r);
+/* ABORTED when there are objects in it. */
+void blob_bucket_delete(struct blob *b, struct blob_req *r);
+
+void blob_object_get(struct blob *b, struct blob_req *r);
+/* Bytewise name order. Memory is bounded by max, not by the bucket. Hashes only where known. */
+void blob_object_list(struct blob *b, struct blob_req *r);
+void blob_object_delete(struct blob *b, struct blob_req *r);
+
+/* ---- uploads: bytes come in slices, go to DIR/uploads on the disk lane, and become an object at
+ * the finish (fsync, rename, fsync of the directory, row). */
+struct blob_put {
+    struct str bucket, name;
+    struct str content_type, content_encoding, cache_control, content_disposition, content_language,
+        storage_class;
+    const struct blob_pair *custom;
+    size_t nr_custom;
+    struct blob_precond pre;
+    bool has_expect_crc32c, has_expect_md5;
+    uint32_t expect_crc32c;
+    uint8_t expect_md5[16];
+    int64_t size; /* -1: not known in advance */
+};
+
+struct blob_upload;
+
+/* A single-shot upload; copies put. No I/O happens before the first write. One reference. */
+struct blob_upload *blob_upload_new(struct blob *b, const struct blob_put *put);
+struct blob_upload *blob_upload_ref(struct blob_upload *u);
+/* The last reference to an unfinished single-shot upload removes its bytes; a session's stay. */
+void blob_upload_unref(struct blob_upload *u);
+/* Checks to make at the finish, learnt late (x-goog-hash on the last chunk). */
+void blob_upload_expect_md5(struct blob_upload *u, const uint8_t md5[16]);
+void blob_upload_expect_crc32c(struct blob_upload *u, uint32_t crc);
+/* Bytes safely taken so far (written, not only queued). */
+uint64_t blob_upload_offset(const struct blob_upload *u);
+const char *blob_upload_id(const struct blob_upload *u);
+const struct blob_put *blob_upload_put(const struct blob_upload *u);
+
+/* Writes run in the order given; bytes stay the caller's and must live until cb. After a failed
+ * write all later ones fail alike (single-shot), or the offset stays where it was (session). */
+struct blob_write {
+    struct str bytes;
+    bool sync;      /* fdatasync afterwards: what is then reported as received is durable */
+    uint64_t epoch; /* from blob_upload_resume; 0 for single-shot */
+    void (*cb)(struct blob_write *, const struct err *err);
+    void *arg;
+    struct list link; /* the module's */
+};
+void blob_upload_write(struct blob_upload *u, struct blob_write *w);
+
+/* Makes the object, after the writes given before. FAILED_PRECONDITION, INVALID_ARGUMENT (checksums,
+ * names), NOT_FOUND (bucket), ABORTED (a newer request owns the session). meta is valid during cb. */
+struct blob_finish {
+    uint64_t epoch; /* as in blob_write */
+    void (*cb)(struct blob_finish *, const struct blob_meta *meta, const struct err *err);
+    void *arg;
+    struct list link; /* the module's */
+};
+void blob_upload_finish(struct blob_upload *u, struct blob_finish *f);
+
+/* ---- resumable sessions: survive a restart of the server; expire after a week. */
+struct blob_session {
+    struct str id;      /* resume, cancel: in */
+    void (*cb)(struct blob_session *, const struct err *err);
+    void *arg;
+    /* out: */
+    struct blob_upload *upload; /* a reference for the caller, NULL when the object is complete */
+    uint64_t epoch;             /* writes of earlier epochs are refused: the newest request owns the session */
+    bool is_complete;
+    struct str bucket, name;    /* is_complete; valid during cb */
+    uint64_t generation;
+    struct blob_req req;        /* the module's */
+};
+/* RESOURCE_EXHAUSTED past limits.max_open_uploads. */
+void blob_session_start(struct blob *b, struct blob_session *s, const struct blob_put *put);
+/* NOT_FOUND for an unknown or expired id. Waits for writes of an earlier epoch. */
+void blob_session_resume(struct blob *b, struct blob_session *s);
+void blob_session_cancel(struct blob *b, struct blob_session *s);
 
 #endif

@@ -1,0 +1,453 @@
+/* Uploads: slices are written to a file in DIR/uploads; the finish turns it into an object.
+ *
+ * Order of the finish: checksums, fsync of the file, [object lock] preconditions, rename into the
+ * bucket, fsync of that directory, row. A crash before the rename leaves a file that the next start
+ * removes; a crash after it leaves a whole object that speaks for itself until it is replaced. */
+#include "blob/upload_int.h"
+
+#include "base/enc.h"
+#include "base/fail.h"
+#include "base/rng.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define FLUSH_STEP (8u << 20) /* start writeback this often, so that the final fsync is short */
+
+struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id, bool is_session) {
+    struct blob_upload *u = xcalloc(1, sizeof(*u));
+    u->b = b;
+    u->refs = 1;
+    u->fd = -1;
+    u->is_session = is_session;
+    u->arena = arena_new(ARENA_NO_MAX);
+    meta_copy_put(u->arena, put, &u->put);
+    list_init(&u->queue);
+    list_init(&u->fins);
+    list_init(&u->resumers);
+    if (id) {
+        snprintf(u->id, sizeof(u->id), "%s", id);
+    } else {
+        uint8_t secret[16];
+        char *at = u->id + 2;
+        rng_secret(secret, sizeof(secret));
+        memcpy(u->id, is_session ? "r-" : "t-", 2);
+        for (size_t i = 0; i < sizeof(secret); i++) {
+            at += snprintf(at, 3, "%02x", secret[i]);
+        }
+    }
+    u->digest = digest_new(put->has_expect_md5 || put->size <= (int64_t)BLOB_MD5_INLINE);
+    blob_hold(b);
+    return u;
+}
+
+struct blob_upload *blob_upload_new(struct blob *b, const struct blob_put *put) {
+    return upload_make(b, put, NULL, false);
+}
+
+struct blob_upload *blob_upload_ref(struct blob_upload *u) {
+    u->refs++;
+    return u;
+}
+
+static void upload_free(struct blob_upload *u) {
+    struct blob *b = u->b;
+    if (u->is_session) {
+        map_del(&b->sessions, str_of(u->id));
+    }
+    if (u->fd >= 0) {
+        close(u->fd);
+    }
+    digest_free(u->digest);
+    arena_free(u->arena);
+    free(u);
+    blob_drop(b);
+}
+
+static void discard_run(struct lane_work *w) {
+    struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
+    (void)unlinkat(u->b->uploads_fd, u->id, 0); /* what stays is swept at the next start */
+    close(take_fd(&u->fd)); /* on the lane: freeing gigabytes of blocks takes a while */
+}
+
+static void discard_done(struct lane_work *w) {
+    upload_free(CONTAINER_OF(w, struct blob_upload, work));
+}
+
+void blob_upload_unref(struct blob_upload *u) {
+    if (!u) {
+        return;
+    }
+    CHECK(u->refs > 0);
+    if (--u->refs > 0) {
+        return;
+    }
+    if (!u->is_session && !u->is_complete && u->fd >= 0) {
+        u->work = (struct lane_work){.run = discard_run, .done = discard_done};
+        lane_submit(u->b->disk, &u->work);
+        return;
+    }
+    upload_free(u);
+}
+
+void blob_upload_expect_md5(struct blob_upload *u, const uint8_t md5[16]) {
+    u->put.has_expect_md5 = true;
+    memcpy(u->put.expect_md5, md5, 16);
+}
+
+void blob_upload_expect_crc32c(struct blob_upload *u, uint32_t crc) {
+    u->put.has_expect_crc32c = true;
+    u->put.expect_crc32c = crc;
+}
+
+uint64_t blob_upload_offset(const struct blob_upload *u) {
+    return u->offset;
+}
+
+const char *blob_upload_id(const struct blob_upload *u) {
+    return u->id;
+}
+
+const struct blob_put *blob_upload_put(const struct blob_upload *u) {
+    return &u->put;
+}
+
+bool upload_is_idle(const struct blob_upload *u) {
+    return !u->cur && list_is_empty(&u->queue) && !u->fin && list_is_empty(&u->fins);
+}
+
+/* ---- writing ---- */
+
+/* Lane. The bucket must exist before bytes are taken for it. */
+static int open_temp(struct blob_upload *u, struct err *err) {
+    auto_close int bucket = bucket_open_fd(u->b, u->put.bucket, err);
+    if (bucket < 0) {
+        return -1;
+    }
+    u->fd = openat(u->b->uploads_fd, u->id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return u->fd < 0 ? err_sys(err, errno, "make an upload file") : 0;
+}
+
+static int write_all(struct blob_upload *u, struct str bytes, struct err *err) {
+    if (FAIL_POINT("blob.upload.write", err) < 0) {
+        return -1;
+    }
+    for (size_t at = 0; at < bytes.n;) {
+        ssize_t n = pwrite(u->fd, bytes.p + at, bytes.n - at, (off_t)(u->offset + at));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            int e = errno;
+            if (ftruncate(u->fd, (off_t)u->offset) < 0) {
+                u->is_dead = true; /* the length would lie about what was received */
+            }
+            return err_sys(err, e, "store uploaded bytes");
+        }
+        at += (size_t)n;
+    }
+    if (digest_length(u->digest) == u->offset) {
+        digest_update(u->digest, bytes.p, bytes.n);
+        if (!u->put.has_expect_md5 && digest_length(u->digest) > BLOB_MD5_INLINE) {
+            digest_drop_md5(u->digest);
+        }
+    }
+    u->offset += bytes.n;
+    return 0;
+}
+
+static void write_run(struct lane_work *w) {
+    struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
+    struct blob_write *q = u->cur;
+    u->failed = (u->fd < 0 && open_temp(u, &u->err) < 0) || write_all(u, q->bytes, &u->err) < 0;
+    if (!u->failed && q->sync && fdatasync(u->fd) < 0) {
+        u->failed = true;
+        err_sys(&u->err, errno, "store uploaded bytes");
+    }
+    if (!u->failed && u->offset - u->flushed >= FLUSH_STEP) {
+        (void)sync_file_range(u->fd, (off_t)u->flushed, (off_t)(u->offset - u->flushed), SYNC_FILE_RANGE_WRITE);
+        u->flushed = u->offset; /* only a hint: the fsync decides */
+    }
+}
+
+static void write_pump(struct blob_upload *u);
+
+static void write_done(struct lane_work *w) {
+    struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
+    struct blob_write *q = take(&u->cur);
+    struct err err = u->err;
+    bool failed = u->failed || w->cancelled;
+    if (w->cancelled) {
+        err_set(&err, ERR_UNAVAILABLE, "the server is closing");
+    }
+    if (failed && (!u->is_session || w->cancelled)) {
+        u->is_dead = true;
+        u->err = err;
+    }
+    q->cb(q, failed ? &err : NULL);
+    write_pump(u);
+    if (upload_is_idle(u)) {
+        session_wake(u);
+    }
+    blob_upload_unref(u);
+}
+
+static void refuse_run(struct lane_work *w) {
+}
+
+static void refuse_done(struct lane_work *w) {
+    struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
+    struct blob_write *q = u->cur;
+    u->failed = true;
+    if (!u->is_dead) {
+        err_set(&u->err, ERR_ABORTED, "another request took over this upload");
+    }
+    u->cur = q;
+    write_done(w);
+}
+
+static void finish_next(struct blob_upload *u);
+
+/* One thing at a time: a write, or when none waits a finish. What comes too late (the upload is done,
+ * or a newer request owns the session) is refused in its turn. */
+static void write_pump(struct blob_upload *u) {
+    if (u->cur || u->fin) {
+        return;
+    }
+    if (list_is_empty(&u->queue)) {
+        finish_next(u);
+        return;
+    }
+    u->cur = list_first(&u->queue, struct blob_write, link);
+    list_del(&u->cur->link);
+    bool refused = u->is_dead || u->is_complete || u->cur->epoch != u->epoch;
+    u->work = (struct lane_work){.run = refused ? refuse_run : write_run, .done = refused ? refuse_done : write_done};
+    blob_upload_ref(u);
+    lane_submit(u->b->disk, &u->work);
+}
+
+void blob_upload_write(struct blob_upload *u, struct blob_write *w) {
+    list_push_tail(&u->queue, &w->link);
+    write_pump(u);
+}
+
+/* ---- finish ---- */
+
+static int check_hash(const char *what, const void *given, const void *real, size_t n, struct err *err) {
+    if (memcmp(given, real, n) == 0) {
+        return 0;
+    }
+    auto_buf struct buf g = BUF_INIT(64), r = BUF_INIT(64);
+    enc_base64(&g, given, n);
+    enc_base64(&r, real, n);
+    return err_field(err, ERR_INVALID_ARGUMENT, what, "Provided %s \"%s\" doesn't match calculated %s \"%s\".", what,
+                     buf_cstr(&g), what, buf_cstr(&r));
+}
+
+static int check_hashes(struct blob_upload *u, struct err *err) {
+    struct blob_put *p = &u->put;
+    struct blob_meta *m = &u->meta;
+    bool want_md5 = p->has_expect_md5 || u->offset <= BLOB_MD5_INLINE;
+    m->has_md5 = digest_length(u->digest) == u->offset && digest_md5(u->digest, m->md5);
+    if (digest_length(u->digest) != u->offset || (want_md5 && !m->has_md5)) {
+        /* A session that went over a restart, or a checksum learnt at the end: read it once more. */
+        digest_free(u->digest);
+        u->digest = digest_new(want_md5);
+        int e = digest_file(u->fd, u->offset, u->digest);
+        if (e < 0) {
+            return err_sys(err, -e, "read uploaded bytes");
+        }
+        m->has_md5 = digest_md5(u->digest, m->md5);
+    }
+    m->has_crc32c = true;
+    m->crc32c = digest_crc32c(u->digest);
+    uint8_t given[4], real[4];
+    for (int i = 0; i < 4; i++) {
+        given[i] = (uint8_t)(p->expect_crc32c >> (24 - 8 * i));
+        real[i] = (uint8_t)(m->crc32c >> (24 - 8 * i));
+    }
+    if (p->has_expect_crc32c && check_hash("CRC32C", given, real, 4, err) < 0) {
+        return -1;
+    }
+    return p->has_expect_md5 && m->has_md5 ? check_hash("MD5 hash", p->expect_md5, m->md5, 16, err) : 0;
+}
+
+static void settle_run(struct blob_req *r) {
+    struct blob_upload *u = r->arg;
+    r->failed = true;
+    if (u->fin_refused) {
+        err_set(&r->err, ERR_ABORTED, "another request took over this upload");
+        return;
+    }
+    if (blob_check_object_name(u->put.name, &r->err) < 0 || (u->fd < 0 && open_temp(u, &r->err) < 0) ||
+        check_hashes(u, &r->err) < 0 || FAIL_POINT("blob.put.before_fsync", &r->err) < 0) {
+        return;
+    }
+    if (fsync(u->fd) < 0) {
+        err_sys(&r->err, errno, "store the object");
+        return;
+    }
+    r->failed = false;
+}
+
+void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct blob_meta *old) {
+    const struct blob_put *p = &u->put;
+    struct blob_meta m;
+    meta_from_file(u->arena, p->bucket, p->name, st, old, &m);
+    m.has_crc32c = u->meta.has_crc32c;
+    m.crc32c = u->meta.crc32c;
+    m.has_md5 = u->meta.has_md5;
+    memcpy(m.md5, u->meta.md5, sizeof(m.md5));
+    m.content_type = p->content_type.n ? p->content_type : m.content_type;
+    m.content_encoding = p->content_encoding;
+    m.cache_control = p->cache_control;
+    m.content_disposition = p->content_disposition;
+    m.content_language = p->content_language;
+    m.storage_class = p->storage_class.n ? p->storage_class : m.storage_class;
+    m.custom = (struct blob_pair *)p->custom;
+    m.nr_custom = p->nr_custom;
+    u->meta = m;
+}
+
+/* One try at moving the file in place; -EAGAIN when directories changed under us. */
+static int move_in(struct blob_upload *u, int bucket, struct str name) {
+    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+    const char *leaf;
+    int e = place_make(bucket, name, &raw);
+    if (e < 0) {
+        return e == -ENOENT || e == -ENOTDIR ? -EAGAIN : e;
+    }
+    auto_close int parent = place_open_parent(bucket, raw.p, &leaf);
+    if (parent < 0 || renameat(u->b->uploads_fd, u->id, parent, leaf) < 0) {
+        e = parent < 0 ? parent : -errno;
+        return e == -ENOENT || e == -ENOTDIR || e == -EISDIR || e == -ENOTEMPTY ? -EAGAIN : e;
+    }
+    return fsync(parent) < 0 ? -errno : 0;
+}
+
+static void publish_run(struct blob_req *r) {
+    struct blob_upload *u = r->arg;
+    r->failed = true;
+    auto_close int bucket = bucket_open_fd(u->b, u->put.bucket, &r->err);
+    if (bucket < 0) {
+        return;
+    }
+    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+    struct stat st;
+    struct blob_meta old, cur;
+    bool has_old = meta_decode(r->arena, r->row, &old);
+    int e = place_find(bucket, u->put.name, &raw, &st);
+    if (e == 0 && has_old && meta_matches(&old, &st)) {
+        cur = old;
+    } else if (e == 0) {
+        meta_from_file(r->arena, u->put.bucket, u->put.name, &st, has_old ? &old : NULL, &cur);
+    }
+    if (meta_check_precond(&u->put.pre, e == 0 ? &cur : NULL, &r->err) < 0 ||
+        FAIL_POINT("blob.put.before_rename", &r->err) < 0) {
+        return;
+    }
+    int moved = -EAGAIN;
+    for (int tries = 0; tries < 5 && moved == -EAGAIN; tries++) {
+        moved = move_in(u, bucket, u->put.name);
+    }
+    if (moved < 0) {
+        if (moved == -ENAMETOOLONG) {
+            err_field(&r->err, ERR_INVALID_ARGUMENT, "name", "The object name has too many parts to be stored");
+        } else if (moved == -EAGAIN && faccessat(u->b->uploads_fd, u->id, F_OK, 0) == 0) {
+            err_set(&r->err, ERR_NOT_FOUND, "The specified bucket does not exist: %.*s", STR_ARG(u->put.bucket));
+        } else {
+            err_sys(&r->err, -moved, "store object %.*s/%.*s", STR_ARG(u->put.bucket), STR_ARG(u->put.name));
+        }
+        return;
+    }
+    if (fstat(u->fd, &st) < 0 || FAIL_POINT("blob.put.after_rename", &r->err) < 0) {
+        return;
+    }
+    upload_fill_meta(u, &st, e == 0 ? &cur : has_old ? &old : NULL);
+    r->failed = false;
+}
+
+static void finish_end(struct blob_req *r) {
+    struct blob_upload *u = r->arg;
+    struct blob_finish *f = take(&u->fin);
+    struct err err = r->err;
+    bool failed = r->failed, was_over = u->is_dead || u->is_complete;
+    bool is_final = err.code == ERR_INVALID_ARGUMENT || err.code == ERR_FAILED_PRECONDITION;
+    if (!failed) {
+        (void)FAIL_POINT("blob.put.after_row", NULL);
+        u->is_complete = true;
+        if (u->is_session) {
+            u->b->nr_sessions--;
+        }
+    }
+    req_unlock(r);
+    if (failed && !was_over && (is_final || !u->is_session)) {
+        u->is_dead = true; /* a session that can never succeed: resuming it reports the same */
+        u->err = err;
+    }
+    blob_req_fini(r);
+    f->cb(f, failed ? NULL : &u->meta, failed ? &err : NULL);
+    write_pump(u);
+    if (upload_is_idle(u)) {
+        session_wake(u);
+    }
+    blob_upload_unref(u);
+}
+
+static void finish_published(struct blob_req *r) {
+    struct blob_upload *u = r->arg;
+    if (r->failed) {
+        finish_end(r);
+        return;
+    }
+    auto_buf struct buf row = BUF_INIT(BUF_NO_MAX), done = BUF_INIT(BUF_NO_MAX);
+    meta_encode(&row, &u->meta);
+    store_txn_kv(req_txn(r), "object", req_key(r, u->put.bucket, u->put.name), buf_str(&row));
+    if (u->is_session) {
+        session_encode_done(&done, u);
+        store_txn_kv(req_txn(r), "upload", str_of(u->id), buf_str(&done));
+    }
+    req_commit(r, finish_end);
+}
+
+static void finish_row(struct blob_req *r) {
+    if (r->failed) {
+        finish_end(r);
+        return;
+    }
+    req_lane(r, publish_run, finish_published);
+}
+
+static void finish_locked(struct blob_req *r) {
+    struct blob_upload *u = r->arg;
+    req_row(r, "object", req_key(r, u->put.bucket, u->put.name), finish_row);
+}
+
+static void finish_settled(struct blob_req *r) {
+    struct blob_upload *u = r->arg;
+    if (r->failed) {
+        finish_end(r);
+        return;
+    }
+    req_lock(r, u->put.bucket, u->put.name, finish_locked);
+}
+
+static void finish_next(struct blob_upload *u) {
+    if (list_is_empty(&u->fins)) {
+        return;
+    }
+    u->fin = list_first(&u->fins, struct blob_finish, link);
+    list_del(&u->fin->link);
+    u->fin_refused = u->fin->epoch != u->epoch || u->is_dead || u->is_complete;
+    blob_req_init(&u->req);
+    u->req.b = u->b;
+    u->req.arg = u;
+    req_lane(&u->req, settle_run, finish_settled);
+}
+
+void blob_upload_finish(struct blob_upload *u, struct blob_finish *f) {
+    blob_upload_ref(u);
+    list_push_tail(&u->fins, &f->link);
+    write_pump(u);
+}

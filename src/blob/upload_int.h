@@ -1,0 +1,46 @@
+/* Private to upload.c, session.c: an upload in progress. Loop thread owns it; while `busy` the lane
+ * uses fd, digest, offset and temp state. */
+#ifndef CUSP_BLOB_UPLOAD_INT_H
+#define CUSP_BLOB_UPLOAD_INT_H
+
+#include "blob/blob_int.h"
+
+struct blob_upload {
+    struct blob *b;
+    unsigned refs;
+    char id[40]; /* also the file's name in DIR/uploads: "t-..." single-shot, "r-..." session */
+    bool is_session, is_complete, is_dead;
+    struct arena *arena;
+    struct blob_put put;
+    int fd;          /* -1: file not made yet */
+    uint64_t offset; /* bytes in the file */
+    uint64_t flushed; /* writeback was started up to here */
+    struct digest *digest; /* of the first digest_length() bytes */
+    uint64_t epoch;
+    /* writes, one at a time on the lane */
+    struct list queue;
+    struct blob_write *cur;
+    struct lane_work work;
+    struct err err; /* of the write under way; sticky when is_dead */
+    bool failed;
+    /* finish */
+    struct list fins; /* waiting */
+    struct blob_finish *fin; /* under way */
+    bool fin_refused;
+    struct blob_req req;
+    struct blob_meta meta;
+    usec_t created;       /* sessions */
+    struct list resumers; /* struct blob_session waiting for the upload to fall idle */
+};
+
+struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id, bool is_session);
+bool upload_is_idle(const struct blob_upload *u);
+/* What the session's record says: in progress, or complete with this object. */
+void session_encode(struct buf *b, const struct blob_upload *u);
+void session_encode_done(struct buf *b, const struct blob_upload *u);
+/* Lane: facts of the upload's file at its final place. */
+void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct blob_meta *old);
+/* Called by upload.c whenever it falls idle. */
+void session_wake(struct blob_upload *u);
+
+#endif
