@@ -1,0 +1,16 @@
+/* The Cloud Storage JSON API (reference 21) over exchanges: buckets, objects, uploads, downloads.
+ * Loop thread only. */
+#ifndef CUSP_API_GCS_H
+#define CUSP_API_GCS_H
+
+#include "net/xch.h"
+
+struct blob;
+struct api_gcs;
+
+struct api_gcs *api_gcs_new(struct blob *b);
+void api_gcs_free(struct api_gcs *g); /* when no exchange is under way */
+/* False when the path is not of this API; then the exchange is untouched. */
+bool api_gcs_handle(struct api_gcs *g, struct xch *x);
+
+#endif

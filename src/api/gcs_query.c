@@ -1,0 +1,60 @@
+/* Query parameters of the Cloud Storage API. */
+#include "api/gcs_int.h"
+
+#include "base/enc.h"
+
+static int number(struct str key, struct str v, uint64_t *ret, bool *ret_has, struct err *err) {
+    if (!str_to_u64(v, ret)) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "query", "Invalid value for %.*s: '%.*s'", STR_ARG(key),
+                         (int)(v.n > 100 ? 100 : v.n), v.p ? v.p : "");
+    }
+    *ret_has = true;
+    return 0;
+}
+
+int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct err *err) {
+    *q = (struct gcs_query){0};
+    struct {
+        const char *name;
+        struct str *to;
+    } texts[] = {
+        {"project", &q->project},         {"name", &q->name},
+        {"prefix", &q->prefix},           {"delimiter", &q->delimiter},
+        {"pageToken", &q->page_token},    {"startOffset", &q->start_offset},
+        {"endOffset", &q->end_offset},    {"uploadType", &q->upload_type},
+        {"upload_id", &q->upload_id},     {"alt", &q->alt},
+        {"maxResults", &q->max_results},  {"generation", &q->generation},
+        {"projection", &q->projection},
+    };
+    struct {
+        const char *name;
+        uint64_t *to;
+        bool *has;
+    } numbers[] = {
+        {"ifGenerationMatch", &q->pre.gen, &q->pre.has_gen},
+        {"ifGenerationNotMatch", &q->pre.not_gen, &q->pre.has_not_gen},
+        {"ifMetagenerationMatch", &q->pre.metagen, &q->pre.has_metagen},
+        {"ifMetagenerationNotMatch", &q->pre.not_metagen, &q->pre.has_not_metagen},
+    };
+    while (raw.p && raw.n) {
+        struct str value = str_cut(&raw, '&');
+        struct str key = str_cut(&value, '=');
+        struct str v = STR("");
+        if (value.n && !enc_unpercent(a, value, true, &v)) {
+            return err_field(err, ERR_INVALID_ARGUMENT, "query", "Malformed escape in the query parameter %.*s",
+                             (int)(key.n > 100 ? 100 : key.n), key.p);
+        }
+        for (size_t i = 0; i < NR_OF(texts); i++) {
+            if (str_eqc(key, texts[i].name)) {
+                *texts[i].to = v;
+            }
+        }
+        for (size_t i = 0; i < NR_OF(numbers); i++) {
+            if (str_eqc(key, numbers[i].name) && v.n &&
+                number(key, v, numbers[i].to, numbers[i].has, err) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
