@@ -1,5 +1,6 @@
-/* A small server for measurements: GET / answers 13 bytes, /file?PATH sends a file, /bytes?N streams
- * N bytes, PUT counts the body it is given. Usage: echo_server LISTEN; prints its address. */
+/* A small server for measurements: GET / answers 13 bytes, /file?PATH sends a file, /bytes?N
+ * streams N bytes, PUT counts the body it is given. Usage: echo_server LISTEN; prints its address.
+ */
 #include "net/net.h"
 #include "sys/loop.h"
 
