@@ -66,15 +66,28 @@ static const struct {
 #define L4 "NVIDIA_L4"
 
 static const char *const accel_names[] = {
-    K80, P100, V100, P4, T4, L4,
-    "TPU_V2", "TPU_V3", "TPU_V4_POD", "TPU_V5_LITEPOD",
-    "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB",
-    "NVIDIA_H100_80GB", "NVIDIA_H100_MEGA_80GB", "NVIDIA_H200_141GB",
-    "NVIDIA_B200", "NVIDIA_GB200", "NVIDIA_RTX_PRO_6000",
+    K80,
+    P100,
+    V100,
+    P4,
+    T4,
+    L4,
+    "TPU_V2",
+    "TPU_V3",
+    "TPU_V4_POD",
+    "TPU_V5_LITEPOD",
+    "NVIDIA_TESLA_A100",
+    "NVIDIA_A100_80GB",
+    "NVIDIA_H100_80GB",
+    "NVIDIA_H100_MEGA_80GB",
+    "NVIDIA_H200_141GB",
+    "NVIDIA_B200",
+    "NVIDIA_GB200",
+    "NVIDIA_RTX_PRO_6000",
 };
 
-/* Which counts go with which machine. `machine` ends in '-' for "every size of the family that is in
- * [min, max] vCPUs", otherwise it is a whole name. builtin: the machine always has them. */
+/* Which counts go with which machine. `machine` ends in '-' for "every size of the family that is
+ * in [min, max] vCPUs", otherwise it is a whole name. builtin: the machine always has them. */
 static const struct pairing {
     const char *machine;
     uint16_t min, max;
@@ -138,8 +151,7 @@ static bool find_shape(struct str name, uint32_t *ret_vcpus, uint64_t *ret_mem) 
     for (size_t i = 0; i < NR_OF(families); i++) {
         const struct family *f = &families[i];
         struct str prefix = str_of(f->prefix), suffix = str_of(f->suffix);
-        if (!str_starts(name, prefix) || !str_ends(name, suffix) ||
-            name.n <= prefix.n + suffix.n) {
+        if (!str_starts(name, prefix) || !str_ends(name, suffix) || name.n <= prefix.n + suffix.n) {
             continue;
         }
         struct str number = str_sub(name, prefix.n, name.n - prefix.n - suffix.n);

@@ -236,7 +236,8 @@ static void put_list(struct arena *a, const struct env_input *in, const char **l
         struct str rest = str_of(list[i]);
         struct str name = str_cut(&rest, '=');
         if (name.n == 0 || rest.p == NULL) {
-            continue; /* images in the wild carry entries without '='; nothing can be set from them */
+            continue; /* images in the wild carry entries without '='; nothing can be set from them
+                       */
         }
         const char *value = site ? fill_words(a, in, rest) : arena_strndup(a, rest.p, rest.n);
         env_set(e, arena_strndup(a, name.p, name.n), value, site);
@@ -337,10 +338,8 @@ int env_command(struct arena *a, const struct env *e, const struct pool_spec *po
                 const char **image_entrypoint, const char **image_cmd, const char ***ret_argv,
                 struct err *err) {
     size_t nr_command = count(pool->command), nr_args = count(pool->args), n = 0;
-    const char **argv = arena_calloc(a,
-                                     nr_command + nr_args + count(image_entrypoint) +
-                                         count(image_cmd) + 4,
-                                     sizeof(*argv));
+    const char **argv = arena_calloc(
+        a, nr_command + nr_args + count(image_entrypoint) + count(image_cmd) + 4, sizeof(*argv));
     if (pool->kind == TASK_PYTHON) {
         argv[n++] = "python3";
         argv[n++] = "-m";

@@ -25,11 +25,11 @@ struct env {
 
 struct env_input {
     const struct job_spec *spec;
-    uint32_t replica;          /* 0-based over all pools */
-    const char **image_env;    /* "NAME=value", NULL-terminated; may be NULL */
-    const char **extra_env;    /* the site's, as image_env; values may hold the words below */
-    const char *gateway;       /* replaces %GATEWAY%: where the container reaches this host */
-    const char *home;          /* HOME when the image sets none */
+    uint32_t replica;       /* 0-based over all pools */
+    const char **image_env; /* "NAME=value", NULL-terminated; may be NULL */
+    const char **extra_env; /* the site's, as image_env; values may hold the words below */
+    const char *gateway;    /* replaces %GATEWAY%: where the container reaches this host */
+    const char *home;       /* HOME when the image sets none */
 };
 /* In extra_env: %GATEWAY% %PROJECT_ID% %PROJECT_NUMBER% %JOB_ID% %REGION%. */
 
@@ -44,9 +44,9 @@ void env_set(struct env *e, const char *name, const char *value, bool referable)
 /* "NAME=value", NULL-terminated. */
 const char **env_strings(const struct env *e);
 
-/* $(NAME) -> its value when NAME is referable, otherwise left as it is; $$(NAME) -> $(NAME). A value
- * put in is not looked at again. INVALID_ARGUMENT when the result passes ENV_MAX_STRING; `what`
- * names it then ("args[3]"). */
+/* $(NAME) -> its value when NAME is referable, otherwise left as it is; $$(NAME) -> $(NAME). A
+ * value put in is not looked at again. INVALID_ARGUMENT when the result passes ENV_MAX_STRING;
+ * `what` names it then ("args[3]"). */
 int env_expand(const struct env *e, const char *text, const char *what, const char **ret,
                struct err *err) MUST_CHECK;
 

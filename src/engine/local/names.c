@@ -25,16 +25,15 @@ void names_replica(uint32_t pool, uint32_t index, char ret[NAMES_REPLICA_SIZE]) 
 }
 
 void names_instance(const char *data_dir, char ret[NAMES_INSTANCE_SIZE]) {
-    (void)snprintf(ret, NAMES_INSTANCE_SIZE, "%08" PRIx32,
-                   (uint32_t)mixed_hash(str_of(data_dir)));
+    (void)snprintf(ret, NAMES_INSTANCE_SIZE, "%08" PRIx32, (uint32_t)mixed_hash(str_of(data_dir)));
 }
 
 void names_veth(const char *instance, const char *job, uint32_t attempt, const char *replica,
                 char ret[NAMES_VETH_SIZE]) {
     auto_buf struct buf b = BUF_INIT(1024);
     (void)buf_printf(&b, "%s/%s/%u/%s", instance, job, attempt, replica);
-    (void)snprintf(ret, NAMES_VETH_SIZE, "cv%013" PRIx64,
-                   mixed_hash(buf_str(&b)) & UINT64_C(0xfffffffffffff));
+    (void)snprintf(ret, NAMES_VETH_SIZE, "cv%.4s%09" PRIx64, instance,
+                   mixed_hash(buf_str(&b)) & UINT64_C(0xfffffffff));
 }
 
 static void host_line(struct buf *out, const struct job_spec *s, uint32_t replica,

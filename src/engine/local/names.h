@@ -12,13 +12,14 @@
 #define NAMES_VETH_SIZE 16
 #define NAMES_INSTANCE_SIZE 9
 
-/* "cmle-training-workerpool0-7f3a9c01d2-0": the same for every attempt, the hash shared by the job. */
+/* "cmle-training-workerpool0-7f3a9c01d2-0": the same for every attempt, the hash shared by the job.
+ */
 void names_host(const struct job_spec *s, uint32_t pool, uint32_t index, char ret[NAMES_HOST_SIZE]);
 /* "workerpool0-0" */
 void names_replica(uint32_t pool, uint32_t index, char ret[NAMES_REPLICA_SIZE]);
 /* Eight hex digits for one data directory, so that servers of one host do not meet. */
 void names_instance(const char *data_dir, char ret[NAMES_INSTANCE_SIZE]);
-/* Host side of the replica's network pair; depends on instance, job, attempt and replica. */
+/* Host side of the replica's network pair: "cv", four digits of the instance, nine of the rest. */
 void names_veth(const char *instance, const char *job, uint32_t attempt, const char *replica,
                 char ret[NAMES_VETH_SIZE]);
 

@@ -38,10 +38,22 @@ static void published_shapes_are_known(void **state) {
 
 static void sizes_that_do_not_exist_are_unknown(void **state) {
     static const char *const bad[] = {
-        "",                "n1-standard",       "n1-standard-",     "n1-standard-2",
-        "n1-standard-04",  "n1-standard-4x",    "N1-standard-4",    "a2-highgpu-1",
-        "a2-highgpu-g",    "a2-highgpu-3g",     "n1-standard-4 ",   "n2-standard-2",
-        "c2-standard-+4",  "m1-ultramem-41",    "e2-micro",         "custom-4-8192",
+        "",
+        "n1-standard",
+        "n1-standard-",
+        "n1-standard-2",
+        "n1-standard-04",
+        "n1-standard-4x",
+        "N1-standard-4",
+        "a2-highgpu-1",
+        "a2-highgpu-g",
+        "a2-highgpu-3g",
+        "n1-standard-4 ",
+        "n2-standard-2",
+        "c2-standard-+4",
+        "m1-ultramem-41",
+        "e2-micro",
+        "custom-4-8192",
         "n1-standard-18446744073709551620",
         "n1-standard-000000000000000000000000000000000000000000000000000000000000000004",
     };

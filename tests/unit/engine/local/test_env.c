@@ -52,38 +52,46 @@ static char *lines(const struct env *e) {
 
 static void single_replica_environment_is_golden(void **state) {
     struct env_var user[] = {
-        {"A", "x"}, {"B", "$(A)-$(CLOUD_ML_REGION)-$(NOPE)-$$(A)-$HOME-$(PATH)"},
-        {"AIP_MODEL_DIR", "gs://mine/"}, {"A", "later $(A)"},
+        {"A", "x"},
+        {"B", "$(A)-$(CLOUD_ML_REGION)-$(NOPE)-$$(A)-$HOME-$(PATH)"},
+        {"AIP_MODEL_DIR", "gs://mine/"},
+        {"A", "later $(A)"},
     };
     struct pool_spec pool = pool_of(1);
     pool.env = user;
     pool.nr_env = NR_OF(user);
     struct job_spec job = job_of(&pool, 1);
     job.base_output = "gs://b/out/";
-    const char *image_env[] = {"PATH=/usr/bin", "LANG=C.UTF-8", "BROKEN", "CLOUD_ML_REGION=moon", NULL};
-    const char *extra[] = {"GCE_METADATA_HOST=%GATEWAY%:80", "X=%JOB_ID%/%PROJECT_ID%/%REGION%%", NULL};
-    struct env_input in = {.spec = &job, .image_env = image_env, .extra_env = extra,
-                           .gateway = "10.201.0.1", .home = "/root"};
+    const char *image_env[] = {"PATH=/usr/bin", "LANG=C.UTF-8", "BROKEN", "CLOUD_ML_REGION=moon",
+                               NULL};
+    const char *extra[] = {"GCE_METADATA_HOST=%GATEWAY%:80", "X=%JOB_ID%/%PROJECT_ID%/%REGION%%",
+                           NULL};
+    struct env_input in = {.spec = &job,
+                           .image_env = image_env,
+                           .extra_env = extra,
+                           .gateway = "10.201.0.1",
+                           .home = "/root"};
     struct env e;
     assert_int_equal(env_make(arena, &in, &e, NULL), 0);
     assert_string_equal(lines(&e),
-        "PATH=/usr/bin\n"
-        "LANG=C.UTF-8\n"
-        "CLOUD_ML_REGION=us-central1\n"
-        "HOME=/root\n"
-        "CLOUD_ML_PROJECT_ID=123456789012\n"
-        "CLOUD_ML_JOB_ID=1234567890123456789\n"
-        "HOSTNAME=cmle-training-workerpool0-814e3f9dec-0\n"
-        "CLUSTER_SPEC={\"cluster\":{\"workerpool0\":[\"cmle-training-workerpool0-814e3f9dec-0:2222\"]},"
-        "\"environment\":\"cloud\",\"task\":{\"type\":\"workerpool0\",\"index\":0},"
-        "\"job\":{\"worker_pool_specs\":[]}}\n"
-        "AIP_MODEL_DIR=gs://mine/\n"
-        "AIP_CHECKPOINT_DIR=gs://b/out/checkpoints/\n"
-        "AIP_TENSORBOARD_LOG_DIR=gs://b/out/logs/\n"
-        "GCE_METADATA_HOST=10.201.0.1:80\n"
-        "X=1234567890123456789/my-proj/us-central1%\n"
-        "A=later x\n"
-        "B=x-us-central1-$(NOPE)-$(A)-$HOME-$(PATH)\n");
+                        "PATH=/usr/bin\n"
+                        "LANG=C.UTF-8\n"
+                        "CLOUD_ML_REGION=us-central1\n"
+                        "HOME=/root\n"
+                        "CLOUD_ML_PROJECT_ID=123456789012\n"
+                        "CLOUD_ML_JOB_ID=1234567890123456789\n"
+                        "HOSTNAME=cmle-training-workerpool0-814e3f9dec-0\n"
+                        "CLUSTER_SPEC={\"cluster\":{\"workerpool0\":[\"cmle-training-workerpool0-"
+                        "814e3f9dec-0:2222\"]},"
+                        "\"environment\":\"cloud\",\"task\":{\"type\":\"workerpool0\",\"index\":0},"
+                        "\"job\":{\"worker_pool_specs\":[]}}\n"
+                        "AIP_MODEL_DIR=gs://mine/\n"
+                        "AIP_CHECKPOINT_DIR=gs://b/out/checkpoints/\n"
+                        "AIP_TENSORBOARD_LOG_DIR=gs://b/out/logs/\n"
+                        "GCE_METADATA_HOST=10.201.0.1:80\n"
+                        "X=1234567890123456789/my-proj/us-central1%\n"
+                        "A=later x\n"
+                        "B=x-us-central1-$(NOPE)-$(A)-$HOME-$(PATH)\n");
 }
 
 static void gang_environment_is_golden(void **state) {
@@ -93,16 +101,24 @@ static void gang_environment_is_golden(void **state) {
     struct env e;
     assert_int_equal(env_make(arena, &in, &e, NULL), 0);
 #define H(p, i) "cmle-training-workerpool" #p "-814e3f9dec-" #i
-    assert_string_equal(env_get(&e, "CLUSTER_SPEC"),
-        "{\"cluster\":{\"workerpool0\":[\"" H(0, 0) ":2222\"],"
-        "\"workerpool1\":[\"" H(1, 0) ":2222\",\"" H(1, 1) ":2222\"],"
-        "\"workerpool3\":[\"" H(3, 0) ":2222\"]},\"environment\":\"cloud\","
-        "\"task\":{\"type\":\"workerpool1\",\"index\":1},\"job\":{\"worker_pool_specs\":[]}}");
-    assert_string_equal(env_get(&e, "TF_CONFIG"),
+    assert_string_equal(
+        env_get(&e, "CLUSTER_SPEC"),
+        "{\"cluster\":{\"workerpool0\":[\"" H(
+            0, 0) ":2222\"],"
+                  "\"workerpool1\":[\"" H(1, 0) ":2222\",\"" H(
+                      1, 1) ":2222\"],"
+                            "\"workerpool3\":[\"" H(
+                                3, 0) ":2222\"]},\"environment\":\"cloud\","
+                                      "\"task\":{\"type\":\"workerpool1\",\"index\":1},\"job\":{"
+                                      "\"worker_pool_specs\":[]}}");
+    assert_string_equal(
+        env_get(&e, "TF_CONFIG"),
         "{\"cluster\":{\"chief\":[\"" H(0, 0) ":2222\"],"
-        "\"worker\":[\"" H(1, 0) ":2222\",\"" H(1, 1) ":2222\"]},\"environment\":\"cloud\","
-        "\"job\":{\"worker_pool_specs\":[]},"
-        "\"task\":{\"type\":\"worker\",\"index\":1,\"cloud\":\"7ef673a503543fff-ml\"}}");
+                                              "\"worker\":[\"" H(1, 0) ":2222\",\"" H(
+                                                  1, 1) ":2222\"]},\"environment\":\"cloud\","
+                                                        "\"job\":{\"worker_pool_specs\":[]},"
+                                                        "\"task\":{\"type\":\"worker\",\"index\":1,"
+                                                        "\"cloud\":\"7ef673a503543fff-ml\"}}");
     assert_string_equal(env_get(&e, "MASTER_ADDR"), H(0, 0));
     assert_string_equal(env_get(&e, "MASTER_PORT"), "3333");
     assert_string_equal(env_get(&e, "RANK"), "2");
@@ -110,7 +126,8 @@ static void gang_environment_is_golden(void **state) {
     assert_string_equal(env_get(&e, "HOSTNAME"), H(1, 1));
     in.replica = 3;
     assert_int_equal(env_make(arena, &in, &e, NULL), 0);
-    assert_string_equal(env_get(&e, "TF_CONFIG"),
+    assert_string_equal(
+        env_get(&e, "TF_CONFIG"),
         "{\"environment\":\"cloud\",\"job\":{\"worker_pool_specs\":[]},"
         "\"task\":{\"type\":\"evaluator\",\"index\":0,\"cloud\":\"7ef673a503543fff-ml\"}}");
 }
@@ -121,8 +138,9 @@ static void a_single_replica_has_no_cluster_variables(void **state) {
     struct env_input in = {.spec = &job};
     struct env e;
     assert_int_equal(env_make(arena, &in, &e, NULL), 0);
-    static const char *const absent[] = {"TF_CONFIG", "MASTER_ADDR", "MASTER_PORT", "RANK",
-                                         "WORLD_SIZE", "AIP_MODEL_DIR", "GOOGLE_CLOUD_PROJECT"};
+    static const char *const absent[] = {
+        "TF_CONFIG",  "MASTER_ADDR",   "MASTER_PORT",         "RANK",
+        "WORLD_SIZE", "AIP_MODEL_DIR", "GOOGLE_CLOUD_PROJECT"};
     for (size_t i = 0; i < NR_OF(absent); i++) {
         assert_null(env_get(&e, absent[i]));
     }
@@ -146,8 +164,8 @@ static void references_cannot_blow_up(void **state) {
     struct err err = {0};
     assert_int_equal(env_make(arena, &in, &e, &err), -1);
     assert_int_equal(err.code, ERR_INVALID_ARGUMENT);
-    assert_string_equal(err.msg,
-                        "env[13].value is longer than 131071 characters after $(NAME) was filled in");
+    assert_string_equal(
+        err.msg, "env[13].value is longer than 131071 characters after $(NAME) was filled in");
 }
 
 static void many_long_arguments_are_refused(void **state) {
@@ -257,11 +275,12 @@ static void hosts_file_resolves_the_whole_gang(void **state) {
     assert_string_equal(buf_cstr(&b), "127.0.0.1\tlocalhost\n"
                                       "::1\tlocalhost ip6-localhost ip6-loopback\n"
                                       "127.0.0.1\t" H(1, 0) "\n"
-                                      "10.201.0.7\t" H(0, 0) "\n");
+                                                            "10.201.0.7\t" H(0, 0) "\n");
 }
 
 static void resolver_leaves_out_loopback_servers(void **state) {
-    struct str host = STR("# c\nnameserver 127.0.0.53\n nameserver\t10.0.0.2 \nsearch a b\noptions edns0");
+    struct str host =
+        STR("# c\nnameserver 127.0.0.53\n nameserver\t10.0.0.2 \nsearch a b\noptions edns0");
     auto_buf struct buf b = BUF_INIT(4096);
     names_resolv_file(&b, host, true, "192.0.2.1");
     assert_string_equal(buf_cstr(&b), "nameserver\t10.0.0.2\nsearch a b\noptions edns0\n");
