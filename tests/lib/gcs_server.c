@@ -61,8 +61,9 @@ int main(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &set, NULL);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     s.loop = loop_new();
+    auto_free char *db = xasprintf("%s/cusp.db", argv[1]);
     s.disk = lane_new(s.loop, "disk", 4);
-    s.store = store_mem_new(s.loop);
+    s.store = store_sqlite_open(s.loop, db, &err);
     s.blob = s.store ? blob_open(s.loop, s.disk, s.store, argv[1], &err) : NULL;
     if (!s.blob) {
         fprintf(stderr, "gcs_server: %s\n", err.msg);
