@@ -44,6 +44,7 @@
     X(image_max_manifest, 4194304, "bytes of one image manifest, index or config")                 \
     X(image_max_name, 512, "bytes of an image name")                                               \
     X(image_max_count, 10000, "images in the store")                                               \
+    X(image_max_imports, 2, "images being imported at once")                                       \
     X(image_max_upload, 68719476736, "bytes of one uploaded image archive")
 
 struct limits {
