@@ -161,7 +161,11 @@ void jw_double(struct jw *w, double v) {
     } else {
         char tmp[40];
         double back;
-        for (int prec = 1; prec <= 17; prec++) {
+        bool whole = v == trunc(v) && fabs(v) < 1e15; /* 1000, not 1e+03 */
+        if (whole) {
+            snprintf(tmp, sizeof(tmp), "%.0f", v);
+        }
+        for (int prec = 1; !whole && prec <= 17; prec++) {
             int n = snprintf(tmp, sizeof(tmp), "%.*g", prec, v);
             if (str_to_double(str_n(tmp, (size_t)n), &back) && back == v) {
                 break;
