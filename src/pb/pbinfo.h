@@ -18,7 +18,6 @@ enum pb_kind {
     PB_KIND_STRUCT,
     PB_KIND_VALUE,
     PB_KIND_LIST_VALUE,
-    PB_KIND_EMPTY,
     PB_KIND_WRAPPER
 };
 

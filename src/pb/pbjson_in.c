@@ -455,7 +455,7 @@ static bool parse_number_like(const struct reader *r, const ProtobufCFieldDescri
         memcpy(dst, &d, 8);
         return true;
     case PROTOBUF_C_TYPE_FLOAT:
-        if (!parse_floating(t, &d) || (isfinite(d) && fabs(d) > (double)__FLT_MAX__)) {
+        if (!parse_floating(t, &d) || (isfinite(d) && fabs(d) >= 0x1.ffffffp127)) {
             return false;
         }
         memcpy(dst, &(float){(float)d}, 4);

@@ -18,7 +18,7 @@ bool wr_can_open(struct writer *w) {
 /* Shortest decimal form that reads back as the same float. */
 static void write_float(struct writer *w, float v) {
     char tmp[40];
-    if (!isfinite(v)) {
+    if (!isfinite(v) || (v == truncf(v) && fabsf(v) < 1e7f)) {
         jw_double(w->w, (double)v);
         return;
     }

@@ -263,9 +263,6 @@ enum rd rd_well_known(struct reader *r, ProtobufCMessage *m, const struct path *
                                        : rd_invalid_message(r, path, m->descriptor, NULL);
     case PB_KIND_VALUE:
         return read_value(r, (Google__Protobuf__Value *)m, path);
-    case PB_KIND_EMPTY:
-        return r->t.type == JTOK_OBJECT ? rd_message_fields(r, m, path, false)
-                                        : rd_invalid_message(r, path, m->descriptor, NULL);
     case PB_KIND_WRAPPER:
         return rd_value(r, f, path, pb_at(m, f->offset));
     case PB_KIND_PLAIN:
@@ -394,10 +391,6 @@ int wr_well_known(struct writer *w, const ProtobufCMessage *m, const struct pb_m
         return write_value(w, (const Google__Protobuf__Value *)m, mask);
     case PB_KIND_WRAPPER:
         return wr_field_value(w, m, f, NULL);
-    case PB_KIND_EMPTY:
-        jw_object(w->w);
-        jw_end_object(w->w);
-        return 0;
     case PB_KIND_PLAIN:
     case PB_KIND_MAP_ENTRY:
     default:

@@ -5,7 +5,7 @@ import load
 
 KINDS = {
     "Any": "ANY", "Timestamp": "TIMESTAMP", "Duration": "DURATION", "FieldMask": "FIELD_MASK",
-    "Struct": "STRUCT", "Value": "VALUE", "ListValue": "LIST_VALUE", "Empty": "EMPTY",
+    "Struct": "STRUCT", "Value": "VALUE", "ListValue": "LIST_VALUE",
     "DoubleValue": "WRAPPER", "FloatValue": "WRAPPER", "Int64Value": "WRAPPER",
     "UInt64Value": "WRAPPER", "Int32Value": "WRAPPER", "UInt32Value": "WRAPPER",
     "BoolValue": "WRAPPER", "StringValue": "WRAPPER", "BytesValue": "WRAPPER",
