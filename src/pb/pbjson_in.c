@@ -452,13 +452,14 @@ static bool parse_number_like(const struct reader *r, const ProtobufCFieldDescri
         if (!parse_floating(t, &d)) {
             return false;
         }
+        d += 0.0; /* -0 becomes 0: protobuf-c would drop it from the wire */
         memcpy(dst, &d, 8);
         return true;
     case PROTOBUF_C_TYPE_FLOAT:
         if (!parse_floating(t, &d) || (isfinite(d) && fabs(d) >= 0x1.ffffffp127)) {
             return false;
         }
-        memcpy(dst, &(float){(float)d}, 4);
+        memcpy(dst, &(float){(float)d + 0.0f}, 4);
         return true;
     case PROTOBUF_C_TYPE_ENUM:
         if (!parse_enum(r, f, &w)) {

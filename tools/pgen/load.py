@@ -60,6 +60,40 @@ def descriptor_set(dirs, tmp, version):
         return descriptor_pb2.FileDescriptorSet.FromString(f.read())
 
 
+# Not reachable from any method we serve; would be misread.
+BETA_DIFFERS = {".EnterpriseWebSearch.blocking_confidence"}
+
+
+def message_fields(ds, package):
+    """{'.Message.Nested': {field name: (number, type, type name without version)}}"""
+    out = {}
+
+    def walk(prefix, messages):
+        for m in messages:
+            out[prefix + "." + m.name] = {
+                f.name: (f.number, f.type, f.label, f.type_name.replace(BETA + ".", V1 + "."))
+                for f in m.field}
+            walk(prefix + "." + m.name, m.nested_type)
+
+    for f in ds.file:
+        if f.package == package:
+            walk("", f.message_type)
+    return out
+
+
+def check_beta(api):
+    """v1beta1 requests are read with the v1 messages. That holds only while fields of the same name
+    are the same on the wire and no number means two things; a new release that breaks it stops the
+    build."""
+    v1, beta = message_fields(api.v1, V1), message_fields(api.beta, BETA)
+    for name in sorted(set(v1) & set(beta)):
+        numbers = {f[0]: field for field, f in v1[name].items()}
+        for field, f in beta[name].items():
+            same = v1[name].get(field, f) == f and numbers.get(f[0], field) == field
+            if not same and name + "." + field not in BETA_DIFFERS:
+                sys.exit("pgen: v1beta1 %s.%s is not the v1 field" % (name, field))
+
+
 def load(dirs, out):
     tmp = os.path.join(out, "pgen-tmp")
     os.makedirs(tmp, exist_ok=True)
@@ -67,6 +101,7 @@ def load(dirs, out):
     api.ext = option_modules(dirs, tmp)
     api.v1 = descriptor_set(dirs, tmp, "v1")
     api.beta = descriptor_set(dirs, tmp, "v1beta1")
+    check_beta(api)
     return api
 
 
