@@ -132,12 +132,33 @@ struct engine_fake_opts {
     uint32_t cpu_milli;
     uint64_t mem_bytes;
 };
-/* Scripted by job labels: cusp-test-exit=CODE, cusp-test-signal=N, cusp-test-oom=1,
- * cusp-test-run-ms=N, cusp-test-stage-ms=N, cusp-test-fail=stage|launch, cusp-test-lose-replica=N
- * (defaults: run 10 ms, exit 0). */
+/* Scripted by job labels. Without any: staging takes no time, every replica runs 10 ms and exits 0.
+ *   cusp-test-stage-ms=N, cusp-test-run-ms=N   how long
+ *   cusp-test-exit=CODE, cusp-test-signal=N, cusp-test-oom=1, cusp-test-runtime-error=1
+ *                                              how the acting replica ends
+ *   cusp-test-lose=1                           its supervisor vanishes instead
+ *   cusp-test-lose-replica=N                   the same, and replica N is the acting one
+ *   cusp-test-replica=N                        who acts; default 0, the primary
+ *   cusp-test-fail=stage|launch, cusp-test-fail-code=N   as a whole; default code NOT_FOUND
+ * (stage), INTERNAL cusp-test-until-attempt=N                  all of the above mischief only up to
+ * attempt N cusp-test-ignore-term=1                    only KILL ends it */
 struct engine *engine_fake_new(const struct engine_fake_opts *o);
 /* Simulator: the fake host survives a server crash (its "containers" run on under the same clock).
- */
+ * The old engine is dead afterwards; attempt_runs it knew are not touched. close() of the last one
+ * frees the host. */
 struct engine *engine_fake_survivor(struct engine *old);
+/* What is on the fake host now; for tests and invariants. */
+struct engine_fake_census {
+    uint32_t nr_containers; /* with any trace left: alive, or ended and not released */
+    uint32_t nr_alive;
+    uint32_t cpu_milli; /* granted to those alive */
+    uint64_t mem_bytes;
+    uint64_t nr_launched; /* containers ever started */
+    uint32_t nr_double; /* times a replica was started while the same replica of the job was alive,
+                           or a nonce was used for a second set of containers */
+};
+void engine_fake_count(struct engine *e, struct engine_fake_census *ret);
+/* Live containers of one job, by attempt: how many attempts of it have any alive. */
+uint32_t engine_fake_live_attempts(struct engine *e, const char *job_id);
 
 #endif

@@ -1,0 +1,131 @@
+/* The fake host. */
+#include "engine/fake/host.h"
+
+#include <signal.h>
+
+#define DEATH_DELAY USEC_PER_MSEC /* from a signal to the end */
+
+struct fake_host *host_new(const struct engine_fake_opts *o) {
+    struct fake_host *h = xcalloc(1, sizeof(*h));
+    h->clock = o->clock;
+    h->cpu_milli = o->cpu_milli;
+    h->mem_bytes = o->mem_bytes;
+    list_init(&h->containers);
+    return h;
+}
+
+static void forget(struct container *c) {
+    c->host->clock->ops->disarm(c->host->clock, &c->end);
+    list_del(&c->link);
+    free(c);
+}
+
+void host_free(struct fake_host *h) {
+    struct container *c, *tmp;
+    list_each_safe(c, tmp, &h->containers, link) {
+        forget(c);
+    }
+    free(h);
+}
+
+struct container *host_find(struct fake_host *h, const char *job, uint32_t attempt, uint32_t replica) {
+    struct container *c;
+    list_each(c, &h->containers, link) {
+        if (c->attempt == attempt && c->replica == replica && strcmp(c->job, job) == 0) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static void on_end(struct timer *t) {
+    struct container *c = CONTAINER_OF(t, struct container, end);
+    struct fake_host *h = c->host;
+    c->is_alive = false;
+    c->is_lost = c->loses;
+    c->exit = c->planned;
+    c->exit.started_at = c->started_at;
+    c->exit.ended_at = h->clock->ops->wall(h->clock);
+    if (h->on_end) {
+        h->on_end(h->arg, c);
+    }
+}
+
+static void plan_end(struct container *c, usec_t delay) {
+    struct clock *k = c->host->clock;
+    k->ops->arm(k, &c->end, k->ops->mono(k) + delay);
+}
+
+/* Two sets of containers for one job at once, or a second set for one try, is what must never be. */
+static bool is_double(struct fake_host *h, const struct attempt_run *run, uint32_t replica) {
+    struct container *c;
+    list_each(c, &h->containers, link) {
+        if (strcmp(c->job, run->spec->id) != 0) {
+            continue;
+        }
+        if ((c->is_alive && c->attempt != run->attempt) || c->replica == replica) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void plan_exit(struct container *c, const struct script *s, bool is_actor) {
+    struct exit_info *x = &c->planned;
+    x->kind = EXIT_CODE;
+    if (!is_actor) {
+        return;
+    }
+    c->loses = s->lose;
+    x->kind = s->kind;
+    x->value = s->value;
+    if (x->kind == EXIT_OOM) {
+        x->mem_limit_bytes = x->mem_peak_bytes = c->mem_bytes;
+    } else if (x->kind == EXIT_RUNTIME) {
+        snprintf(x->why, sizeof(x->why), "exec: \"python3\": executable file not found in $PATH");
+    }
+    if (x->value != 0) {
+        snprintf(x->stderr_tail, sizeof(x->stderr_tail),
+                 "Traceback (most recent call last):\nRuntimeError: told to fail by a label\n");
+    }
+}
+
+struct container *host_start(struct fake_host *h, const struct attempt_run *run, uint32_t replica,
+                             const struct script *s) {
+    struct container *c = xcalloc(1, sizeof(*c));
+    h->nr_double += is_double(h, run, replica);
+    c->host = h;
+    snprintf(c->job, sizeof(c->job), "%s", run->spec->id);
+    memcpy(c->nonce, run->nonce, sizeof(c->nonce));
+    c->attempt = run->attempt;
+    c->replica = replica;
+    c->cpu_milli = run->replicas[replica].place.cpu_milli;
+    c->mem_bytes = run->replicas[replica].place.mem_bytes;
+    c->is_alive = true;
+    c->ignore_term = s->ignore_term;
+    c->started_at = h->clock->ops->wall(h->clock);
+    c->end.fn = on_end;
+    plan_exit(c, s, replica == s->actor);
+    list_push_tail(&h->containers, &c->link);
+    h->nr_launched++;
+    plan_end(c, s->run);
+    return c;
+}
+
+void host_signal(struct container *c, int signo) {
+    if (!c->is_alive || (signo == SIGTERM && c->ignore_term)) {
+        return;
+    }
+    c->planned = (struct exit_info){.kind = EXIT_SIGNAL, .value = signo};
+    c->loses = false;
+    plan_end(c, DEATH_DELAY);
+}
+
+void host_remove(struct fake_host *h, const char *job, uint32_t attempt) {
+    struct container *c, *tmp;
+    list_each_safe(c, tmp, &h->containers, link) {
+        if (c->attempt == attempt && strcmp(c->job, job) == 0) {
+            forget(c);
+        }
+    }
+}
