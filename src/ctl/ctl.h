@@ -51,12 +51,14 @@ struct ctl_config {
     void *fatal_arg;
     bool strict_machines;     /* refuse machine types larger than the host instead of clamping */
     uint32_t max_running;     /* quota: replicas that may run at once; 0 = by capacity only */
+    bool hold;                /* starts nothing: jobs are accepted and wait (benchmarks, maintenance) */
     usec_t stop_grace;        /* TERM -> KILL, default 30 s */
     const char *console_url;  /* for the pointer sentence in error messages; may be NULL */
 };
 
 struct ctl *ctl_new(const struct ctl_config *cfg);
-/* Loads, coldplugs, catches up (architecture notes §11), then cb. Before this no other call. */
+/* Loads, coldplugs, catches up (architecture notes §11), asks the engine to sweep, then cb. Calls made
+ * before are refused with UNAVAILABLE. */
 void ctl_start(struct ctl *c, void (*cb)(void *arg, const struct err *err), void *arg);
 /* Stops deciding; running attempts are left alone. cb when nothing is in flight to the store. */
 void ctl_stop(struct ctl *c, void (*cb)(void *arg), void *arg);
