@@ -11,7 +11,8 @@ static const struct sm_state phases[] = {
     [PHASE_PLACED] = {"placed", SM_TO(PHASE_STAGING) | SM_TO(PHASE_COLLECTING), false},
     [PHASE_STAGING] = {"staging", SM_TO(PHASE_STARTING) | SM_TO(PHASE_COLLECTING), false},
     [PHASE_STARTING] = {"starting",
-                        SM_TO(PHASE_RUNNING) | SM_TO(PHASE_STOPPING) | SM_TO(PHASE_COLLECTING), false},
+                        SM_TO(PHASE_RUNNING) | SM_TO(PHASE_STOPPING) | SM_TO(PHASE_COLLECTING),
+                        false},
     [PHASE_RUNNING] = {"running", SM_TO(PHASE_STOPPING) | SM_TO(PHASE_COLLECTING), false},
     [PHASE_STOPPING] = {"stopping", SM_TO(PHASE_COLLECTING), false},
     [PHASE_COLLECTING] = {"collecting", SM_TO(PHASE_DONE), false},
@@ -213,8 +214,9 @@ int attempt_apply(struct attempt *a, const struct event *ev, struct err *err) {
         break;
     case EV_DEADLINE:
         if (a->verdict == VERDICT_NONE || a->verdict == VERDICT_RETRY) {
-            note_failure(a, ev->deadline == DEADLINE_RUN ? ERR_DEADLINE_EXCEEDED : ERR_RESOURCE_EXHAUSTED,
-                         NULL);
+            note_failure(
+                a, ev->deadline == DEADLINE_RUN ? ERR_DEADLINE_EXCEEDED : ERR_RESOURCE_EXHAUSTED,
+                NULL);
         }
         decide_finally(a, POLICY_FAIL);
         break;

@@ -3,14 +3,14 @@
  *
  *   NEW ─► WAITING ─► PLACED ─► STAGING ─► STARTING ─► RUNNING
  *             │          │         │           │  │        │
- *             │          │         │           │  └► STOPPING ◄┘   (a verdict is in, something lives)
- *             └──────────┴─────────┴───────────┴────────┬──┘
- *                                                  COLLECTING ─► DONE
+ *             │          │         │           │  └► STOPPING ◄┘   (a verdict is in, something
+ * lives) └──────────┴─────────┴───────────┴────────┬──┘ COLLECTING ─► DONE
  *
  * Waits: WAITING for capacity, quota, or the pause before a retry. PLACED, STAGING for the engine's
- * `staged` (it may have staged ahead while WAITING). STARTING for the commit of the intent, then for
- * every replica to be up. RUNNING for a deciding end. STOPPING for the ends of the others: TERM,
- * grace, KILL, grace. COLLECTING for `released`. DONE for nothing: the job decides at once. */
+ * `staged` (it may have staged ahead while WAITING). STARTING for the commit of the intent, then
+ * for every replica to be up. RUNNING for a deciding end. STOPPING for the ends of the others:
+ * TERM, grace, KILL, grace. COLLECTING for `released`. DONE for nothing: the job decides at once.
+ */
 #ifndef CUSP_CTL_ATTEMPT_H
 #define CUSP_CTL_ATTEMPT_H
 
@@ -30,8 +30,8 @@ enum phase {
 
 /* Where the engine stands with this attempt, in this life of the server. Memory only. */
 enum engine_side {
-    SIDE_IDLE = 0,  /* it knows nothing (run == NULL) */
-    SIDE_STAGING,   /* ends with staged or attempt_failed */
+    SIDE_IDLE = 0, /* it knows nothing (run == NULL) */
+    SIDE_STAGING,  /* ends with staged or attempt_failed */
     SIDE_STAGED,
     SIDE_LAUNCHED,  /* launch accepted, or reattached */
     SIDE_ATTACHING, /* ends when every replica was reported */
@@ -55,8 +55,8 @@ struct attempt {
     enum verdict verdict;
     int fail_code; /* ATTEMPT_FAILED, DEADLINE: 0 = the replicas' ends say why */
     char *fail_msg;
-    bool gone;       /* nothing of it runs any more, whatever the replicas' records say */
-    int stop_signo;  /* last STOP_SENT; 0 none */
+    bool gone;      /* nothing of it runs any more, whatever the replicas' records say */
+    int stop_signo; /* last STOP_SENT; 0 none */
     usec_t stop_at;
     /* Memory only: */
     bool replayed; /* made from stored events: the engine may hold leftovers of it */

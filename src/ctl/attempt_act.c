@@ -1,5 +1,5 @@
-/* Talking to the engine about an attempt: what is due is started here, what the engine reports comes
- * back here and leaves as events. */
+/* Talking to the engine about an attempt: what is due is started here, what the engine reports
+ * comes back here and leaves as events. */
 #include "ctl/attempt.h"
 
 #include <signal.h>
@@ -15,7 +15,8 @@ static struct engine *engine_of(const struct attempt *a) {
 }
 
 /* ---- sink ---- */
-/* Every report runs between these; nothing may be touched after sink_leave, the attempt can be gone. */
+/* Every report runs between these; nothing may be touched after sink_leave, the attempt can be
+ * gone. */
 static struct job *sink_enter(struct attempt_run *run) {
     struct job *j = attempt_of(run)->job;
     ctl_enter(j->ctl);
@@ -28,7 +29,8 @@ static void sink_leave(struct job *j) {
 
 static void sink_step(struct attempt_run *run, enum stage_step step, usec_t took) {
     struct job *j = sink_enter(run);
-    job_post(j, (struct event){.type = EV_ATTEMPT_STEP, .attempt = run->attempt, .step = step, .took = took});
+    job_post(j, (struct event){
+                    .type = EV_ATTEMPT_STEP, .attempt = run->attempt, .step = step, .took = took});
     sink_leave(j);
 }
 
@@ -66,13 +68,15 @@ static void attach_report(struct attempt *a, uint32_t replica) {
     }
     a->side = SIDE_LAUNCHED;
     if (missing == a->nr_replicas) {
-        /* The intent was saved and nothing came of it: begin again with the same nonce, unless it is
-         * to stop anyway (act sees that nothing was launched). */
+        /* The intent was saved and nothing came of it: begin again with the same nonce, unless it
+         * is to stop anyway (act sees that nothing was launched). */
         a->relaunch = true;
     } else {
         for (uint32_t i = 0; i < a->nr_replicas; i++) {
             if (a->replicas[i].missing) {
-                job_post(j, (struct event){.type = EV_REPLICA_LOST, .attempt = a->nr, .replica = i,
+                job_post(j, (struct event){.type = EV_REPLICA_LOST,
+                                           .attempt = a->nr,
+                                           .replica = i,
                                            .code = ERR_NOT_FOUND,
                                            .msg = "the server restarted before it was started"});
             }
@@ -82,25 +86,30 @@ static void attach_report(struct attempt *a, uint32_t replica) {
     job_drain(j);
 }
 
-static void sink_replica_started(struct attempt_run *run, uint32_t replica, const struct start_info *info) {
+static void sink_replica_started(struct attempt_run *run, uint32_t replica,
+                                 const struct start_info *info) {
     struct job *j = sink_enter(run);
     struct attempt *a = attempt_of(run);
     CHECK(replica < a->nr_replicas);
     if (a->replicas[replica].sm.state == REPLICA_NONE) {
-        job_post(j, (struct event){.type = EV_REPLICA_STARTED, .attempt = a->nr, .replica = replica,
+        job_post(j, (struct event){.type = EV_REPLICA_STARTED,
+                                   .attempt = a->nr,
+                                   .replica = replica,
                                    .started_at = info->started_at});
     }
     attach_report(a, replica);
     sink_leave(j);
 }
 
-static void sink_replica_exited(struct attempt_run *run, uint32_t replica, const struct exit_info *info) {
+static void sink_replica_exited(struct attempt_run *run, uint32_t replica,
+                                const struct exit_info *info) {
     struct job *j = sink_enter(run);
     struct attempt *a = attempt_of(run);
     CHECK(replica < a->nr_replicas);
     if (!replica_has_ended(&a->replicas[replica])) {
-        job_post(j, (struct event){.type = EV_REPLICA_EXITED, .attempt = a->nr, .replica = replica,
-                                   .exit = info});
+        job_post(
+            j, (struct event){
+                   .type = EV_REPLICA_EXITED, .attempt = a->nr, .replica = replica, .exit = info});
     }
     attach_report(a, replica);
     sink_leave(j);
@@ -115,15 +124,21 @@ static void sink_replica_lost(struct attempt_run *run, uint32_t replica, const s
         r->missing = true;
     } else if (!replica_has_ended(r)) {
         int code = why->code == ERR_NOT_FOUND ? ERR_UNAVAILABLE : (int)why->code;
-        job_post(j, (struct event){.type = EV_REPLICA_LOST, .attempt = a->nr, .replica = replica,
-                                   .code = code, .msg = why->msg});
+        job_post(j, (struct event){.type = EV_REPLICA_LOST,
+                                   .attempt = a->nr,
+                                   .replica = replica,
+                                   .code = code,
+                                   .msg = why->msg});
     }
     attach_report(a, replica);
     sink_leave(j);
 }
 
 static void post_failed(struct attempt *a, int code, const char *msg, bool forced) {
-    job_post(a->job, (struct event){.type = EV_ATTEMPT_FAILED, .attempt = a->nr, .code = code, .msg = msg,
+    job_post(a->job, (struct event){.type = EV_ATTEMPT_FAILED,
+                                    .attempt = a->nr,
+                                    .code = code,
+                                    .msg = msg,
                                     .forced = forced});
 }
 
@@ -352,8 +367,11 @@ void attempt_reattach(struct attempt *a) {
     }
     a->side = SIDE_LAUNCHED;
     for (uint32_t i = 0; i < a->nr_replicas; i++) {
-        job_post(a->job, (struct event){.type = EV_REPLICA_LOST, .attempt = a->nr, .replica = i,
-                                        .code = ERR_UNAVAILABLE, .msg = err.msg});
+        job_post(a->job, (struct event){.type = EV_REPLICA_LOST,
+                                        .attempt = a->nr,
+                                        .replica = i,
+                                        .code = ERR_UNAVAILABLE,
+                                        .msg = err.msg});
     }
     restart_attached(a->job->ctl);
 }

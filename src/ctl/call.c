@@ -95,7 +95,8 @@ static int admit(struct ctl *c, struct str name, const struct job_spec *spec, st
     uint32_t nr = job_spec_replicas(spec);
     if (c->nr_jobs >= limits.max_job_queue) {
         limits_hit(&limits.max_job_queue);
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "there are %zu unfinished jobs already (limit max_job_queue is %llu)",
+        return err_set(err, ERR_RESOURCE_EXHAUSTED,
+                       "there are %zu unfinished jobs already (limit max_job_queue is %llu)",
                        c->nr_jobs, (unsigned long long)limits.max_job_queue);
     }
     if (nr == 0 || spec->pools[0].replica_count != 1) {
@@ -115,8 +116,8 @@ static int admit(struct ctl *c, struct str name, const struct job_spec *spec, st
 }
 
 void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call *call) {
-    auto_free char *name = xasprintf("%.*s/%.*ss/%.*s", STR_ARG(in->parent), STR_ARG(in->kind),
-                                     STR_ARG(in->id));
+    auto_free char *name =
+        xasprintf("%.*s/%.*ss/%.*s", STR_ARG(in->parent), STR_ARG(in->kind), STR_ARG(in->id));
     struct err err = {0};
     struct job_spec *spec = NULL;
     ctl_enter(c);

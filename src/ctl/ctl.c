@@ -65,7 +65,8 @@ static struct job *job_at(struct ctl *c, size_t i) {
     return n ? CONTAINER_OF(n, struct job, qnode) : NULL;
 }
 
-/* The head goes when it fits; while it does not, nobody overtakes it, or a large job would starve. */
+/* The head goes when it fits; while it does not, nobody overtakes it, or a large job would starve.
+ */
 static void schedule(struct ctl *c) {
     struct job *j;
     if (!c->is_started || ctl_is_idle(c) || c->cfg.hold) {
@@ -82,7 +83,9 @@ static void schedule(struct ctl *c) {
             !place(&c->total, &c->ledger, j->spec, p, NULL)) {
             break;
         }
-        job_post(j, (struct event){.type = EV_ATTEMPT_PLACED, .attempt = j->attempt->nr, .places = p,
+        job_post(j, (struct event){.type = EV_ATTEMPT_PLACED,
+                                   .attempt = j->attempt->nr,
+                                   .places = p,
                                    .nr_places = nr});
         CHECK(!j->qnode.queued && j->hold);
     }
@@ -101,8 +104,9 @@ static void check_stopped(struct ctl *c) {
     if (!c->is_stopping || !c->stop_cb || c->nr_in_flight || !list_is_empty(&c->done_ops)) {
         return;
     }
-    list_each(j, &c->jobs, link) {
-        /* With a full disk there is no point in waiting: what is unsaved will be found out again. */
+    list_each (j, &c->jobs, link) {
+        /* With a full disk there is no point in waiting: what is unsaved will be found out again.
+         */
         if (!c->is_dead && !j->retry_due && !list_is_empty(&j->unsaved)) {
             return;
         }
@@ -171,7 +175,7 @@ void ctl_stop(struct ctl *c, void (*cb)(void *arg), void *arg) {
     c->is_stopping = true;
     c->stop_cb = cb;
     c->stop_arg = arg;
-    list_each(j, &c->jobs, link) {
+    list_each (j, &c->jobs, link) {
         job_drain(j); /* saves what was waiting for company */
     }
     ctl_leave(c);
@@ -201,7 +205,8 @@ void ctl_free(struct ctl *c) {
 }
 
 /* ---- looking ---- */
-bool ctl_job_explain(struct ctl *c, struct str name, struct buf *ret_reason, unsigned *ret_position) {
+bool ctl_job_explain(struct ctl *c, struct str name, struct buf *ret_reason,
+                     unsigned *ret_position) {
     ctl_check_owner(c);
     struct job *j = ctl_find(c, name);
     if (!j || !job_is_born(j) || job_is_terminal(j)) {
@@ -228,10 +233,11 @@ void ctl_get_stats(struct ctl *c, struct ctl_stats *ret) {
     usec_t now = ctl_wall(c);
     const struct job *j;
     ctl_check_owner(c);
-    list_each(j, &c->jobs, link) {
+    list_each (j, &c->jobs, link) {
         s.queued += j->status.state == JOB_STATE_QUEUED;
         s.pending += j->status.state == JOB_STATE_PENDING;
-        s.running += j->status.state == JOB_STATE_RUNNING || j->status.state == JOB_STATE_CANCELLING;
+        s.running +=
+            j->status.state == JOB_STATE_RUNNING || j->status.state == JOB_STATE_CANCELLING;
     }
     for (size_t i = 0; (j = job_at(c, i)) != NULL; i++) {
         usec_t age = now > j->status.create_time ? now - j->status.create_time : 0;

@@ -1,5 +1,5 @@
-/* CONTRACT. The control plane: decides, remembers through the store, acts through engines. No I/O, no locks, no
- * clock of its own. Loop thread only (ctl_check_owner in every public function). */
+/* CONTRACT. The control plane: decides, remembers through the store, acts through engines. No I/O,
+ * no locks, no clock of its own. Loop thread only (ctl_check_owner in every public function). */
 #ifndef CUSP_CTL_CTL_H
 #define CUSP_CTL_CTL_H
 
@@ -13,9 +13,18 @@ struct ctl;
 
 /* JobState values as on the wire (reference 01 §5). */
 enum job_state {
-    JOB_STATE_UNSPECIFIED = 0, JOB_STATE_QUEUED = 1, JOB_STATE_PENDING = 2, JOB_STATE_RUNNING = 3,
-    JOB_STATE_SUCCEEDED = 4, JOB_STATE_FAILED = 5, JOB_STATE_CANCELLING = 6, JOB_STATE_CANCELLED = 7,
-    JOB_STATE_PAUSED = 8, JOB_STATE_EXPIRED = 9, JOB_STATE_UPDATING = 10, JOB_STATE_PARTIALLY_SUCCEEDED = 11
+    JOB_STATE_UNSPECIFIED = 0,
+    JOB_STATE_QUEUED = 1,
+    JOB_STATE_PENDING = 2,
+    JOB_STATE_RUNNING = 3,
+    JOB_STATE_SUCCEEDED = 4,
+    JOB_STATE_FAILED = 5,
+    JOB_STATE_CANCELLING = 6,
+    JOB_STATE_CANCELLED = 7,
+    JOB_STATE_PAUSED = 8,
+    JOB_STATE_EXPIRED = 9,
+    JOB_STATE_UPDATING = 10,
+    JOB_STATE_PARTIALLY_SUCCEEDED = 11
 };
 const char *job_state_name(enum job_state s); /* "JOB_STATE_RUNNING" */
 bool job_state_is_terminal(enum job_state s);
@@ -24,10 +33,10 @@ bool job_state_is_terminal(enum job_state s);
 struct job_status {
     enum job_state state;
     usec_t create_time, start_time, end_time, update_time; /* wall; 0 = not yet */
-    int error_code;         /* google.rpc code, 0 none */
-    const char *error_msg;  /* NULL none */
-    uint32_t attempt;       /* current or last, from 1; 0 none yet */
-    const char *pending_reason; /* why it waits, NULL when it does not */
+    int error_code;                                        /* google.rpc code, 0 none */
+    const char *error_msg;                                 /* NULL none */
+    uint32_t attempt;                                      /* current or last, from 1; 0 none yet */
+    const char *pending_reason;                            /* why it waits, NULL when it does not */
     /* where the time went, usec; 0 = not reached */
     usec_t t_queued, t_image, t_packages, t_bundle, t_start, t_run, t_collect;
 };
@@ -39,32 +48,36 @@ struct ctl_config {
     struct rng *rng;
     struct store *store;
     struct engine *engine;
-    /* Rebuilds a job_spec from a stored row's spec bytes (the API's business); everything in arena. */
-    int (*decode_spec)(void *arg, struct arena *a, const struct store_row *row, struct job_spec **ret, struct err *err);
+    /* Rebuilds a job_spec from a stored row's spec bytes (the API's business); everything in arena.
+     */
+    int (*decode_spec)(void *arg, struct arena *a, const struct store_row *row,
+                       struct job_spec **ret, struct err *err);
     void *decode_arg;
-    /* Service log line of a job ("Job is preparing.", clamps, errors; reference 11 §4). May be NULL. */
+    /* Service log line of a job ("Job is preparing.", clamps, errors; reference 11 §4). May be
+     * NULL. */
     void (*service_log)(void *arg, const char *job_id, usec_t when, int severity, const char *text);
     void *log_arg;
     /* A commit failed for another reason than a precondition or a full disk: memory and store no
      * longer agree. The server stops. */
     void (*fatal)(void *arg, const struct err *err);
     void *fatal_arg;
-    bool strict_machines;     /* refuse machine types larger than the host instead of clamping */
-    uint32_t max_running;     /* quota: replicas that may run at once; 0 = by capacity only */
-    bool hold;                /* starts nothing: jobs are accepted and wait (benchmarks, maintenance) */
-    usec_t stop_grace;        /* TERM -> KILL, default 30 s */
-    const char *console_url;  /* for the pointer sentence in error messages; may be NULL */
+    bool strict_machines; /* refuse machine types larger than the host instead of clamping */
+    uint32_t max_running; /* quota: replicas that may run at once; 0 = by capacity only */
+    bool hold;            /* starts nothing: jobs are accepted and wait (benchmarks, maintenance) */
+    usec_t stop_grace;    /* TERM -> KILL, default 30 s */
+    const char *console_url; /* for the pointer sentence in error messages; may be NULL */
 };
 
 struct ctl *ctl_new(const struct ctl_config *cfg);
-/* Loads, coldplugs, catches up (architecture notes §11), asks the engine to sweep, then cb. Calls made
- * before are refused with UNAVAILABLE. */
+/* Loads, coldplugs, catches up (architecture notes §11), asks the engine to sweep, then cb. Calls
+ * made before are refused with UNAVAILABLE. */
 void ctl_start(struct ctl *c, void (*cb)(void *arg, const struct err *err), void *arg);
 /* Stops deciding; running attempts are left alone. cb when nothing is in flight to the store. */
 void ctl_stop(struct ctl *c, void (*cb)(void *arg), void *arg);
 void ctl_free(struct ctl *c);
 
-/* ---- calls. The caller owns `struct ctl_call` until cb; cb once, after the commit is durable. ---- */
+/* ---- calls. The caller owns `struct ctl_call` until cb; cb once, after the commit is durable.
+ * ---- */
 struct ctl_call {
     void (*cb)(struct ctl_call *, const struct err *err, const struct store_row *row);
     void *arg;
@@ -73,25 +86,28 @@ struct ctl_call {
 };
 
 struct job_create {
-    struct str kind;          /* "customJob" */
-    struct str parent;        /* "projects/NUMBER/locations/LOC" */
-    struct str id;            /* chosen by the caller with rng_resource_id (ctl_new_id) */
+    struct str kind;   /* "customJob" */
+    struct str parent; /* "projects/NUMBER/locations/LOC" */
+    struct str id;     /* chosen by the caller with rng_resource_id (ctl_new_id) */
     struct str display_name;
-    struct str spec;          /* message bytes, kept verbatim */
+    struct str spec; /* message bytes, kept verbatim */
     const struct store_label *labels;
     size_t nr_labels;
 };
 /* New unused decimal id. */
 uint64_t ctl_new_id(struct ctl *c);
-/* row in cb: the created row. spec is decoded through decode_spec (a refusal is returned as the error). */
+/* row in cb: the created row. spec is decoded through decode_spec (a refusal is returned as the
+ * error). */
 void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call *call);
 /* NOT_FOUND when there is no such job; a finished one: success, nothing changes. */
 void ctl_job_cancel(struct ctl *c, struct str name, struct ctl_call *call);
 /* FAILED_PRECONDITION unless terminal. */
 void ctl_job_delete(struct ctl *c, struct str name, struct ctl_call *call);
 
-/* Now, from memory: why a live job waits, queue position (1-based, 0 not queued). False when not live. */
-bool ctl_job_explain(struct ctl *c, struct str name, struct buf *ret_reason, unsigned *ret_position);
+/* Now, from memory: why a live job waits, queue position (1-based, 0 not queued). False when not
+ * live. */
+bool ctl_job_explain(struct ctl *c, struct str name, struct buf *ret_reason,
+                     unsigned *ret_position);
 /* True while the job (by id) has this attempt live: engine sweep, image removal. */
 bool ctl_attempt_is_live(struct ctl *c, const char *job_id, uint32_t attempt);
 
@@ -103,11 +119,25 @@ struct ctl_stats {
 };
 void ctl_get_stats(struct ctl *c, struct ctl_stats *ret);
 
-/* Event types (append only), stored in store_event.type; bodies are recs. Documented in docs/internals/control-plane.md. */
+/* Event types (append only), stored in store_event.type; bodies are recs. Documented in
+ * docs/internals/control-plane.md. */
 enum event_type {
-    EV_JOB_CREATED = 1, EV_ATTEMPT_PLACED, EV_ATTEMPT_STEP, EV_ATTEMPT_STAGED, EV_LAUNCH_INTENT,
-    EV_REPLICA_STARTED, EV_REPLICA_EXITED, EV_REPLICA_LOST, EV_ATTEMPT_FAILED, EV_CANCEL_REQUESTED,
-    EV_DEADLINE, EV_STOP_SENT, EV_ATTEMPT_RELEASED, EV_RETRY, EV_JOB_DONE, EV_TYPE_NR
+    EV_JOB_CREATED = 1,
+    EV_ATTEMPT_PLACED,
+    EV_ATTEMPT_STEP,
+    EV_ATTEMPT_STAGED,
+    EV_LAUNCH_INTENT,
+    EV_REPLICA_STARTED,
+    EV_REPLICA_EXITED,
+    EV_REPLICA_LOST,
+    EV_ATTEMPT_FAILED,
+    EV_CANCEL_REQUESTED,
+    EV_DEADLINE,
+    EV_STOP_SENT,
+    EV_ATTEMPT_RELEASED,
+    EV_RETRY,
+    EV_JOB_DONE,
+    EV_TYPE_NR
 };
 const char *event_type_name(uint32_t type);
 

@@ -22,8 +22,8 @@ struct ctl {
     struct capacity total;
     struct ledger ledger;
     struct queue queue;
-    struct list jobs;      /* live, and those whose creation is not durable yet */
-    struct list graveyard; /* finished, freed when the outermost call returns */
+    struct list jobs;          /* live, and those whose creation is not durable yet */
+    struct list graveyard;     /* finished, freed when the outermost call returns */
     struct map by_name, by_id; /* -> struct job */
     struct map aside;          /* ids of live rows that could not be rebuilt -> &aside_mark */
     size_t nr_jobs;
@@ -31,7 +31,7 @@ struct ctl {
     unsigned depth;     /* of entries: ctl_enter */
     bool need_schedule; /* something was freed or queued */
     bool is_started, is_stopping;
-    bool is_dead;       /* a commit failed for good: cfg.fatal was called */
+    bool is_dead;          /* a commit failed for good: cfg.fatal was called */
     uint32_t nr_in_flight; /* transactions and reads with the store */
     uint32_t nr_attaching; /* attempts whose replicas were not all reported yet */
     struct list ops;       /* struct call_op, all of them */
@@ -40,7 +40,7 @@ struct ctl {
     void (*start_cb)(void *arg, const struct err *err);
     void *start_arg;
     struct err start_err;
-    bool start_pending;    /* start_cb is due */
+    bool start_pending; /* start_cb is due */
     struct store_load load;
     void (*stop_cb)(void *arg);
     void *stop_arg;

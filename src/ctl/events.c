@@ -4,13 +4,20 @@
 #include "base/rec.h"
 
 static const char *const type_names[EV_TYPE_NR] = {
-    [EV_JOB_CREATED] = "JOB_CREATED",         [EV_ATTEMPT_PLACED] = "ATTEMPT_PLACED",
-    [EV_ATTEMPT_STEP] = "ATTEMPT_STEP",       [EV_ATTEMPT_STAGED] = "ATTEMPT_STAGED",
-    [EV_LAUNCH_INTENT] = "LAUNCH_INTENT",     [EV_REPLICA_STARTED] = "REPLICA_STARTED",
-    [EV_REPLICA_EXITED] = "REPLICA_EXITED",   [EV_REPLICA_LOST] = "REPLICA_LOST",
-    [EV_ATTEMPT_FAILED] = "ATTEMPT_FAILED",   [EV_CANCEL_REQUESTED] = "CANCEL_REQUESTED",
-    [EV_DEADLINE] = "DEADLINE",               [EV_STOP_SENT] = "STOP_SENT",
-    [EV_ATTEMPT_RELEASED] = "ATTEMPT_RELEASED", [EV_RETRY] = "RETRY",
+    [EV_JOB_CREATED] = "JOB_CREATED",
+    [EV_ATTEMPT_PLACED] = "ATTEMPT_PLACED",
+    [EV_ATTEMPT_STEP] = "ATTEMPT_STEP",
+    [EV_ATTEMPT_STAGED] = "ATTEMPT_STAGED",
+    [EV_LAUNCH_INTENT] = "LAUNCH_INTENT",
+    [EV_REPLICA_STARTED] = "REPLICA_STARTED",
+    [EV_REPLICA_EXITED] = "REPLICA_EXITED",
+    [EV_REPLICA_LOST] = "REPLICA_LOST",
+    [EV_ATTEMPT_FAILED] = "ATTEMPT_FAILED",
+    [EV_CANCEL_REQUESTED] = "CANCEL_REQUESTED",
+    [EV_DEADLINE] = "DEADLINE",
+    [EV_STOP_SENT] = "STOP_SENT",
+    [EV_ATTEMPT_RELEASED] = "ATTEMPT_RELEASED",
+    [EV_RETRY] = "RETRY",
     [EV_JOB_DONE] = "JOB_DONE",
 };
 
@@ -223,17 +230,20 @@ static int get_state(struct str name, enum job_state *ret) {
     return -1;
 }
 
-int event_decode(struct arena *a, const struct store_event *in, struct event *ret, struct err *err) {
+int event_decode(struct arena *a, const struct store_event *in, struct event *ret,
+                 struct err *err) {
     struct rec r;
     if (in->type == 0 || in->type >= EV_TYPE_NR) {
-        return err_set(err, ERR_DATA_LOSS, "event %llu has type %u, which this version does not know",
+        return err_set(err, ERR_DATA_LOSS,
+                       "event %llu has type %u, which this version does not know",
                        (unsigned long long)in->seq, in->type);
     }
     if (in->version != EVENT_VERSION) {
         return bad(err, in, "version");
     }
     if (rec_parse(a, in->body, &r, err) != 0) {
-        return err_wrap(err, "event %llu (%s)", (unsigned long long)in->seq, event_type_name(in->type));
+        return err_wrap(err, "event %llu (%s)", (unsigned long long)in->seq,
+                        event_type_name(in->type));
     }
     struct event ev = {.type = (enum event_type)in->type, .seq = in->seq, .time = in->time};
     ev.attempt = (uint32_t)rec_get_u64(&r, "attempt", 0);

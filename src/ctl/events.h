@@ -20,24 +20,25 @@ struct event {
     uint32_t replica;               /* REPLICA_* */
     const struct placement *places; /* ATTEMPT_PLACED: one a replica */
     uint32_t nr_places;
-    enum stage_step step;           /* ATTEMPT_STEP */
-    usec_t took;                    /* ATTEMPT_STEP */
-    const char *nonce;              /* LAUNCH_INTENT */
-    usec_t started_at;              /* REPLICA_STARTED */
-    const struct exit_info *exit;   /* REPLICA_EXITED */
-    int code;                       /* REPLICA_LOST, ATTEMPT_FAILED, RETRY, JOB_DONE: google.rpc code */
-    const char *msg;                /* same; may be NULL */
-    bool forced;                    /* ATTEMPT_FAILED: ctl gave up waiting, something may still run */
-    enum deadline_kind deadline;    /* DEADLINE */
-    int signo;                      /* STOP_SENT */
-    unsigned policy;                /* RETRY: enum policy, which budget it is taken from */
-    usec_t not_before;              /* RETRY: wall; 0 = at once */
-    enum job_state state;           /* JOB_DONE */
+    enum stage_step step;         /* ATTEMPT_STEP */
+    usec_t took;                  /* ATTEMPT_STEP */
+    const char *nonce;            /* LAUNCH_INTENT */
+    usec_t started_at;            /* REPLICA_STARTED */
+    const struct exit_info *exit; /* REPLICA_EXITED */
+    int code;        /* REPLICA_LOST, ATTEMPT_FAILED, RETRY, JOB_DONE: google.rpc code */
+    const char *msg; /* same; may be NULL */
+    bool forced;     /* ATTEMPT_FAILED: ctl gave up waiting, something may still run */
+    enum deadline_kind deadline; /* DEADLINE */
+    int signo;                   /* STOP_SENT */
+    unsigned policy;             /* RETRY: enum policy, which budget it is taken from */
+    usec_t not_before;           /* RETRY: wall; 0 = at once */
+    enum job_state state;        /* JOB_DONE */
 };
 
 /* Body only; type, seq and time are the row's own columns. */
 void event_encode(struct buf *b, const struct event *ev);
 /* Everything in ret lives in the arena. Unknown type or version, or a bad body: DATA_LOSS. */
-int event_decode(struct arena *a, const struct store_event *in, struct event *ret, struct err *err) MUST_CHECK;
+int event_decode(struct arena *a, const struct store_event *in, struct event *ret,
+                 struct err *err) MUST_CHECK;
 
 #endif

@@ -180,7 +180,8 @@ static int apply_done(struct job *j, const struct event *ev, struct err *err) {
 
 int job_apply(struct job *j, const struct event *ev, struct err *err) {
     int rc;
-    if (ev->seq != j->seq + 1 || (ev->type != EV_JOB_CREATED && !j->attempt) || job_is_terminal(j)) {
+    if (ev->seq != j->seq + 1 || (ev->type != EV_JOB_CREATED && !j->attempt) ||
+        job_is_terminal(j)) {
         return err_set(err, ERR_DATA_LOSS, "event %llu (%s) does not follow event %llu",
                        (unsigned long long)ev->seq, event_type_name(ev->type),
                        (unsigned long long)j->seq);

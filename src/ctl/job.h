@@ -1,10 +1,10 @@
 /* A job: the public resource, its event log, its attempts one after another.
  *
- * Facts come in two kinds. What the engine, the clock or ctl itself found out is applied at once and
- * saved soon; when there is no room on the disk it is kept and saved later. What a user asks for
- * (create, cancel) is saved first and applied when durable, so that a refused commit leaves nothing
- * behind; it is called a trial here. Doing (launch, signal, release) waits until the facts that
- * justify it are durable. */
+ * Facts come in two kinds. What the engine, the clock or ctl itself found out is applied at once
+ * and saved soon; when there is no room on the disk it is kept and saved later. What a user asks
+ * for (create, cancel) is saved first and applied when durable, so that a refused commit leaves
+ * nothing behind; it is called a trial here. Doing (launch, signal, release) waits until the facts
+ * that justify it are durable. */
 #ifndef CUSP_CTL_JOB_H
 #define CUSP_CTL_JOB_H
 
@@ -45,12 +45,12 @@ struct job {
     size_t nr_in_flight; /* first so many of unsaved are in txn */
     bool committing;     /* txn is with the store; cleared by on_commit */
     struct store_txn txn;
-    struct fact *trial;  /* a cancel that waits for its commit */
+    struct fact *trial; /* a cancel that waits for its commit */
     bool trial_in_flight;
-    struct list trial_ops; /* struct call_op waiting for it */
+    struct list trial_ops;     /* struct call_op waiting for it */
     struct creation *creation; /* the create that waits for its commit */
-    usec_t flush_due;      /* mono; unsaved facts that may wait a little. 0 none */
-    usec_t retry_due;      /* mono; the disk was full. 0 none */
+    usec_t flush_due;          /* mono; unsaved facts that may wait a little. 0 none */
+    usec_t retry_due;          /* mono; the disk was full. 0 none */
     unsigned retries;
     struct err retry_err;
 

@@ -1,4 +1,5 @@
-/* What a job's facts call for: its place in the queue, what it holds of the machine, its deadlines. */
+/* What a job's facts call for: its place in the queue, what it holds of the machine, its deadlines.
+ */
 #include "ctl/ctl_int.h"
 
 static bool is_waiting(const struct job *j) {
@@ -127,12 +128,14 @@ void job_act(struct job *j) {
     if (!job_is_born(j) || job_is_terminal(j) || ctl_is_idle(c) || !c->is_started) {
         return;
     }
-    if (next_deadline(j, &kind) <= ctl_wall(c)) {
-        job_post(j, (struct event){.type = EV_DEADLINE, .attempt = j->attempt->nr, .deadline = kind});
-        return; /* the drain acts again on the new facts */
-    }
+    /* Each of these posts, and the drain acts again on the new facts. */
     if (j->attempt->sm.state == PHASE_DONE) {
         finish_attempt(j);
+        return;
+    }
+    if (next_deadline(j, &kind) <= ctl_wall(c)) {
+        job_post(j,
+                 (struct event){.type = EV_DEADLINE, .attempt = j->attempt->nr, .deadline = kind});
         return;
     }
     attempt_act(j->attempt);

@@ -13,8 +13,11 @@ static struct fact *fact_new(const struct event *ev) {
     struct fact *f = xmalloc(sizeof(*f) + body.n + 1);
     memcpy(f + 1, body.p, body.n + 1);
     list_init(&f->link);
-    f->ev = (struct store_event){.seq = ev->seq, .type = ev->type, .version = EVENT_VERSION,
-                                 .time = ev->time, .body = {(char *)(f + 1), body.n}};
+    f->ev = (struct store_event){.seq = ev->seq,
+                                 .type = ev->type,
+                                 .version = EVENT_VERSION,
+                                 .time = ev->time,
+                                 .body = {(char *)(f + 1), body.n}};
     return f;
 }
 
@@ -96,7 +99,7 @@ static bool is_urgent(struct job *j) {
     if (j->trial || j->retry_due || j->ctl->is_stopping) {
         return true;
     }
-    list_each(f, &j->unsaved, link) {
+    list_each (f, &j->unsaved, link) {
         if (!is_patient(f->ev.type)) {
             return true;
         }
@@ -122,7 +125,8 @@ static void drop_trial(struct job *j, const struct err *err) {
     answer_trial(j, err);
 }
 
-/* A cancel that waited behind another commit may find the outcome decided: then it changes nothing. */
+/* A cancel that waited behind another commit may find the outcome decided: then it changes nothing.
+ */
 static void drop_moot_trial(struct job *j) {
     if (j->trial && !j->trial_in_flight && !job_may_cancel(j)) {
         drop_trial(j, NULL);
@@ -246,7 +250,7 @@ static void flush(struct job *j) {
         store_txn_update(&j->txn, j->name, str_of(job_state_name(state)), buf_str(&status),
                          j->trial ? now : j->status.update_time, !job_is_terminal(j));
     }
-    list_each(f, &j->unsaved, link) {
+    list_each (f, &j->unsaved, link) {
         f->ev.owner = j->name;
         store_txn_event(&j->txn, &f->ev);
         j->nr_in_flight++;

@@ -55,8 +55,10 @@ int job_error(const struct job *j, struct buf *b) {
         return code;
     }
     if (code == ERR_RESOURCE_EXHAUSTED && !a->fail_msg) {
-        buf_printf(b, "Resources are insufficient in region: %s. The job waited for longer than its "
-                      "scheduling.max_wait_duration of ", s->location ? s->location : "");
+        buf_printf(b,
+                   "Resources are insufficient in region: %s. The job waited for longer than its "
+                   "scheduling.max_wait_duration of ",
+                   s->location ? s->location : "");
         put_seconds(b, s->max_wait);
         buf_puts(b, ". Please try a different region or accelerator.");
         return code;
@@ -101,7 +103,8 @@ void job_narrate(struct job *j, const struct event *ev) {
         break;
     case EV_ATTEMPT_PLACED:
         say(j, ev->time, 200,
-            "Vertex AI is provisioning job running framework. First time usage might take couple of "
+            "Vertex AI is provisioning job running framework. First time usage might take couple "
+            "of "
             "minutes, and subsequent runs can be much faster.");
         say_clamps(j, ev);
         break;
@@ -130,7 +133,8 @@ void job_narrate(struct job *j, const struct event *ev) {
         break;
     case EV_RETRY: {
         auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-        buf_printf(&b, "Attempt %u failed and the job is restarted: %s", ev->attempt, ev->msg ? ev->msg : "");
+        buf_printf(&b, "Attempt %u failed and the job is restarted: %s", ev->attempt,
+                   ev->msg ? ev->msg : "");
         say(j, ev->time, 400, buf_cstr(&b));
         break;
     }

@@ -18,14 +18,22 @@ enum exit_class {
 /* [is_primary][class]. A worker that ends well ends alone; every other ending is the whole gang's,
  * because an engine launches a gang whole or not at all. */
 static const enum policy table[2][CLASS_NR] = {
-    [true] = {[CLASS_CLEAN] = POLICY_SUCCEED, [CLASS_USER] = POLICY_FAIL,
-              [CLASS_CRASH] = POLICY_RETRY_CRASH, [CLASS_KILLED] = POLICY_FAIL,
-              [CLASS_OOM] = POLICY_FAIL, [CLASS_RUNTIME] = POLICY_FAIL,
-              [CLASS_LOST] = POLICY_RETRY_LOST, [CLASS_NEVER] = POLICY_RETRY_FREE},
-    [false] = {[CLASS_CLEAN] = POLICY_NONE, [CLASS_USER] = POLICY_FAIL,
-               [CLASS_CRASH] = POLICY_RETRY_CRASH, [CLASS_KILLED] = POLICY_FAIL,
-               [CLASS_OOM] = POLICY_FAIL, [CLASS_RUNTIME] = POLICY_FAIL,
-               [CLASS_LOST] = POLICY_RETRY_LOST, [CLASS_NEVER] = POLICY_RETRY_FREE},
+    [true] = {[CLASS_CLEAN] = POLICY_SUCCEED,
+              [CLASS_USER] = POLICY_FAIL,
+              [CLASS_CRASH] = POLICY_RETRY_CRASH,
+              [CLASS_KILLED] = POLICY_FAIL,
+              [CLASS_OOM] = POLICY_FAIL,
+              [CLASS_RUNTIME] = POLICY_FAIL,
+              [CLASS_LOST] = POLICY_RETRY_LOST,
+              [CLASS_NEVER] = POLICY_RETRY_FREE},
+    [false] = {[CLASS_CLEAN] = POLICY_NONE,
+               [CLASS_USER] = POLICY_FAIL,
+               [CLASS_CRASH] = POLICY_RETRY_CRASH,
+               [CLASS_KILLED] = POLICY_FAIL,
+               [CLASS_OOM] = POLICY_FAIL,
+               [CLASS_RUNTIME] = POLICY_FAIL,
+               [CLASS_LOST] = POLICY_RETRY_LOST,
+               [CLASS_NEVER] = POLICY_RETRY_FREE},
 };
 
 static enum exit_class class_of(const struct ending *e) {
@@ -38,8 +46,9 @@ static enum exit_class class_of(const struct ending *e) {
         if (v == 0) {
             return CLASS_CLEAN;
         }
-        return v == SIGABRT || v == SIGSEGV || v == 128 + SIGABRT || v == 128 + SIGSEGV ? CLASS_CRASH
-                                                                                        : CLASS_USER;
+        return v == SIGABRT || v == SIGSEGV || v == 128 + SIGABRT || v == 128 + SIGSEGV
+                   ? CLASS_CRASH
+                   : CLASS_USER;
     case EXIT_SIGNAL:
         return v == SIGABRT || v == SIGSEGV ? CLASS_CRASH : CLASS_KILLED;
     case EXIT_OOM:
@@ -129,11 +138,12 @@ static const char *signal_name(int signo) {
     static const struct {
         int signo;
         const char *name;
-    } names[] = {{SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},
-                 {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
-                 {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"}, {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
-                 {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"}, {SIGTERM, "SIGTERM"}, {SIGXCPU, "SIGXCPU"},
-                 {SIGXFSZ, "SIGXFSZ"}, {SIGSYS, "SIGSYS"}};
+    } names[] = {{SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"},
+                 {SIGILL, "SIGILL"},   {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"},
+                 {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},   {SIGKILL, "SIGKILL"},
+                 {SIGUSR1, "SIGUSR1"}, {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
+                 {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"}, {SIGTERM, "SIGTERM"},
+                 {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"}, {SIGSYS, "SIGSYS"}};
     for (size_t i = 0; i < NR_OF(names); i++) {
         if (names[i].signo == signo) {
             return names[i].name;
@@ -151,10 +161,12 @@ static void put_signal(struct buf *b, int signo) {
 }
 
 static void put_bytes(struct buf *b, uint64_t bytes) {
-    buf_printf(b, "%.1f MiB (%llu bytes)", (double)bytes / (1024.0 * 1024.0), (unsigned long long)bytes);
+    buf_printf(b, "%.1f MiB (%llu bytes)", (double)bytes / (1024.0 * 1024.0),
+               (unsigned long long)bytes);
 }
 
-/* The first sentences are Vertex's, to the blank before the newline: people and tools match on them. */
+/* The first sentences are Vertex's, to the blank before the newline: people and tools match on
+ * them. */
 void outcome_sentence(struct buf *b, const char *replica, const struct ending *e, const char *why) {
     int v = e->is_lost ? 0 : e->x->value;
     switch (class_of(e)) {
@@ -163,8 +175,9 @@ void outcome_sentence(struct buf *b, const char *replica, const struct ending *e
     case CLASS_CRASH:
     case CLASS_KILLED: {
         bool by_signal = e->x->kind == EXIT_SIGNAL;
-        buf_printf(b, "The replica %s exited with a non-zero status of %d. Termination reason: Error. \n",
-                   replica, by_signal ? 128 + v : v);
+        buf_printf(
+            b, "The replica %s exited with a non-zero status of %d. Termination reason: Error. \n",
+            replica, by_signal ? 128 + v : v);
         if (by_signal) {
             buf_puts(b, "It was ended by ");
             put_signal(b, v);
@@ -177,7 +190,8 @@ void outcome_sentence(struct buf *b, const char *replica, const struct ending *e
         break;
     }
     case CLASS_OOM:
-        buf_printf(b, "The replica %s ran out of memory and exited with a non-zero status of %d. \n",
+        buf_printf(b,
+                   "The replica %s ran out of memory and exited with a non-zero status of %d. \n",
                    replica, v);
         if (e->x->mem_limit_bytes) {
             buf_puts(b, "Its memory limit is ");
@@ -198,7 +212,8 @@ void outcome_sentence(struct buf *b, const char *replica, const struct ending *e
     case CLASS_LOST:
     case CLASS_NEVER:
         buf_puts(b, "Internal error occurred for the current attempt. \n");
-        buf_printf(b, "The replica %s was lost%s%s.\n", replica, why && why[0] ? ": " : "", why ? why : "");
+        buf_printf(b, "The replica %s was lost%s%s.\n", replica, why && why[0] ? ": " : "",
+                   why ? why : "");
         break;
     case CLASS_NR:
         CHECK(!"not a class");

@@ -8,7 +8,7 @@
 
 /* What an ending asks for. Stored in RETRY events: append only. */
 enum policy {
-    POLICY_NONE = 0,    /* the attempt goes on */
+    POLICY_NONE = 0, /* the attempt goes on */
     POLICY_SUCCEED,
     POLICY_FAIL,
     POLICY_RETRY_CRASH, /* SIGABRT, SIGSEGV: up to RETRY_MAX_CRASH */
@@ -23,7 +23,13 @@ enum policy {
 #define RETRY_MAX_LOST 5u
 #define RETRY_MAX_FAULT 2u
 
-enum verdict { VERDICT_NONE = 0, VERDICT_SUCCEEDED, VERDICT_FAILED, VERDICT_CANCELLED, VERDICT_RETRY };
+enum verdict {
+    VERDICT_NONE = 0,
+    VERDICT_SUCCEEDED,
+    VERDICT_FAILED,
+    VERDICT_CANCELLED,
+    VERDICT_RETRY
+};
 
 struct ending {
     bool is_primary;
@@ -42,10 +48,12 @@ usec_t outcome_backoff(enum policy p, uint32_t used, double random);
 
 /* google.rpc code of a job that failed by this ending. */
 int outcome_code(const struct ending *e);
-/* The sentence about one replica, with its newline; why may be NULL. Not the log tail, not the pointer. */
+/* The sentence about one replica, with its newline; why may be NULL. Not the log tail, not the
+ * pointer. */
 void outcome_sentence(struct buf *b, const char *replica, const struct ending *e, const char *why);
 /* Last lines of stderr, then a blank line and where to look further. */
 void outcome_tail(struct buf *b, const char *stderr_tail);
-void outcome_pointer(struct buf *b, const char *console_url, uint64_t project_number, const char *job_id);
+void outcome_pointer(struct buf *b, const char *console_url, uint64_t project_number,
+                     const char *job_id);
 
 #endif

@@ -104,7 +104,8 @@ static void grant_devices(const struct capacity *total, const struct job_spec *s
     }
 }
 
-void place_grants(const struct capacity *total, const struct job_spec *spec, struct placement *ret) {
+void place_grants(const struct capacity *total, const struct job_spec *spec,
+                  struct placement *ret) {
     uint32_t nr = job_spec_replicas(spec);
     uint64_t cpu = 0;
     unsigned __int128 mem = 0;
@@ -213,8 +214,8 @@ int place_refuse_clamped(const struct capacity *total, const struct job_spec *sp
             char field[96];
             auto_buf struct buf text = BUF_INIT(512);
             job_spec_locate(spec, r, &pool, &index);
-            snprintf(field, sizeof(field), "job_spec.worker_pool_specs[%u].machine_spec.machine_type",
-                     pool);
+            snprintf(field, sizeof(field),
+                     "job_spec.worker_pool_specs[%u].machine_spec.machine_type", pool);
             place_describe_clamp(&text, &spec->pools[pool].machine, &p[r]);
             return err_field(err, ERR_INVALID_ARGUMENT, field, "%s", buf_cstr(&text));
         }

@@ -1,5 +1,5 @@
-/* The waiting line: (class, submit time, id), first in, first out within a class. A sorted array, so
- * that a position is a binary search and taking the head is free; a removal in the middle moves
+/* The waiting line: (class, submit time, id), first in, first out within a class. A sorted array,
+ * so that a position is a binary search and taking the head is free; a removal in the middle moves
  * pointers, which for a hundred thousand waiting jobs is some tens of microseconds. */
 #ifndef CUSP_CTL_QUEUE_H
 #define CUSP_CTL_QUEUE_H

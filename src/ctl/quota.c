@@ -6,7 +6,8 @@ bool quota_allows(uint32_t max_running, uint32_t held, uint32_t need, struct buf
         return true;
     }
     if (why) {
-        buf_printf(why, "needs %u of the %u replicas that the quota max_running allows, %u are in use",
+        buf_printf(why,
+                   "needs %u of the %u replicas that the quota max_running allows, %u are in use",
                    need, max_running, held);
     }
     return false;

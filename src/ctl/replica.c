@@ -4,7 +4,8 @@
 #include "base/mem.h"
 
 static const struct sm_state states[] = {
-    [REPLICA_NONE] = {"none", SM_TO(REPLICA_UP) | SM_TO(REPLICA_EXITED) | SM_TO(REPLICA_LOST), false},
+    [REPLICA_NONE] = {"none", SM_TO(REPLICA_UP) | SM_TO(REPLICA_EXITED) | SM_TO(REPLICA_LOST),
+                      false},
     [REPLICA_UP] = {"up", SM_TO(REPLICA_EXITED) | SM_TO(REPLICA_LOST), false},
     [REPLICA_EXITED] = {"exited", 0, true},
     [REPLICA_LOST] = {"lost", 0, true},

@@ -2,8 +2,8 @@
  *
  *   NONE ──► UP ──► EXITED        waits in NONE for the engine to start it, in UP for its end
  *     │       └───► LOST
- *     ├───────────► EXITED        its start was not seen (server was down) or the runtime refused it
- *     └───────────► LOST */
+ *     ├───────────► EXITED        its start was not seen (server was down) or the runtime refused
+ * it └───────────► LOST */
 #ifndef CUSP_CTL_REPLICA_H
 #define CUSP_CTL_REPLICA_H
 

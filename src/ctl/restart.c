@@ -6,8 +6,8 @@
 
 static char aside_mark;
 
-/* A record that cannot be rebuilt is set aside: it is reported, keeps what it has on the host, can be
- * deleted, and does not stop the server. */
+/* A record that cannot be rebuilt is set aside: it is reported, keeps what it has on the host, can
+ * be deleted, and does not stop the server. */
 static void set_aside(struct ctl *c, const struct store_row *row, const struct err *err) {
     log_error("job record cannot be read", "name=%.*s error=\"%s\"", STR_ARG(row->name), err->msg);
     (void)map_put(&c->aside, name_last_segment(row->name), &aside_mark);
@@ -63,7 +63,7 @@ static void finish(struct ctl *c) {
     }
     c->is_started = true;
     c->need_schedule = true;
-    list_each(j, &c->jobs, link) {
+    list_each (j, &c->jobs, link) {
         job_drain(j);
     }
     if (c->cfg.engine->ops->sweep) {
@@ -94,12 +94,12 @@ static void on_loaded(struct store_load *l, const struct err *err) {
         ctl_leave(c);
         return;
     }
-    list_each(j, &c->jobs, link) { /* coldplug */
+    list_each (j, &c->jobs, link) { /* coldplug */
         job_reconcile(j);
         job_rearm(j);
     }
     c->nr_attaching = 1; /* so that none of the reports ends the catching up early */
-    list_each_safe(j, tmp, &c->jobs, link) {
+    list_each_safe (j, tmp, &c->jobs, link) {
         unsigned p = j->attempt->sm.state;
         if (p >= PHASE_STARTING && p <= PHASE_STOPPING) {
             c->nr_attaching++;
@@ -111,7 +111,8 @@ static void on_loaded(struct store_load *l, const struct err *err) {
 }
 
 void restart_begin(struct ctl *c) {
-    c->load = (struct store_load){.kind = STR("customJob"), .row = on_row, .end = on_loaded, .arg = c};
+    c->load =
+        (struct store_load){.kind = STR("customJob"), .row = on_row, .end = on_loaded, .arg = c};
     c->nr_in_flight++;
     c->cfg.store->ops->load_live(c->cfg.store, &c->load);
 }

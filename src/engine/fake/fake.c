@@ -5,11 +5,19 @@
 #include "engine/engine.h"
 #include "engine/fake/host.h"
 
-#define START_DELAY USEC_PER_MSEC   /* between the starts of two replicas of a gang */
+#define START_DELAY USEC_PER_MSEC /* between the starts of two replicas of a gang */
 #define RELEASE_DELAY USEC_PER_MSEC
 #define REATTACH_DELAY USEC_PER_MSEC
 
-enum run_state { RUN_NEW = 0, RUN_STAGING, RUN_STAGED, RUN_LAUNCHING, RUN_UP, RUN_ATTACHING, RUN_RELEASING };
+enum run_state {
+    RUN_NEW = 0,
+    RUN_STAGING,
+    RUN_STAGED,
+    RUN_LAUNCHING,
+    RUN_UP,
+    RUN_ATTACHING,
+    RUN_RELEASING
+};
 
 struct fake {
     struct engine base; /* first */
@@ -141,7 +149,7 @@ static void on_timer(struct timer *t) {
 static void on_end(void *arg, struct container *c) {
     struct fake *f = arg;
     struct fake_run *r;
-    list_each(r, &f->runs, link) {
+    list_each (r, &f->runs, link) {
         bool is_known = r->state == RUN_LAUNCHING || r->state == RUN_UP ||
                         (r->state == RUN_ATTACHING && c->replica < r->nr_done);
         if (is_known && r->run->attempt == c->attempt && strcmp(r->run->spec->id, c->job) == 0) {
@@ -212,13 +220,14 @@ static void fake_release(struct engine *e, struct attempt_run *run) {
     after(r, RELEASE_DELAY);
 }
 
-static void fake_sweep(struct engine *e, bool (*is_live)(void *arg, const char *, uint32_t), void *arg) {
+static void fake_sweep(struct engine *e, bool (*is_live)(void *arg, const char *, uint32_t),
+                       void *arg) {
     struct fake_host *h = fake_of(e)->host;
     struct container *c;
     bool again = true;
     while (again) {
         again = false;
-        list_each(c, &h->containers, link) {
+        list_each (c, &h->containers, link) {
             if (!is_live(arg, c->job, c->attempt)) {
                 char job[sizeof(c->job)];
                 memcpy(job, c->job, sizeof(job));
@@ -233,7 +242,7 @@ static void fake_sweep(struct engine *e, bool (*is_live)(void *arg, const char *
 static void fake_detach(struct fake *f) {
     struct fake_run *r, *tmp;
     f->host->on_end = NULL;
-    list_each_safe(r, tmp, &f->runs, link) {
+    list_each_safe (r, tmp, &f->runs, link) {
         f->host->clock->ops->disarm(f->host->clock, &r->timer);
         list_del(&r->link);
         free(r);
@@ -286,7 +295,7 @@ void engine_fake_count(struct engine *e, struct engine_fake_census *ret) {
     const struct fake_host *h = fake_of(e)->host;
     const struct container *c;
     *ret = (struct engine_fake_census){.nr_launched = h->nr_launched, .nr_double = h->nr_double};
-    list_each(c, &h->containers, link) {
+    list_each (c, &h->containers, link) {
         ret->nr_containers++;
         if (c->is_alive) {
             ret->nr_alive++;
@@ -300,7 +309,7 @@ uint32_t engine_fake_live_attempts(struct engine *e, const char *job_id) {
     const struct fake_host *h = fake_of(e)->host;
     const struct container *c;
     uint32_t lowest = 0, n = 0;
-    list_each(c, &h->containers, link) {
+    list_each (c, &h->containers, link) {
         if (c->is_alive && strcmp(c->job, job_id) == 0 && (n == 0 || c->attempt != lowest)) {
             lowest = c->attempt;
             n++;

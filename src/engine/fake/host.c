@@ -22,15 +22,16 @@ static void forget(struct container *c) {
 
 void host_free(struct fake_host *h) {
     struct container *c, *tmp;
-    list_each_safe(c, tmp, &h->containers, link) {
+    list_each_safe (c, tmp, &h->containers, link) {
         forget(c);
     }
     free(h);
 }
 
-struct container *host_find(struct fake_host *h, const char *job, uint32_t attempt, uint32_t replica) {
+struct container *host_find(struct fake_host *h, const char *job, uint32_t attempt,
+                            uint32_t replica) {
     struct container *c;
-    list_each(c, &h->containers, link) {
+    list_each (c, &h->containers, link) {
         if (c->attempt == attempt && c->replica == replica && strcmp(c->job, job) == 0) {
             return c;
         }
@@ -56,10 +57,11 @@ static void plan_end(struct container *c, usec_t delay) {
     k->ops->arm(k, &c->end, k->ops->mono(k) + delay);
 }
 
-/* Two sets of containers for one job at once, or a second set for one try, is what must never be. */
+/* Two sets of containers for one job at once, or a second set for one try, is what must never be.
+ */
 static bool is_double(struct fake_host *h, const struct attempt_run *run, uint32_t replica) {
     struct container *c;
-    list_each(c, &h->containers, link) {
+    list_each (c, &h->containers, link) {
         if (strcmp(c->job, run->spec->id) != 0) {
             continue;
         }
@@ -123,7 +125,7 @@ void host_signal(struct container *c, int signo) {
 
 void host_remove(struct fake_host *h, const char *job, uint32_t attempt) {
     struct container *c, *tmp;
-    list_each_safe(c, tmp, &h->containers, link) {
+    list_each_safe (c, tmp, &h->containers, link) {
         if (c->attempt == attempt && strcmp(c->job, job) == 0) {
             forget(c);
         }

@@ -1,5 +1,5 @@
-/* The fake host: containers that live on when the server dies. Knows nothing of attempt_runs; whoever
- * wants to hear of an end sets on_end. */
+/* The fake host: containers that live on when the server dies. Knows nothing of attempt_runs;
+ * whoever wants to hear of an end sets on_end. */
 #ifndef CUSP_ENGINE_FAKE_HOST_H
 #define CUSP_ENGINE_FAKE_HOST_H
 
@@ -16,7 +16,7 @@ struct container {
     uint32_t attempt, replica;
     uint32_t cpu_milli;
     uint64_t mem_bytes;
-    bool is_alive, is_lost; /* !is_alive && !is_lost: exit is recorded */
+    bool is_alive, is_lost;  /* !is_alive && !is_lost: exit is recorded */
     bool ignore_term, loses; /* loses: will vanish without a record */
     struct exit_info planned, exit;
     usec_t started_at;
@@ -37,7 +37,8 @@ struct fake_host {
 
 struct fake_host *host_new(const struct engine_fake_opts *o);
 void host_free(struct fake_host *h);
-struct container *host_find(struct fake_host *h, const char *job, uint32_t attempt, uint32_t replica);
+struct container *host_find(struct fake_host *h, const char *job, uint32_t attempt,
+                            uint32_t replica);
 struct container *host_start(struct fake_host *h, const struct attempt_run *run, uint32_t replica,
                              const struct script *s);
 void host_signal(struct container *c, int signo);

@@ -39,8 +39,9 @@ static void read_mischief(const struct job_spec *spec, struct script *s) {
     }
     if (fail) {
         s->fail = strcmp(fail, "stage") == 0 ? SCRIPT_FAIL_STAGE : SCRIPT_FAIL_LAUNCH;
-        s->fail_code = (enum err_code)number(
-            spec, "cusp-test-fail-code", s->fail == SCRIPT_FAIL_STAGE ? ERR_NOT_FOUND : ERR_INTERNAL);
+        s->fail_code =
+            (enum err_code)number(spec, "cusp-test-fail-code",
+                                  s->fail == SCRIPT_FAIL_STAGE ? ERR_NOT_FOUND : ERR_INTERNAL);
     }
 }
 

@@ -10,7 +10,7 @@ struct script {
     usec_t stage, run;
     enum script_fail fail;
     enum err_code fail_code;
-    uint32_t actor;         /* the replica whose end is scripted; others exit 0 */
+    uint32_t actor; /* the replica whose end is scripted; others exit 0 */
     enum exit_kind kind;
     int value;
     bool lose, ignore_term;

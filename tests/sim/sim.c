@@ -1,0 +1,204 @@
+/* The simulator: a seed is a life. Random submits, cancels, deletes, failures, lost replicas, full
+ * disks and crashes; invariants after every step; in the end everything must have come to an end.
+ *
+ *   sim [--seeds N] [--from N]     runs N seeds, prints the first that fails
+ *   sim --seed N [--trace]         replays one */
+#include "world.h"
+
+static const char *const endings[] = {"cusp-test-exit", "cusp-test-signal", "cusp-test-oom",
+                                      "cusp-test-runtime-error", "cusp-test-lose"};
+static const unsigned exits[] = {1, 2, 6, 127, 134, 137, 139, 255};
+static const unsigned fail_codes[] = {ERR_NOT_FOUND, ERR_UNAVAILABLE, ERR_INTERNAL,
+                                      ERR_INVALID_ARGUMENT};
+
+static void random_mischief(struct world *w, struct wish *wish) {
+    if (rng_below(&w->rng, 5) == 0) {
+        wish_label_text(wish, "cusp-test-fail", rng_below(&w->rng, 2) ? "stage" : "launch");
+        wish_label(wish, "cusp-test-fail-code", fail_codes[rng_below(&w->rng, NR_OF(fail_codes))]);
+    } else {
+        size_t e = (size_t)rng_below(&w->rng, NR_OF(endings));
+        uint64_t value = 1;
+        if (e == 0) {
+            value = exits[rng_below(&w->rng, NR_OF(exits))];
+        } else if (e == 1) {
+            value = rng_below(&w->rng, 2) ? 9 : 11;
+        }
+        wish_label(wish, endings[e], value);
+        if (wish->workers && rng_below(&w->rng, 2)) {
+            wish_label(wish, "cusp-test-replica", 1 + rng_below(&w->rng, wish->workers));
+        }
+    }
+    if (rng_below(&w->rng, 2)) {
+        wish_label(wish, "cusp-test-until-attempt", 1 + rng_below(&w->rng, 3));
+    }
+}
+
+static void random_create(struct world *w) {
+    struct wish wish = {0};
+    wish.cpu_milli = (uint32_t)(500 + 500 * rng_below(&w->rng, 12)); /* up to 6: some are clamped */
+    wish.workers = rng_below(&w->rng, 3) ? 0 : (uint32_t)rng_below(&w->rng, 4);
+    wish.disable_retries = rng_below(&w->rng, 6) == 0;
+    if (rng_below(&w->rng, 6) == 0) {
+        wish.timeout = (1 + rng_below(&w->rng, 300)) * USEC_PER_MSEC;
+    }
+    if (rng_below(&w->rng, 8) == 0) {
+        wish.strategy = rng_below(&w->rng, 2) ? STRATEGY_SPOT : STRATEGY_FLEX_START;
+        wish.max_wait = (1 + rng_below(&w->rng, 500)) * USEC_PER_MSEC;
+    }
+    wish_label(&wish, "cusp-test-run-ms",
+               rng_below(&w->rng, 4) ? rng_below(&w->rng, 100) : rng_below(&w->rng, 60000));
+    if (rng_below(&w->rng, 2)) {
+        wish_label(&wish, "cusp-test-stage-ms", rng_below(&w->rng, 50));
+    }
+    if (rng_below(&w->rng, 2)) {
+        random_mischief(w, &wish);
+    } else if (rng_below(&w->rng, 4) == 0) {
+        wish_label(&wish, "cusp-test-ignore-term", 1);
+    }
+    size_t i = world_create(w, &wish);
+    if (w->trace) {
+        printf("create %zu: workers=%u cpu=%u timeout=%llu", i, wish.workers, wish.cpu_milli,
+               (unsigned long long)wish.timeout);
+        for (unsigned k = 0; k < wish.nr_labels; k++) {
+            printf(" %s=%s", wish.labels[k].key, wish.labels[k].value);
+        }
+        printf("\n");
+    }
+}
+
+static void random_action(struct world *w) {
+    size_t any = w->jobs.n ? (size_t)rng_below(&w->rng, w->jobs.n) : 0;
+    switch (rng_below(&w->rng, 8)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+        random_create(w);
+        break;
+    case 4:
+    case 5:
+        if (w->jobs.n) {
+            if (w->trace) {
+                printf("cancel %zu\n", any);
+            }
+            world_cancel(w, any);
+        }
+        break;
+    case 6:
+        if (w->jobs.n) {
+            if (w->trace) {
+                printf("delete %zu\n", any);
+            }
+            world_delete(w, any);
+        }
+        break;
+    default:
+        w->disk_full = !w->disk_full && rng_below(&w->rng, 2);
+        if (w->trace) {
+            printf("disk is %s\n", w->disk_full ? "full" : "fine");
+        }
+        break;
+    }
+}
+
+static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
+    const char *wrong;
+    for (unsigned i = 0; i < steps; i++) {
+        if (rng_below(&w->rng, 40) == 0) {
+            if (w->trace) {
+                printf("[%llu] crash\n", (unsigned long long)w->clock.now);
+            }
+            world_crash(w, 2);
+            world_boot(w);
+        } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n < max_jobs) {
+            random_action(w);
+        } else {
+            world_step(w);
+        }
+        if ((wrong = world_invariant(w)) != NULL) {
+            return wrong;
+        }
+    }
+    return NULL;
+}
+
+static void dump(struct world *w) {
+    const struct job *j;
+    list_each (j, &w->ctl->jobs, link) {
+        printf("live: %s %s, attempt %u %s, engine side %d, seq %llu durable %llu, holds %d\n",
+               j->spec->id, job_state_name(j->status.state), j->attempt->nr,
+               sm_name(&j->attempt->sm), (int)j->attempt->side, (unsigned long long)j->seq,
+               (unsigned long long)j->durable, j->hold && j->hold->cpu);
+    }
+    printf("started %d, attaching %u, now %llu\n", w->ctl->is_started, w->ctl->nr_attaching,
+           (unsigned long long)w->clock.now);
+}
+
+/* No more trouble: everything must come to an end by itself. */
+static const char *end(struct world *w) {
+    const char *wrong;
+    w->disk_full = false;
+    for (unsigned i = 0; i < 20000; i++) {
+        if (!world_step(w)) {
+            return w->fatals ? "the server gave up" : world_final(w);
+        }
+        if ((wrong = world_invariant(w)) != NULL) {
+            return wrong;
+        }
+    }
+    return "it goes on for ever";
+}
+
+static bool run_seed(uint64_t seed, bool trace) {
+    struct world w;
+    world_init(&w, seed, 4000);
+    w.trace = trace;
+    w.cfg.max_running = rng_below(&w.rng, 4) ? 0 : 4;
+    world_boot(&w);
+    const char *wrong =
+        live(&w, 100 + (unsigned)rng_below(&w.rng, 300), 4 + (unsigned)rng_below(&w.rng, 10));
+    wrong = wrong ? wrong : end(&w);
+    if (wrong) {
+        dump(&w);
+        printf("seed %llu: %s\nreplay with: sim --seed %llu --trace\n", (unsigned long long)seed,
+               wrong, (unsigned long long)seed);
+    }
+    world_fini(&w);
+    return !wrong;
+}
+
+static uint64_t current_seed;
+
+static void on_check_failed(void) {
+    printf("seed %llu: a CHECK failed\nreplay with: sim --seed %llu --trace\n",
+           (unsigned long long)current_seed, (unsigned long long)current_seed);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    uint64_t seeds = 1000, from = 1;
+    bool trace = false;
+    for (int i = 1; i < argc; i++) {
+        uint64_t *to = strcmp(argv[i], "--seeds") == 0                                    ? &seeds
+                       : strcmp(argv[i], "--from") == 0 || strcmp(argv[i], "--seed") == 0 ? &from
+                                                                                          : NULL;
+        if (strcmp(argv[i], "--trace") == 0) {
+            trace = true;
+        } else if (!to || i + 1 == argc || !str_to_u64(str_of(argv[i + 1]), to)) {
+            fprintf(stderr, "usage: sim [--seeds N] [--from N] | --seed N [--trace]\n");
+            return 2;
+        } else {
+            seeds = strcmp(argv[i], "--seed") == 0 ? 1 : seeds;
+            i++;
+        }
+    }
+    check_set_dump(on_check_failed);
+    for (uint64_t s = from; s < from + seeds; s++) {
+        current_seed = s;
+        if (!run_seed(s, trace)) {
+            return 1;
+        }
+    }
+    printf("%llu seeds passed\n", (unsigned long long)seeds);
+    return 0;
+}
