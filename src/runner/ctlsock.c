@@ -6,11 +6,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int ctlsock_open(struct ctlsock *c, int dirfd, const char *name, struct err *err) {
-    c->fd = -1;
+void ctlsock_init(struct ctlsock *c, ctlsock_answer_fn *answer, void *arg) {
+    *c = (struct ctlsock){.fd = -1, .answer = answer, .arg = arg};
     for (size_t i = 0; i < CTLSOCK_CLIENTS; i++) {
         c->client[i].fd = -1;
     }
+}
+
+int ctlsock_open(struct ctlsock *c, int dirfd, const char *name, struct err *err) {
     int fd = sock_unix_listen(dirfd, name, CTLSOCK_CLIENTS, err);
     if (fd < 0) {
         return -1;

@@ -11,6 +11,9 @@
 #define CTLSOCK_CLIENTS 8
 #define CTLSOCK_LINE_MAX 128
 
+/* Appends the answer, without newline, to one request line. */
+typedef void ctlsock_answer_fn(void *arg, struct str line, struct buf *ret_answer);
+
 struct ctlsock_client {
     int fd; /* -1: free place */
     size_t n;
@@ -20,11 +23,12 @@ struct ctlsock_client {
 struct ctlsock {
     int fd;
     struct ctlsock_client client[CTLSOCK_CLIENTS];
-    /* Appends the answer, without newline, to one request line. */
-    void (*answer)(void *arg, struct str line, struct buf *ret_answer);
+    ctlsock_answer_fn *answer;
     void *arg;
 };
 
+/* Closed: ctlsock_fini and ctlsock_poll are fine from here on. */
+void ctlsock_init(struct ctlsock *c, ctlsock_answer_fn *answer, void *arg);
 int ctlsock_open(struct ctlsock *c, int dirfd, const char *name, struct err *err) MUST_CHECK;
 void ctlsock_fini(struct ctlsock *c);
 /* Fills up to CTLSOCK_CLIENTS + 1 entries, returns how many; hand them back after poll. */

@@ -15,7 +15,11 @@ static int connect_bridge(const struct conf *c, int outside, int inside, struct 
     if (netns < 0) {
         return err_sys(err, errno, "open network namespace");
     }
-    return netlink_veth_add(outside, c->net_veth, INNER_NAME, netns, err) < 0 ||
+    unsigned mtu;
+    if (netlink_mtu(outside, c->net_bridge, &mtu, err) < 0) {
+        return -1;
+    }
+    return netlink_veth_add(outside, c->net_veth, INNER_NAME, netns, mtu, err) < 0 ||
                    netlink_addr_add(inside, INNER_NAME, c->net_addr, err) < 0 ||
                    netlink_up(inside, INNER_NAME, err) < 0 ||
                    netlink_default_route(inside, c->net_gateway, err) < 0 ||

@@ -4,7 +4,7 @@
 #define CUSP_RUNNER_PUMP_H
 
 #include "runner/lines.h"
-#include "runner/seglog.h"
+#include "sys/seglog.h"
 
 #define PUMP_READ_BYTES 65536
 

@@ -8,7 +8,7 @@
 #include "runner/run.h"
 #include "base/fail.h"
 #include "engine/bundle/rundir.h"
-#include "runner/mnt.h"
+#include "sys/mnt.h"
 #include "runner/net.h"
 #include "runner/record.h"
 #include "sys/files.h"
@@ -126,12 +126,11 @@ static int prepare_reserve(struct run *r, struct err *err) {
 static void answer(void *arg, struct str line, struct buf *ret);
 
 static int prepare(struct run *r, int ret_child[2], struct err *err) {
+    ctlsock_init(&r->ctl, answer, r);
     if (pump_open(&r->pump, r->conf.log_dir, time_mono(), ret_child, err) < 0 ||
         prepare_self(r, err) < 0 || prepare_reserve(r, err) < 0 || prepare_cgroup(r, err) < 0) {
         return -1;
     }
-    r->ctl.answer = answer;
-    r->ctl.arg = r;
     if (ctlsock_open(&r->ctl, r->dir_fd, RUNDIR_SOCK, err) < 0 || record_status(r, err) < 0) {
         return -1;
     }

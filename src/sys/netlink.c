@@ -1,10 +1,12 @@
 /* rtnetlink: see netlink.h. Every request is acknowledged and at most one is under way, so a reply
  * is always to the last request. */
 #include "sys/netlink.h"
-#include "base/mem.h"
+#include "base/buf.h"
+#include "sys/files.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #define REQUEST_MAX 1024
+#define USUAL_MTU 1500
 
 struct request {
     struct nlmsghdr head;
@@ -70,9 +73,25 @@ int netlink_open(struct err *err) {
     return take_fd(&fd);
 }
 
-/* Sends, waits for the acknowledgement. 0 or an errno. The index of a link that is told before it
- * goes to *ret_index (may be NULL). */
-static int exchange(int nl, const struct request *q, unsigned *ret_index) {
+struct link {
+    unsigned index, mtu;
+};
+
+static struct link link_of(const struct nlmsghdr *h) {
+    const struct ifinfomsg *info = NLMSG_DATA(h);
+    struct link ret = {.index = (unsigned)info->ifi_index};
+    unsigned left = h->nlmsg_len - NLMSG_LENGTH(sizeof(*info));
+    for (const struct rtattr *a = IFLA_RTA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+        if (a->rta_type == IFLA_MTU && RTA_PAYLOAD(a) == sizeof(ret.mtu)) {
+            memcpy(&ret.mtu, RTA_DATA(a), sizeof(ret.mtu));
+        }
+    }
+    return ret;
+}
+
+/* Sends, waits for the acknowledgement. 0 or an errno. A link that is told before it goes to
+ * *ret_link (may be NULL). */
+static int exchange(int nl, const struct request *q, struct link *ret_link) {
     if (send(nl, q, q->head.nlmsg_len, 0) < 0) {
         return errno;
     }
@@ -93,8 +112,8 @@ static int exchange(int nl, const struct request *q, unsigned *ret_index) {
             if (h->nlmsg_type == NLMSG_ERROR) {
                 return -((struct nlmsgerr *)NLMSG_DATA(h))->error;
             }
-            if (h->nlmsg_type == RTM_NEWLINK && ret_index) {
-                *ret_index = (unsigned)((struct ifinfomsg *)NLMSG_DATA(h))->ifi_index;
+            if (h->nlmsg_type == RTM_NEWLINK && ret_link) {
+                *ret_link = link_of(h);
             }
         }
     }
@@ -109,7 +128,7 @@ static int bad_name(const char *name, struct err *err) {
     return err_set(err, ERR_INVALID_ARGUMENT, "%s is not an interface name", name);
 }
 
-int netlink_index(int nl, const char *name, unsigned *ret, struct err *err) {
+static int find_link(int nl, const char *name, struct link *ret, struct err *err) {
     if (!is_name(name)) {
         return bad_name(name, err);
     }
@@ -117,15 +136,33 @@ int netlink_index(int nl, const char *name, unsigned *ret, struct err *err) {
     const struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
     put(&q, &link, sizeof(link));
     put_text(&q, IFLA_IFNAME, name);
-    unsigned index = 0;
-    int e = exchange(nl, &q, &index);
-    if (e == ENODEV || (e == 0 && index == 0)) {
+    struct link found = {0};
+    int e = exchange(nl, &q, &found);
+    if (e == ENODEV || (e == 0 && found.index == 0)) {
         return err_set(err, ERR_NOT_FOUND, "no network interface %s", name);
     }
     if (e) {
         return err_sys(err, e, "look up interface %s", name);
     }
-    *ret = index;
+    *ret = found;
+    return 0;
+}
+
+int netlink_index(int nl, const char *name, unsigned *ret, struct err *err) {
+    struct link l;
+    if (find_link(nl, name, &l, err) < 0) {
+        return -1;
+    }
+    *ret = l.index;
+    return 0;
+}
+
+int netlink_mtu(int nl, const char *name, unsigned *ret, struct err *err) {
+    struct link l;
+    if (find_link(nl, name, &l, err) < 0) {
+        return -1;
+    }
+    *ret = l.mtu;
     return 0;
 }
 
@@ -141,7 +178,8 @@ int netlink_delete(int nl, const char *name, struct err *err) {
     return e && e != ENODEV ? err_sys(err, e, "delete interface %s", name) : 0;
 }
 
-int netlink_veth_add(int nl, const char *name, const char *peer, int netns_fd, struct err *err) {
+int netlink_veth_add(int nl, const char *name, const char *peer, int netns_fd, unsigned mtu,
+                     struct err *err) {
     if (!is_name(name) || !is_name(peer)) {
         return bad_name(is_name(name) ? peer : name, err);
     }
@@ -149,12 +187,14 @@ int netlink_veth_add(int nl, const char *name, const char *peer, int netns_fd, s
     const struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
     put(&q, &link, sizeof(link));
     put_text(&q, IFLA_IFNAME, name);
+    put_u32(&q, IFLA_MTU, mtu);
     struct rtattr *info = nest_begin(&q, IFLA_LINKINFO);
     put_text(&q, IFLA_INFO_KIND, "veth");
     struct rtattr *data = nest_begin(&q, IFLA_INFO_DATA);
     struct rtattr *other = nest_begin(&q, VETH_INFO_PEER);
     put(&q, &link, sizeof(link));
     put_text(&q, IFLA_IFNAME, peer);
+    put_u32(&q, IFLA_MTU, mtu);
     put_u32(&q, IFLA_NET_NS_FD, (uint32_t)netns_fd);
     nest_end(&q, other);
     nest_end(&q, data);
@@ -242,6 +282,29 @@ int netlink_default_route(int nl, const char *gateway, struct err *err) {
     return e && e != EEXIST ? err_sys(err, e, "route through %s", gateway) : 0;
 }
 
+/* Packet size of the interface behind the default route, or the usual one. A bridge that takes more
+ * would make containers send what the way out drops. */
+static unsigned way_out_mtu(int nl) {
+    auto_buf struct buf b = BUF_INIT(1u << 20);
+    unsigned mtu = USUAL_MTU;
+    if (file_read(AT_FDCWD, "/proc/net/route", &b, NULL) < 0) {
+        return mtu;
+    }
+    struct str rest = buf_str(&b);
+    while (rest.p) { /* interface TAB destination TAB ... */
+        struct str line = str_cut(&rest, '\n');
+        struct str iface = str_trim(str_cut(&line, '\t'));
+        if (str_eqc(str_cut(&line, '\t'), "00000000")) {
+            auto_free char *name = str_dup(iface);
+            unsigned found;
+            if (netlink_mtu(nl, name, &found, NULL) == 0 && found > 0) {
+                return found;
+            }
+        }
+    }
+    return mtu;
+}
+
 int netlink_bridge_ensure(const char *name, const char *addr, struct err *err) {
     if (!is_name(name)) {
         return bad_name(name, err);
@@ -254,6 +317,7 @@ int netlink_bridge_ensure(const char *name, const char *addr, struct err *err) {
     const struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
     put(&q, &link, sizeof(link));
     put_text(&q, IFLA_IFNAME, name);
+    put_u32(&q, IFLA_MTU, way_out_mtu(nl));
     struct rtattr *info = nest_begin(&q, IFLA_LINKINFO);
     put_text(&q, IFLA_INFO_KIND, "bridge");
     struct rtattr *data = nest_begin(&q, IFLA_INFO_DATA);

@@ -30,8 +30,7 @@ static void capture(struct buf *out, const char *name, const char *a, const char
     assert_non_null(path);
     const char *argv[] = {path, a, b, c, d, NULL};
     int status;
-    assert_int_equal(
-        proc_run(path, (char *const *)argv, str_n(NULL, 0), out, &status, NULL), 0);
+    assert_int_equal(proc_run(path, (char *const *)argv, str_n(NULL, 0), out, &status, NULL), 0);
     assert_int_equal(status, 0);
     buf_putc(out, '\0');
 }
@@ -67,10 +66,13 @@ static void veth_goes_under_the_bridge(void **state) {
     assert_int_equal(err.code, ERR_NOT_FOUND);
     /* the second time replaces the first */
     for (int i = 0; i < 2; i++) {
-        if (netlink_veth_add(nl, "cv1", "cv2", home, &err) < 0) {
+        if (netlink_veth_add(nl, "cv1", "cv2", home, 1400, &err) < 0) {
             fail_msg("%s", err.msg);
         }
     }
+    unsigned mtu = 0;
+    assert_int_equal(netlink_mtu(nl, "cv2", &mtu, &err), 0);
+    assert_int_equal(mtu, 1400);
     assert_int_equal(netlink_addr_add(nl, "cv2", "10.9.0.2/24", &err), 0);
     assert_int_equal(netlink_up(nl, "cv2", &err), 0);
     assert_int_equal(netlink_default_route(nl, "10.9.0.1", &err), 0);

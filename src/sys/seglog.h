@@ -4,8 +4,8 @@
  * When the disk refuses, memory stays bounded: SEGLOG_PENDING_MAX bytes wait, what comes then is
  * counted and dropped, and once there is room a service frame says how much is missing. Nothing
  * here ever fails the run. Single thread. */
-#ifndef CUSP_RUNNER_SEGLOG_H
-#define CUSP_RUNNER_SEGLOG_H
+#ifndef CUSP_SYS_SEGLOG_H
+#define CUSP_SYS_SEGLOG_H
 
 #include "base/buf.h"
 #include "base/err.h"

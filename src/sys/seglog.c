@@ -1,5 +1,5 @@
 /* Segment writer: see seglog.h. */
-#include "runner/seglog.h"
+#include "sys/seglog.h"
 #include "base/fail.h"
 #include "base/limits.h"
 #include "sys/files.h"

@@ -1,7 +1,7 @@
 /* Mounts: see mnt.h. Overlay layers are handed over one by one ("lowerdir+", Linux 6.7); before
  * that the whole list must fit the one page of mount(2) options, so the layers are named relative
  * to their common directory. */
-#include "runner/mnt.h"
+#include "sys/mnt.h"
 #include "base/buf.h"
 
 #include <errno.h>

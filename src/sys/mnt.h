@@ -1,7 +1,7 @@
 /* Mounts in a private mount namespace: they end with the last process in it, so nothing stays
  * mounted when runner and container have died, however they died. */
-#ifndef CUSP_RUNNER_MNT_H
-#define CUSP_RUNNER_MNT_H
+#ifndef CUSP_SYS_MNT_H
+#define CUSP_SYS_MNT_H
 
 #include "base/err.h"
 
