@@ -180,8 +180,8 @@ static void spawn_passes_exactly_what_is_listed(void **state) {
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_string_equal(buf_cstr(&out), "b-/usr/bin:/bin\n/usr\n0 1 2 3 4 SigBlk:0000000000000000"
-                                        "SigIgn:0000000000000000");
+    assert_string_equal(buf_cstr(&out), "b-/usr/bin:/bin\n/usr\nSigBlk:\t0000000000000000\n"
+                                        "SigIgn:\t0000000000000000\n");
     close(p[0]);
     close(leak[0]);
     close(leak[1]);
