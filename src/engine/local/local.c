@@ -25,7 +25,7 @@ static void destroy(struct local *eng) {
     list_each_safe (a, tmp, &eng->attempts, link) {
         attempt_free(a);
     }
-    packages_close(eng);
+    packages_free(eng);
     cgroup_layout_close(&eng->cgroups);
     ipam_fini(&eng->ipam);
     arena_free(eng->arena);
@@ -110,6 +110,9 @@ struct sweep {
 
 static void sweep_dir(void *arg, const char *dir, const char *job, uint32_t attempt) {
     struct sweep *s = arg;
+    if (job != NULL && strcmp(job, PACKAGES_JOB) == 0 && packages_is_running(s->eng, dir)) {
+        return;
+    }
     if (job == NULL || !s->is_live(s->arg, job, attempt)) {
         vec_push(&s->dirs, xstrdup(dir));
     }
@@ -124,6 +127,9 @@ static bool cgroup_is_live(struct sweep *s, const char *name) {
     if (rest.p == NULL || attempt.n < 2 || attempt.p[0] != 'a' ||
         !str_to_u64(str_sub(attempt, 1, attempt.n), &n) || n > UINT32_MAX) {
         return strcmp(name, "runners") == 0;
+    }
+    if (packages_is_cgroup(s->eng, name)) {
+        return true;
     }
     auto_free char *id = str_dup(job);
     return s->is_live(s->arg, id, (uint32_t)n);
@@ -203,6 +209,7 @@ static void local_close(struct engine *e) {
             sup_let_go(&a->reps[i].sup);
         }
     }
+    packages_let_go(eng);
     if (eng->pending == 0) {
         destroy(eng);
     }

@@ -139,5 +139,7 @@ void stage_packages_ready(struct local_attempt *a, const struct err *why);
 /* Fills what every container of this host has in common. */
 struct rundir_plan;
 void local_plan_common(struct local *eng, struct rundir_plan *plan);
+/* /etc/resolv.conf for a container, made from the host's. [lane] */
+void local_resolv(struct local *eng, struct buf *out);
 
 #endif

@@ -9,6 +9,11 @@
 
 struct local;
 struct local_attempt;
+struct local_replica;
+struct exit_info;
+
+#define PACKAGES_JOB "pkgs" /* stands for the job in run directories of installations */
+#define PACKAGES_MAX_BYTES ((uint64_t)2 << 30) /* of one package file */
 
 /* [lane] Digests the pool's packages and fills pkg_key and pkg_layer; *ret_ready says whether the
  * layer exists. NOT_FOUND names the package that does not. */
@@ -18,7 +23,16 @@ int packages_key(struct local_attempt *a, uint32_t pool, bool *ret_ready,
 void packages_install(struct local_attempt *a, uint32_t pool);
 /* The attempt wants nothing any more. An installation nobody waits for is stopped. */
 void packages_forget(struct local_attempt *a);
-/* Close: containers of installations are left to the next server's sweep. */
-void packages_close(struct local *eng);
+/* Whether an installation of this server works in dir (sweep). */
+bool packages_is_running(const struct local *eng, const char *dir);
+bool packages_is_cgroup(const struct local *eng, const char *name);
+/* Lets go of what is installing; the next server sweeps it. packages_free: when nothing is pending.
+ */
+void packages_let_go(struct local *eng);
+void packages_free(struct local *eng);
+
+/* The lines the prebuilt runner logs around a package task; nothing for containers. */
+void packages_note_start(struct local_attempt *a);
+void packages_note_end(struct local_replica *r, const struct exit_info *x);
 
 #endif

@@ -43,6 +43,19 @@ void local_plan_common(struct local *eng, struct rundir_plan *plan) {
     }
 }
 
+void local_resolv(struct local *eng, struct buf *out) {
+    bool bridge = strcmp(eng->probe.net, "bridge") == 0;
+    auto_buf struct buf host = BUF_INIT(65536);
+    /* systemd-resolved keeps the real servers here; the other file names only its own address. */
+    if (file_read(AT_FDCWD, "/run/systemd/resolve/resolv.conf", &host, NULL) < 0) {
+        buf_clear(&host);
+        if (file_read(AT_FDCWD, "/etc/resolv.conf", &host, NULL) < 0) {
+            buf_clear(&host);
+        }
+    }
+    names_resolv_file(out, buf_str(&host), bridge, bridge ? FALLBACK_RESOLVER : NULL);
+}
+
 /* -- lane: images ------------------------------------------------------------------------------ */
 
 static int resolve_images(struct local_attempt *a, struct err *err) {
@@ -130,7 +143,7 @@ static const char **lower_dirs(struct local_attempt *a, const struct local_pool 
     return out;
 }
 
-static int make_rundir(struct local_attempt *a, struct local_replica *r, struct str host_resolv,
+static int make_rundir(struct local_attempt *a, struct local_replica *r, const char *resolv,
                        struct err *err) {
     struct local *eng = a->eng;
     const struct job_spec *s = a->run->spec;
@@ -151,13 +164,12 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, struct 
         env_command(a->arena, &env, pool, lp->image.entrypoint, lp->image.cmd, &argv, err) < 0) {
         return -1;
     }
-    auto_buf struct buf hosts = BUF_INIT(1 << 20), resolv = BUF_INIT(65536);
+    auto_buf struct buf hosts = BUF_INIT(1 << 20);
     const char **addrs = arena_calloc(a->arena, a->nr_reps, sizeof(*addrs));
     for (uint32_t i = 0; i < a->nr_reps && bridge; i++) {
         addrs[i] = a->reps[i].addr;
     }
     names_hosts_file(&hosts, s, r->nr, addrs);
-    names_resolv_file(&resolv, host_resolv, bridge, bridge ? FALLBACK_RESOLVER : NULL);
     char hostname[NAMES_HOST_SIZE];
     names_host(s, r->pool, r->index, hostname);
     names_veth(eng->instance, s->id, a->run->attempt, r->name, r->veth);
@@ -180,7 +192,7 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, struct 
         .veth = r->veth,
         .addr = arena_printf(a->arena, "%s/%u", r->addr, eng->ipam.prefix_len),
         .hosts = buf_cstr(&hosts),
-        .resolv = buf_cstr(&resolv),
+        .resolv = resolv,
         .hostname = hostname,
         .bundle = {.argv = argv,
                    .env = env_strings(&env),
@@ -199,20 +211,14 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, struct 
 }
 
 static int make_rundirs(struct local_attempt *a, struct err *err) {
-    auto_buf struct buf host_resolv = BUF_INIT(65536);
-    /* systemd-resolved keeps the real servers here; the other file names only its own address. */
-    if (file_read(AT_FDCWD, "/run/systemd/resolve/resolv.conf", &host_resolv, NULL) < 0) {
-        buf_clear(&host_resolv);
-        if (file_read(AT_FDCWD, "/etc/resolv.conf", &host_resolv, NULL) < 0) {
-            buf_clear(&host_resolv);
-        }
-    }
+    auto_buf struct buf resolv = BUF_INIT(65536);
+    local_resolv(a->eng, &resolv);
     if (file_mkdirs(AT_FDCWD, a->eng->bucket_root, 0755, err) < 0 || take_addresses(a, err) < 0) {
         return -1;
     }
     for (uint32_t i = 0; i < a->nr_reps; i++) {
         if (clear_old(a, &a->reps[i], err) < 0 ||
-            make_rundir(a, &a->reps[i], buf_str(&host_resolv), err) < 0) {
+            make_rundir(a, &a->reps[i], buf_cstr(&resolv), err) < 0) {
             return -1;
         }
     }
@@ -275,6 +281,9 @@ static void tell_staged(struct local_attempt *a) {
     }
     if (!a->releasing) {
         sink->step(a->run, STAGE_BUNDLE, a->took_bundle);
+    }
+    if (!a->releasing) {
+        packages_note_start(a);
     }
     if (!a->releasing) {
         sink->staged(a->run);
