@@ -72,11 +72,6 @@ static int object_path(void *arg, const char *gs_uri, char **ret_path, struct er
     return blob_object_path(s->data_dir, gs_uri, ret_path, err);
 }
 
-static bool attempt_is_live(void *arg, const char *job_id, uint32_t attempt) {
-    struct server *s = arg;
-    return ctl_attempt_is_live(s->ctl, job_id, attempt);
-}
-
 static void more_metrics(void *arg, struct buf *b) {
     struct server *s = arg;
     struct net_stats n;
@@ -175,7 +170,6 @@ static void on_ctl_started(void *arg, const struct err *err) {
         start_failed(s, err);
         return;
     }
-    s->engine->ops->sweep(s->engine, attempt_is_live, s);
     struct net_config nc = {.listen = s->cfg->listen, .handler = handle, .arg = s, .disk = s->disk};
     s->net = net_listen(s->loop, &nc, &e);
     if (!s->net) {
