@@ -180,12 +180,22 @@ static const struct engine_sink sink = {
 };
 
 /* ---- doing ---- */
+/* Drawn before staging, which writes it down for the runner; a fact only with LAUNCH_INTENT. */
+static void new_nonce(struct rng *rng, char nonce[33]) {
+    unsigned long long hi = rng_u64(rng), lo = rng_u64(rng);
+    snprintf(nonce, 33, "%016llx%016llx", hi, lo);
+}
+
 static void make_run(struct attempt *a, const struct placement *places) {
     struct attempt_run *run = xcalloc(1, sizeof(*run));
     CHECK(!a->run);
     run->spec = a->job->spec;
     run->attempt = a->nr;
-    memcpy(run->nonce, a->nonce, sizeof(run->nonce));
+    if (a->nonce[0]) {
+        memcpy(run->nonce, a->nonce, sizeof(run->nonce));
+    } else {
+        new_nonce(a->job->ctl->cfg.rng, run->nonce);
+    }
     run->nr_replicas = a->nr_replicas;
     run->replicas = xcalloc(a->nr_replicas ? a->nr_replicas : 1, sizeof(*run->replicas));
     run->sink = &sink;
@@ -233,17 +243,9 @@ static void act_placed(struct attempt *a) {
     if (a->side != SIDE_STAGED) {
         return;
     }
-    unsigned char raw[16];
-    char nonce[33];
-    for (size_t i = 0; i < sizeof(raw); i += 8) {
-        uint64_t v = rng_u64(a->job->ctl->cfg.rng);
-        memcpy(raw + i, &v, 8);
-    }
-    for (size_t i = 0; i < sizeof(raw); i++) {
-        snprintf(nonce + 2 * i, 3, "%02x", raw[i]);
-    }
     job_post(a->job, (struct event){.type = EV_ATTEMPT_STAGED, .attempt = a->nr});
-    job_post(a->job, (struct event){.type = EV_LAUNCH_INTENT, .attempt = a->nr, .nonce = nonce});
+    job_post(a->job,
+             (struct event){.type = EV_LAUNCH_INTENT, .attempt = a->nr, .nonce = a->run->nonce});
 }
 
 static void release(struct attempt *a) {
@@ -265,8 +267,7 @@ static void act_starting(struct attempt *a) {
     if (a->side == SIDE_IDLE) {
         stage(a, a->places);
     } else if (a->side == SIDE_STAGED && a->job->durable >= a->intent_seq) {
-        /* Staged ahead of time it did not know these yet. */
-        memcpy(a->run->nonce, a->nonce, sizeof(a->run->nonce));
+        /* Staged ahead of its turn it had the sizes only; they are the same. */
         for (uint32_t i = 0; i < a->nr_replicas; i++) {
             a->run->replicas[i].place = a->places[i];
         }

@@ -53,8 +53,9 @@ struct ctl_config {
     int (*decode_spec)(void *arg, struct arena *a, const struct store_row *row,
                        struct job_spec **ret, struct err *err);
     void *decode_arg;
-    /* Service log line of a job ("Job is preparing.", clamps, errors; reference 11 §4). May be
-     * NULL. */
+    /* Service log line of a job ("Job is preparing.", clamps, errors; reference 11 §4). Each
+     * line is sent once, after the fact it tells of is durable. text NULL: the job is finished, no
+     * more lines follow. The member may be NULL. */
     void (*service_log)(void *arg, const char *job_id, usec_t when, int severity, const char *text);
     void *log_arg;
     /* A commit failed for another reason than a precondition or a full disk: memory and store no

@@ -98,10 +98,12 @@ static void say_clamps(struct job *j, const struct event *ev) {
 /* The lines and their order are Vertex's (reference 11 §4). */
 void job_narrate(struct job *j, const struct event *ev) {
     switch (ev->type) {
-    case EV_JOB_CREATED:
-        say(j, ev->time, 200, "Waiting for job to be provisioned.");
-        break;
     case EV_ATTEMPT_PLACED:
+        /* Of the creation, said only now: a log that is opened for every queued job would make a
+         * burst of creates a burst of files. */
+        if (ev->attempt == 1) {
+            say(j, j->status.create_time, 200, "Waiting for job to be provisioned.");
+        }
         say(j, ev->time, 200,
             "Vertex AI is provisioning job running framework. First time usage might take couple "
             "of "
@@ -138,6 +140,7 @@ void job_narrate(struct job *j, const struct event *ev) {
         say(j, ev->time, 400, buf_cstr(&b));
         break;
     }
+    case EV_JOB_CREATED:
     case EV_CANCEL_REQUESTED:
     case EV_DEADLINE:
     case EV_STOP_SENT:
@@ -154,6 +157,7 @@ void job_narrate(struct job *j, const struct event *ev) {
         } else {
             say(j, ev->time, 500, ev->msg ? ev->msg : "");
         }
+        say(j, ev->time, 0, NULL); /* no more lines */
         break;
     }
 }
