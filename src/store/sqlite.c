@@ -470,8 +470,24 @@ static int sync_directory(const char *path, struct err *err) {
     return 0;
 }
 
+/* SQLite falls back silently where the file system cannot share memory; readers would then block the
+ * writer, and the other way round. */
+static int check_wal(struct db *db, const char *path, struct err *err) {
+    sqlite3_stmt *st = db_stmt(db, DB_JOURNAL_MODE, err);
+    if (!st || db_step(st, err) < 0) {
+        return -1;
+    }
+    bool is_wal = str_eq(db_column(st, 0), STR("wal"));
+    sqlite3_reset(st);
+    return is_wal ? 0
+                  : err_set(err, ERR_FAILED_PRECONDITION,
+                            "the file system of %s cannot hold the database (no shared memory files); "
+                            "use a local disk",
+                            path);
+}
+
 static int open_all(struct sq *s, struct err *err) {
-    if (db_open(&s->db, s->path, DB_WRITER, err) < 0) {
+    if (db_open(&s->db, s->path, DB_WRITER, err) < 0 || check_wal(&s->db, s->path, err) < 0) {
         return -1;
     }
     sqlite3_wal_hook(s->db.handle, on_wal, s);

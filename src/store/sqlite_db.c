@@ -40,6 +40,9 @@ static const char *const texts[DB_STMT_NR] = {
                 "WHERE kind = ?1 AND is_live = 1 ORDER BY id",
     [DB_NEXT_PARENT] = "SELECT parent FROM resource WHERE kind = ?1 AND parent > ?2 "
                        "ORDER BY parent LIMIT 1",
+    [DB_COUNT_LABEL] = "SELECT count(*) FROM (SELECT 1 FROM label WHERE key = ?1 AND value = ?2 "
+                       "LIMIT ?3)",
+    [DB_JOURNAL_MODE] = "PRAGMA journal_mode",
     [DB_TOKEN_KEY] = "SELECT value FROM meta WHERE key = 'token_key'",
 };
 

@@ -36,6 +36,8 @@ enum db_stmt {
     DB_EVENTS,
     DB_LIVE,
     DB_NEXT_PARENT,
+    DB_COUNT_LABEL,
+    DB_JOURNAL_MODE,
     DB_TOKEN_KEY,
     DB_STMT_NR
 };

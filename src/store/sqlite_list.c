@@ -7,10 +7,13 @@
 #include "store/sqlite_read.h"
 
 #include "base/vec.h"
+#include "store/filter_int.h"
 #include "store/filter_sql.h"
 #include "store/sqlite_read_int.h"
 
 #define FIRST_FILTER_PARAM 10
+/* A label that at most this many rows bear is worth starting from. */
+#define RARE_MAX 100
 
 struct walk {
     sqlite3_stmt *st;
@@ -25,6 +28,7 @@ struct lister {
     struct store_pos from;
     struct filter_sql sql;
     bool needs_labels;
+    const struct filter *rare; /* a label comparison to start from, or NULL */
     struct arena *scratch; /* labels of the row being looked at */
     VEC_OF(struct walk) walks;
 };
@@ -42,7 +46,11 @@ static void build_query(const struct lister *x, struct buf *q) {
     const char *direction = l->descending ? "DESC" : "ASC";
     /* No maximum: the only part that grows is bounded by the filter's limits. */
     (void)buf_puts(q, "SELECT id, name, display_name, state, create_time, update_time "
-                      "FROM resource WHERE kind = ?1 AND parent = ?2");
+                      "FROM resource WHERE ");
+    /* The plus signs keep SQLite from the list's index when there is something better. */
+    (void)buf_puts(q, x->rare ? "+kind = ?1 AND +parent = ?2 AND id IN (SELECT resource FROM label "
+                                "WHERE key = ?5 AND value = ?6)"
+                              : "kind = ?1 AND parent = ?2");
     if (x->has_from) {
         (void)buf_printf(q, " AND (%s, id) %s (?3, ?4)", column, l->descending ? "<" : ">");
     }
@@ -71,6 +79,10 @@ static int walk_open(struct lister *x, struct str query, struct str parent, stru
             db_bind_u64(w.st, 3, x->from.time);
         }
         db_bind_u64(w.st, 4, x->from.id);
+    }
+    if (x->rare) {
+        db_bind_text(w.st, 5, x->rare->key);
+        db_bind_text(w.st, 6, x->rare->text);
     }
     for (size_t i = 0; i < x->sql.params.n; i++) {
         const struct filter_param *p = &x->sql.params.p[i];
@@ -109,6 +121,28 @@ static int walk_next(struct lister *x, struct walk *w, struct err *err) {
         return 0;
     }
     return rc;
+}
+
+/* A label comparison that every match satisfies and few rows do. Walking the list's own index would
+ * visit every row to find them. */
+static const struct filter *find_rare(struct db *db, const struct filter *f) {
+    if (f && f->type == FILTER_AND) {
+        const struct filter *found = find_rare(db, f->left);
+        return found ? found : find_rare(db, f->right);
+    }
+    if (!f || f->type != FILTER_COMPARE || f->field != FIELD_LABEL || f->op != OP_EQ) {
+        return NULL;
+    }
+    sqlite3_stmt *st = db_stmt(db, DB_COUNT_LABEL, NULL);
+    if (!st) {
+        return NULL; /* only a faster way is lost */
+    }
+    db_bind_text(st, 1, f->key);
+    db_bind_text(st, 2, f->text);
+    db_bind_u64(st, 3, RARE_MAX + 1);
+    bool is_rare = db_step(st, NULL) > 0 && db_column_u64(st, 0) <= RARE_MAX;
+    sqlite3_reset(st);
+    return is_rare ? f : NULL;
 }
 
 /* A walk for each parent in the database that the pattern stands for. */
@@ -235,6 +269,7 @@ int read_list(struct db *db, const uint8_t token_key[TOKEN_KEY_BYTES], const str
     }
     filter_sql_init(&x.sql, l->filter, FIRST_FILTER_PARAM);
     x.needs_labels = filter_needs_labels(l->filter);
+    x.rare = find_rare(db, l->filter);
     x.scratch = arena_new(ARENA_NO_MAX);
     int rc = open_walks(&x, err);
     if (rc == 0) {
