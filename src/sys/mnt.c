@@ -92,8 +92,8 @@ static void put_escaped(struct buf *b, const char *path) {
     }
 }
 
-static int overlay_classic(const char *const *lower, size_t nr_lower, const char *upper,
-                           const char *work, const char *target, struct err *err) {
+int mnt_overlay_classic(const char *const *lower, size_t nr_lower, const char *upper,
+                        const char *work, const char *target, struct err *err) {
     size_t skip = common_dir(lower, nr_lower);
     auto_buf struct buf o = BUF_INIT(OPTIONS_MAX);
     buf_puts(&o, "lowerdir=");
@@ -132,5 +132,5 @@ int mnt_overlay(const char *const *lower, size_t nr_lower, const char *upper, co
     if (e != EINVAL && e != ENOSYS) {
         return err_sys(err, e, "mount overlay");
     }
-    return overlay_classic(lower, nr_lower, upper, work, target, err);
+    return mnt_overlay_classic(lower, nr_lower, upper, work, target, err);
 }

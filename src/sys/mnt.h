@@ -14,4 +14,9 @@ int mnt_hide(const char *path, struct err *err) MUST_CHECK;
 int mnt_overlay(const char *const *lower, size_t nr_lower, const char *upper, const char *work,
                 const char *target, struct err *err) MUST_CHECK;
 
+/* As mnt_overlay by the interface of kernels before 6.7, which mnt_overlay falls back to; here for
+ * its test. RESOURCE_EXHAUSTED when the layers do not fit. */
+int mnt_overlay_classic(const char *const *lower, size_t nr_lower, const char *upper,
+                        const char *work, const char *target, struct err *err) MUST_CHECK;
+
 #endif
