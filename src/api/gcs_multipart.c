@@ -119,7 +119,10 @@ static ptrdiff_t find_delim(const struct multipart *m, struct str s) {
         }
         if (memcmp(lf + 1, m->delim, m->delim_n) == 0) {
             char c = s.p[after];
-            if (c == '-' || c == '\r' || c == '\n' || c == ' ' || c == '\t') {
+            if (c == '-' && after + 1 == s.n) {
+                return -1;
+            }
+            if ((c == '-' && s.p[after + 1] == '-') || c == '\r' || c == '\n' || c == ' ' || c == '\t') {
                 return (ptrdiff_t)at;
             }
         }
@@ -215,11 +218,7 @@ int multipart_end(struct multipart *m, struct err *err) {
         s = rtrim(str_sub(s, 0, s.n - 1));
     }
     struct str delim = str_n(m->delim, m->delim_n);
-    bool is_final = str_ends(s, STR("--")) && s.n >= delim.n + 2;
-    struct str before = is_final ? str_sub(s, 0, s.n - 2) : s;
-    if (!is_final && !str_ends(before, delim)) {
-        return bad(err, "the last boundary is missing");
-    }
+    struct str before = str_ends(s, STR("--")) ? str_sub(s, 0, s.n - 2) : (struct str){0};
     if (!str_ends(before, delim)) {
         return bad(err, "the last boundary is missing");
     }
