@@ -204,6 +204,61 @@ static void test_commits_of_one_turn_share_a_batch(void **state) {
     rig_sqlite.close(&r);
 }
 
+struct closing {
+    unsigned nr_commits, nr_reads;
+    bool closed;
+};
+
+static void on_commit_before_close(struct store_txn *t, const struct err *err) {
+    struct closing *c = t->arg;
+    assert_null(err);
+    assert_false(c->closed);
+    c->nr_commits++;
+    store_txn_fini(t);
+}
+
+static void on_read_before_close(struct store_get *g, const struct store_row *row,
+                                 const struct err *err) {
+    struct closing *c = g->arg;
+    assert_false(c->closed);
+    c->nr_reads++;
+}
+
+static void on_closing_done(void *arg) {
+    struct closing *c = arg;
+    assert_int_equal(c->nr_commits, 3);
+    assert_int_equal(c->nr_reads, 3);
+    c->closed = true;
+}
+
+static void test_close_finishes_what_was_given_first(void **state) {
+    struct rig r = {.kind = &rig_sqlite};
+    rig_sqlite.open(&r);
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct closing c = {0};
+    struct store_txn t[3];
+    struct store_get g[3];
+    for (uint64_t i = 0; i < 3; i++) {
+        struct store_row row = rig_row(a, i, i);
+        store_txn_init(&t[i], on_commit_before_close, &c);
+        store_txn_insert(&t[i], &row);
+        r.s->ops->commit(r.s, &t[i]);
+        g[i] = (struct store_get){
+            .name = row.name, .arena = a, .cb = on_read_before_close, .arg = &c};
+        r.s->ops->get(r.s, &g[i]);
+    }
+    r.s->ops->close(r.s, on_closing_done, &c);
+    assert_false(c.closed);
+    while (!c.closed) {
+        loop_turn(r.loop);
+    }
+    loop_free(r.loop);
+    rig_sqlite_start(&r);
+    struct store_row got, row = rig_row(a, 2, 2);
+    assert_int_equal(rig_get(&r, row.name.p, a, &got).code, 0);
+    rig_sqlite.close(&r);
+}
+
 static void test_cache_stays_within_its_budget_and_forgets_the_oldest(void **state) {
     struct cache *c = cache_new(64 * 1024);
     struct arena *a = arena_new(ARENA_NO_MAX);
@@ -235,6 +290,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_stores_answer_random_filters_alike),
         cmocka_unit_test(test_commits_of_one_turn_share_a_batch),
+        cmocka_unit_test(test_close_finishes_what_was_given_first),
         cmocka_unit_test(test_cache_stays_within_its_budget_and_forgets_the_oldest),
     };
     int failed = contract_run(&rig_sqlite);
