@@ -11,7 +11,7 @@
 #define FILE_SLICE (512u * 1024u)
 #define FLUSH_SLICES 4
 #define FLUSH_TIME (8 * USEC_PER_MSEC)
-#define KEEP_OUT (16u * 1024u) /* an empty queue larger than this gives its memory back */
+#define KEEP_OUT (8u * 1024u) /* an empty queue larger than this gives its memory back */
 
 int transport_open(struct transport *t, struct loop *l, int fd,
                    void (*fn)(void *arg, bool readable, bool writable), void *arg) {

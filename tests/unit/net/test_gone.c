@@ -258,8 +258,8 @@ static void test_shutdown_with_nothing_open_calls_back_but_not_from_within(void 
 
 /* ---- the real listener */
 
-static void listen_at(const char *at) {
-    struct net_config cfg = {.listen = at, .handler = handle_echo};
+static void listen_at(const char *at, void (*handler)(struct xch *, void *)) {
+    struct net_config cfg = {.listen = at, .handler = handler};
     struct err err;
     memset(&hx, 0, sizeof(hx));
     hx.fd = -1;
@@ -275,19 +275,61 @@ static void listen_at(const char *at) {
 static void connect_to(const void *address, socklen_t n, int family) {
     hx.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(hx.fd, address, n), 0);
-    send_text("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-    expect_body("/x");
 }
 
-static void test_listens_on_a_free_tcp_port_and_says_which(void **state) {
+static void connect_tcp(void) {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    uint64_t port;
-    listen_at("127.0.0.1:0");
     struct str a = str_of(net_address(hx.server));
+    uint64_t port;
     assert_true(str_eqc(str_cut(&a, ':'), "127.0.0.1"));
     assert_true(str_to_u64(a, &port) && port > 0);
     in.sin_port = htons((uint16_t)port);
     connect_to(&in, sizeof(in), AF_INET);
+}
+
+static void test_listens_on_a_free_tcp_port_and_says_which(void **state) {
+    listen_at("127.0.0.1:0", handle_echo);
+    connect_tcp();
+    send_text("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect_body("/x");
+    finish();
+}
+
+static void test_a_tcp_reset_is_noticed_whatever_the_connection_waits_for(void **state) {
+    struct linger l = {.l_onoff = 1};
+    listen_at("127.0.0.1:0", handle_later);
+    for (unsigned step = 0; step < 3; step++) {
+        hx.gone = hx.requests = hx.ends = 0;
+        hx.received = 0;
+        connect_tcp();
+        send_text("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+        until(hx.requests == 1);
+        if (step > 0) { /* 0: resting without credit */
+            xch_read_body(hx.x, 10, &sink, NULL);
+            xch_grant(hx.x, step == 1 ? 3 : 10); /* 1: credit is spent, 2: waiting for the client */
+            until(hx.received == 3);
+        }
+        assert_int_equal(setsockopt(hx.fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)), 0);
+        client_close();
+        wait_for_no_connections();
+        assert_int_equal(hx.gone, 1);
+        assert_int_equal(hx.ends, step > 0);
+        xch_reply(hx.x, 200, NULL, 0, STR("x"));
+    }
+    finish();
+}
+
+static void test_a_broken_off_reply_does_not_look_like_its_end(void **state) {
+    listen_at("127.0.0.1:0", handle_later);
+    connect_tcp();
+    send_text("GET / HTTP/1.0\r\n\r\n"); /* the end of the stream is the end of the body */
+    until(hx.requests == 1);
+    xch_start(hx.x, 200, NULL, 0, -1);
+    xch_write(hx.x, STR("half"));
+    until(str_ends(buf_str(&hx.rx), STR("half")));
+    xch_abort(hx.x);
+    until(hx.eof);
+    assert_true(hx.reset);
     finish();
 }
 
@@ -302,11 +344,13 @@ static void test_listens_on_a_unix_socket_and_removes_its_file(void **state) {
     int stale = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(stale, (struct sockaddr *)&un, sizeof(un)), 0);
     close(stale);
-    listen_at(at);
+    listen_at(at, handle_echo);
     assert_string_equal(net_address(hx.server), at);
     cfg.listen = at;
     assert_null(net_listen(hx.loop, &cfg, &err)); /* a living server's socket is not taken away */
     connect_to(&un, sizeof(un), AF_UNIX);
+    send_text("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect_body("/x");
     finish();
     assert_int_equal(access(un.sun_path, F_OK), -1);
 }
@@ -327,6 +371,8 @@ int main(void) {
         cmocka_unit_test(test_shutdown_lets_the_running_exchange_finish_and_closes_idle_ones),
         cmocka_unit_test(test_shutdown_with_nothing_open_calls_back_but_not_from_within),
         cmocka_unit_test(test_listens_on_a_free_tcp_port_and_says_which),
+        cmocka_unit_test(test_a_tcp_reset_is_noticed_whatever_the_connection_waits_for),
+        cmocka_unit_test(test_a_broken_off_reply_does_not_look_like_its_end),
         cmocka_unit_test(test_listens_on_a_unix_socket_and_removes_its_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
