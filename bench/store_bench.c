@@ -25,8 +25,8 @@ static struct store_row row_of(struct arena *a, uint64_t n) {
     };
     /* Scattered like real ids, reproducible. */
     uint64_t id = 1000000000000000000u + n * 0x9e3779b97f4a7c15u % 8000000000000000000u;
-    row.name = str_of(arena_printf(a, "%.*s/customJobs/%llu", STR_ARG(row.parent),
-                                   (unsigned long long)id));
+    row.name = str_of(
+        arena_printf(a, "%.*s/customJobs/%llu", STR_ARG(row.parent), (unsigned long long)id));
     row.display_name = str_of(arena_printf(a, "job-%llu", (unsigned long long)n));
     row.spec = str_n(arena_alloc(a, 600), 600);
     row.status = str_n(arena_alloc(a, 200), 200);
@@ -164,8 +164,7 @@ static void bench_list(const char *what, const char *filter, enum store_order_fi
 }
 
 static void on_load(struct store_load *l, const struct store_row *row, const struct store_event *ev,
-                    size_t nr) {
-}
+                    size_t nr) {}
 
 static void on_load_end(struct store_load *l, const struct err *err) {
     done = true;

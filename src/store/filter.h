@@ -1,5 +1,5 @@
-/* List filters (the AIP-160 subset of reference 10 §5) and orderBy. A filter is parsed once to a tree;
- * the tree is evaluated on rows, and what indexes can serve is also compiled to SQL.
+/* List filters (the AIP-160 subset of reference 10 §5) and orderBy. A filter is parsed once to a
+ * tree; the tree is evaluated on rows, and what indexes can serve is also compiled to SQL.
  *
  *   filter      = sequence { "AND" sequence }
  *   sequence    = factor { factor }                 juxtaposition is AND
@@ -11,8 +11,8 @@
  *   op          = "=" "!=" "<" "<=" ">" ">=" ":"
  *   value       = quoted string | bare word
  *
- * ":" matches a pattern in which * stands for any run of bytes; on a label, ":*" means "has the key".
- * A label that is absent equals nothing: != is true for it, every other operator false. */
+ * ":" matches a pattern in which * stands for any run of bytes; on a label, ":*" means "has the
+ * key". A label that is absent equals nothing: != is true for it, every other operator false. */
 #ifndef CUSP_STORE_FILTER_H
 #define CUSP_STORE_FILTER_H
 

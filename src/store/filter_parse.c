@@ -1,5 +1,6 @@
-/* Parses list filters and orderBy; the grammar is in filter.h. Recursive descent over the text itself:
- * there is no token list, and each mistake is reported with the byte position it was seen at. */
+/* Parses list filters and orderBy; the grammar is in filter.h. Recursive descent over the text
+ * itself: there is no token list, and each mistake is reported with the byte position it was seen
+ * at. */
 #include "store/filter_int.h"
 
 #include "base/limits.h"
@@ -16,9 +17,9 @@ struct parser {
 static const struct filter *fail(struct parser *p, size_t at, const char *what, struct str got) {
     if (!p->failed) {
         p->failed = true;
-        err_field(p->err, ERR_INVALID_ARGUMENT, "filter", "Invalid filter: %s%s%.*s%s at position %zu",
-                  what, got.n ? " '" : "", (int)(got.n < 64 ? got.n : 64), got.n ? got.p : "",
-                  got.n ? "'" : "", at + 1);
+        err_field(p->err, ERR_INVALID_ARGUMENT, "filter",
+                  "Invalid filter: %s%s%.*s%s at position %zu", what, got.n ? " '" : "",
+                  (int)(got.n < 64 ? got.n : 64), got.n ? got.p : "", got.n ? "'" : "", at + 1);
     }
     return NULL;
 }
@@ -118,10 +119,13 @@ static const struct {
     enum filter_field field;
 } fields[] = {
     {"name", FIELD_NAME},
-    {"display_name", FIELD_DISPLAY_NAME}, {"displayName", FIELD_DISPLAY_NAME},
+    {"display_name", FIELD_DISPLAY_NAME},
+    {"displayName", FIELD_DISPLAY_NAME},
     {"state", FIELD_STATE},
-    {"create_time", FIELD_CREATE_TIME},   {"createTime", FIELD_CREATE_TIME},
-    {"update_time", FIELD_UPDATE_TIME},   {"updateTime", FIELD_UPDATE_TIME},
+    {"create_time", FIELD_CREATE_TIME},
+    {"createTime", FIELD_CREATE_TIME},
+    {"update_time", FIELD_UPDATE_TIME},
+    {"updateTime", FIELD_UPDATE_TIME},
 };
 
 static enum filter_field field_of(struct str name) {
@@ -402,7 +406,8 @@ int order_parse(struct str text, enum store_order_field *ret_field, bool *ret_de
     struct str direction = str_trim(rest);
     bool is_desc = str_eq(direction, STR("desc"));
     enum filter_field field = field_of(name);
-    if (!field || field == FIELD_STATE || (direction.n && !is_desc && !str_eq(direction, STR("asc")))) {
+    if (!field || field == FIELD_STATE ||
+        (direction.n && !is_desc && !str_eq(direction, STR("asc")))) {
         return err_field(err, ERR_INVALID_ARGUMENT, "order_by",
                          "Invalid order_by '%.*s': expected one of create_time, update_time, "
                          "display_name, name, optionally followed by desc",

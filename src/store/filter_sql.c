@@ -1,6 +1,6 @@
 /* Compiles filters to SQL conditions with parameters. Three answers for each subtree: nothing, a
- * condition that every match satisfies, or one that says exactly the same. NOT may only stand before
- * an exact one; OR needs something from both sides; AND takes what it gets. */
+ * condition that every match satisfies, or one that says exactly the same. NOT may only stand
+ * before an exact one; OR needs something from both sides; AND takes what it gets. */
 #include "store/filter_sql.h"
 
 #include "store/filter_int.h"
@@ -17,8 +17,8 @@ static void put_param(struct filter_sql *q, struct filter_param p) {
 }
 
 static const char *const op_text[] = {
-    [OP_EQ] = " = ", [OP_NE] = " <> ", [OP_LT] = " < ",
-    [OP_LE] = " <= ", [OP_GT] = " > ", [OP_GE] = " >= ",
+    [OP_EQ] = " = ",  [OP_NE] = " <> ", [OP_LT] = " < ",
+    [OP_LE] = " <= ", [OP_GT] = " > ",  [OP_GE] = " >= ",
 };
 
 static const char *const column_of[] = {

@@ -13,7 +13,7 @@ struct filter_param {
 };
 
 struct filter_sql {
-    struct buf where; /* a condition on resource; empty: nothing to say */
+    struct buf where;                   /* a condition on resource; empty: nothing to say */
     VEC_OF(struct filter_param) params; /* bound from first_param on */
     int first_param;
     bool is_exact; /* the condition alone is the filter */

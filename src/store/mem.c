@@ -1,7 +1,7 @@
-/* The memory store: mem_db behind the asynchronous interface. Everything asked for waits in one queue
- * and is done in order, one completion at a time: by a task on the loop, or by store_mem_step when
- * there is no loop (simulation). A commit changes data at the moment its callback is about to run, so
- * neither peek nor a read can see what was not acknowledged. */
+/* The memory store: mem_db behind the asynchronous interface. Everything asked for waits in one
+ * queue and is done in order, one completion at a time: by a task on the loop, or by store_mem_step
+ * when there is no loop (simulation). A commit changes data at the moment its callback is about to
+ * run, so neither peek nor a read can see what was not acknowledged. */
 #include "store/mem_db.h"
 
 #include "base/rng.h"
@@ -169,8 +169,8 @@ static void mem_free(struct mem_store *m) {
     free(m);
 }
 
-/* Takes one request off the queue and completes it. After the callback m may be gone. False when the
- * queue was empty or the store was closed. */
+/* Takes one request off the queue and completes it. After the callback m may be gone. False when
+ * the queue was empty or the store was closed. */
 static bool step(struct mem_store *m) {
     if (list_is_empty(&m->wants)) {
         return false;
@@ -252,7 +252,8 @@ static struct mem_store *make(struct loop *l, struct mem_db *db) {
 }
 
 struct store *store_mem_new(struct loop *l) {
-    /* A simulation must take the same road for the same seed, so its tokens are signed with zeros. */
+    /* A simulation must take the same road for the same seed, so its tokens are signed with zeros.
+     */
     uint8_t key[TOKEN_KEY_BYTES] = {0};
     if (l) {
         rng_secret(key, sizeof(key));

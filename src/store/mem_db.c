@@ -8,10 +8,10 @@
 #include "store/txn.h"
 
 struct mem_row {
-    uint64_t id; /* insertion number */
+    uint64_t id;         /* insertion number */
     struct arena *fixed; /* everything but state and status */
     struct store_row row;
-    char *state, *status; /* what row.state and row.status look at */
+    char *state, *status;              /* what row.state and row.status look at */
     VEC_OF(struct store_event) events; /* by seq; owner looks at row.name, bodies are owned */
 };
 
@@ -386,8 +386,8 @@ int mem_db_kv_scan(const struct mem_db *db, const struct store_kv_scan *s,
     return 0;
 }
 
-int mem_db_events(const struct mem_db *db, const struct store_events *e,
-                  struct store_event **ret, size_t *ret_nr, struct err *err) {
+int mem_db_events(const struct mem_db *db, const struct store_events *e, struct store_event **ret,
+                  size_t *ret_nr, struct err *err) {
     const struct mem_row *r = map_get(&db->rows, e->owner);
     size_t n = r ? r->events.n : 0;
     struct store_event *out = arena_calloc(e->arena, n, sizeof(*out));

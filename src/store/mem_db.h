@@ -1,5 +1,5 @@
-/* The memory store's data: rows, events and key/values in maps, and transactions applied to them all or
- * nothing. No threads, no callbacks; mem.c gives it its asynchronous face. */
+/* The memory store's data: rows, events and key/values in maps, and transactions applied to them
+ * all or nothing. No threads, no callbacks; mem.c gives it its asynchronous face. */
 #ifndef CUSP_STORE_MEM_DB_H
 #define CUSP_STORE_MEM_DB_H
 
@@ -23,8 +23,8 @@ int mem_db_kv_get(const struct mem_db *db, const struct store_kv_get *g, struct 
                   struct err *err);
 int mem_db_kv_scan(const struct mem_db *db, const struct store_kv_scan *s,
                    struct store_kv_pair **ret, size_t *ret_nr, struct err *err);
-int mem_db_events(const struct mem_db *db, const struct store_events *e,
-                  struct store_event **ret, size_t *ret_nr, struct err *err);
+int mem_db_events(const struct mem_db *db, const struct store_events *e, struct store_event **ret,
+                  size_t *ret_nr, struct err *err);
 /* Calls l->row for every live row of its kind, oldest first. */
 void mem_db_load(const struct mem_db *db, struct store_load *l);
 

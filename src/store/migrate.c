@@ -1,5 +1,6 @@
-/* Migrations. steps[i] leads from version i to i + 1; a step that was released is never edited, because
- * databases out there have it. tests/unit/store/data keeps a dump of every released version.
+/* Migrations. steps[i] leads from version i to i + 1; a step that was released is never edited,
+ * because databases out there have it. tests/unit/store/data keeps a dump of every released
+ * version.
  *
  * `PRAGMA user_version` holds the version; `PRAGMA application_id` says that the file is ours. */
 #include "store/migrate.h"
@@ -10,9 +11,9 @@
 
 static const char *const steps[] = {
     /* 1: resources of any kind, their labels and events, small facts, and our own.
-     * resource.id grows with every insert: labels and events of a new job land on the pages that were
-     * written last, and it breaks ties in lists. spec stands last: reading the columns before it
-     * does not touch its overflow pages. */
+     * resource.id grows with every insert: labels and events of a new job land on the pages that
+     * were written last, and it breaks ties in lists. spec stands last: reading the columns before
+     * it does not touch its overflow pages. */
     "CREATE TABLE resource ("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
     "  parent TEXT NOT NULL, display_name TEXT NOT NULL, state TEXT NOT NULL,"
@@ -55,8 +56,9 @@ int migrate_run(struct sqlite3 *db, struct err *err) {
     }
     for (; version < STORE_SCHEMA_VERSION; version++) {
         char mark[96];
-        snprintf(mark, sizeof(mark), "PRAGMA application_id = %d; PRAGMA user_version = %llu; COMMIT",
-                 APPLICATION_ID, (unsigned long long)version + 1);
+        snprintf(mark, sizeof(mark),
+                 "PRAGMA application_id = %d; PRAGMA user_version = %llu; COMMIT", APPLICATION_ID,
+                 (unsigned long long)version + 1);
         if (db_exec(db, "BEGIN IMMEDIATE", err) < 0 || db_exec(db, steps[version], err) < 0 ||
             db_exec(db, mark, err) < 0) {
             (void)db_exec(db, "ROLLBACK", NULL); /* nothing to roll back is fine */

@@ -9,8 +9,9 @@ struct sqlite3;
 /* Schema version this program writes. */
 #define STORE_SCHEMA_VERSION 1
 
-/* Brings the open database to STORE_SCHEMA_VERSION, each step in its own transaction. A database made
- * by a newer program, or by another program, is refused with FAILED_PRECONDITION and left alone. */
+/* Brings the open database to STORE_SCHEMA_VERSION, each step in its own transaction. A database
+ * made by a newer program, or by another program, is refused with FAILED_PRECONDITION and left
+ * alone. */
 int migrate_run(struct sqlite3 *db, struct err *err) MUST_CHECK;
 
 #endif

@@ -9,9 +9,9 @@ static bool copy(struct arena *a, struct str src, struct str *ret) {
 bool store_row_copy(struct arena *a, const struct store_row *src, struct store_row *ret) {
     struct store_row out = *src;
     bool ok = copy(a, src->name, &out.name) && copy(a, src->kind, &out.kind) &&
-              copy(a, src->parent, &out.parent) &&
-              copy(a, src->display_name, &out.display_name) && copy(a, src->state, &out.state) &&
-              copy(a, src->spec, &out.spec) && copy(a, src->status, &out.status);
+              copy(a, src->parent, &out.parent) && copy(a, src->display_name, &out.display_name) &&
+              copy(a, src->state, &out.state) && copy(a, src->spec, &out.spec) &&
+              copy(a, src->status, &out.status);
     out.labels = arena_calloc(a, src->nr_labels, sizeof(*out.labels));
     ok = ok && out.labels;
     for (size_t i = 0; ok && i < src->nr_labels; i++) {

@@ -1,13 +1,13 @@
 /* The durable store: SQLite behind the asynchronous interface.
  *
- * One writer lane owns the read-write connection. Commits gather in `pending` during a turn of the loop
- * and while a batch is being written; then all of them are written as one batch with one fsync. Two
- * reader lanes own a read-only connection each; a read goes to the shorter queue. Rows that were
- * committed (and whose callback has been delivered) are kept in a cache, so that peek and most gets
- * need no thread at all.
+ * One writer lane owns the read-write connection. Commits gather in `pending` during a turn of the
+ * loop and while a batch is being written; then all of them are written as one batch with one
+ * fsync. Two reader lanes own a read-only connection each; a read goes to the shorter queue. Rows
+ * that were committed (and whose callback has been delivered) are kept in a cache, so that peek and
+ * most gets need no thread at all.
  *
- * Everything in struct sq belongs to the loop thread, except what is marked as the writer's: that is
- * touched by a lane only while `is_writing`, and by the loop thread only while not. */
+ * Everything in struct sq belongs to the loop thread, except what is marked as the writer's: that
+ * is touched by a lane only while `is_writing`, and by the loop thread only while not. */
 #include "base/fail.h"
 #include "store/cache.h"
 #include "store/migrate.h"
@@ -73,7 +73,7 @@ struct rq {
     void *req;
     int (*run)(struct rq *, struct db *, struct err *); /* reader's thread; fills p, nr, text */
     void (*finish)(struct rq *, const struct err *);    /* loop thread: calls back */
-    struct err *err; /* NULL: fine; owned */
+    struct err *err;                                    /* NULL: fine; owned */
     void *p;
     struct str text;
     uint32_t nr;
@@ -378,8 +378,8 @@ static void sq_events(struct store *base, struct store_events *e) {
     rq_submit(rq_init(base, e->priv, e, run_events, finish_events));
 }
 
-/* Start-up, before there is anything else to do: on the loop thread, which the callbacks need, with a
- * connection of its own. */
+/* Start-up, before there is anything else to do: on the loop thread, which the callbacks need, with
+ * a connection of its own. */
 static void finish_load(struct rq *q, const struct err *none) {
     struct store_load *l = q->req;
     struct err err = {0};
@@ -460,7 +460,8 @@ static const struct store_ops sq_ops = {
     .close = sq_close,
 };
 
-/* SQLite syncs the file, and the directory for its log; a new database file's name is ours to sync. */
+/* SQLite syncs the file, and the directory for its log; a new database file's name is ours to sync.
+ */
 static int sync_directory(const char *path, struct err *err) {
     auto_free char *copy = xstrdup(path);
     auto_close int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -470,8 +471,8 @@ static int sync_directory(const char *path, struct err *err) {
     return 0;
 }
 
-/* SQLite falls back silently where the file system cannot share memory; readers would then block the
- * writer, and the other way round. */
+/* SQLite falls back silently where the file system cannot share memory; readers would then block
+ * the writer, and the other way round. */
 static int check_wal(struct db *db, const char *path, struct err *err) {
     sqlite3_stmt *st = db_stmt(db, DB_JOURNAL_MODE, err);
     if (!st || db_step(st, err) < 0) {
@@ -479,11 +480,12 @@ static int check_wal(struct db *db, const char *path, struct err *err) {
     }
     bool is_wal = str_eq(db_column(st, 0), STR("wal"));
     sqlite3_reset(st);
-    return is_wal ? 0
-                  : err_set(err, ERR_FAILED_PRECONDITION,
-                            "the file system of %s cannot hold the database (no shared memory files); "
-                            "use a local disk",
-                            path);
+    return is_wal
+               ? 0
+               : err_set(err, ERR_FAILED_PRECONDITION,
+                         "the file system of %s cannot hold the database (no shared memory files); "
+                         "use a local disk",
+                         path);
 }
 
 static int open_all(struct sq *s, struct err *err) {

@@ -51,9 +51,10 @@ int db_error(sqlite3 *handle, int rc, struct err *err) {
     const char *text = handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc);
     switch (rc & 0xff) {
     case SQLITE_FULL:
-        err_set(err, ERR_RESOURCE_EXHAUSTED,
-                "the disk that holds the database is full: nothing was changed; free some space and "
-                "try again");
+        err_set(
+            err, ERR_RESOURCE_EXHAUSTED,
+            "the disk that holds the database is full: nothing was changed; free some space and "
+            "try again");
         sys = ENOSPC;
         break;
     case SQLITE_IOERR:
@@ -118,9 +119,9 @@ static const char *const setup_of[] = {
 
 int db_open(struct db *db, const char *path, enum db_mode mode, struct err *err) {
     *db = (struct db){0};
-    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
-                (mode == DB_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                                   : SQLITE_OPEN_READONLY);
+    int flags =
+        SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
+        (mode == DB_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
     int rc = sqlite3_open_v2(path, &db->handle, flags, NULL);
     if (rc == SQLITE_OK) {
         sqlite3_extended_result_codes(db->handle, 1);

@@ -1,6 +1,6 @@
 /* Lists. Two passes in one snapshot: the first walks an index in list order over the small columns,
- * asking the filter about each row until the page is full; the second reads the page's rows whole. So
- * specs are read for a page, not for everything the filter looks at.
+ * asking the filter about each row until the page is full; the second reads the page's rows whole.
+ * So specs are read for a page, not for everything the filter looks at.
  *
  * A parent with "-" is a merge of one such walk for each parent that exists: each is served by the
  * index, which a single query over all of them would not be. */
@@ -29,7 +29,7 @@ struct lister {
     struct filter_sql sql;
     bool needs_labels;
     const struct filter *rare; /* a label comparison to start from, or NULL */
-    struct arena *scratch; /* labels of the row being looked at */
+    struct arena *scratch;     /* labels of the row being looked at */
     VEC_OF(struct walk) walks;
 };
 
@@ -198,8 +198,7 @@ static struct walk *first_walk(struct lister *x) {
     struct walk *best = NULL;
     for (size_t i = 0; i < x->walks.n; i++) {
         struct walk *w = &x->walks.p[i];
-        if (w->at_row &&
-            (!best || sign * store_pos_cmp(&w->pos, &best->pos, x->l->order) < 0)) {
+        if (w->at_row && (!best || sign * store_pos_cmp(&w->pos, &best->pos, x->l->order) < 0)) {
             best = w;
         }
     }

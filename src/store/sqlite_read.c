@@ -243,8 +243,8 @@ static int live_rows(struct db *db, struct store_load *l, struct err *err) {
         size_t nr;
         arena_clear(a);
         rc = read_row_columns(db, st, a, &row, err);
-        if (rc < 0 || (rc = events_by_id(db, db_column_u64(st, 0), row.name, a, &events, &nr,
-                                         err)) < 0) {
+        if (rc < 0 ||
+            (rc = events_by_id(db, db_column_u64(st, 0), row.name, a, &events, &nr, err)) < 0) {
             break;
         }
         l->row(l, &row, events, nr);

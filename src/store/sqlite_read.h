@@ -1,5 +1,5 @@
-/* Queries of the SQLite store. Each runs in one read transaction on the connection given, so its rows,
- * labels and events belong together. Results are copied into the request's arena. */
+/* Queries of the SQLite store. Each runs in one read transaction on the connection given, so its
+ * rows, labels and events belong together. Results are copied into the request's arena. */
 #ifndef CUSP_STORE_SQLITE_READ_H
 #define CUSP_STORE_SQLITE_READ_H
 

@@ -209,11 +209,10 @@ static enum outcome do_txn(struct db *db, struct store_txn *t, struct err *err) 
 
 static int do_batch(struct db *db, struct list *txns, struct err *err) {
     struct store_txn *t;
-    if (FAIL_POINT("store.commit.before_begin", err) < 0 ||
-        db_run_simple(db, DB_BEGIN, err) < 0) {
+    if (FAIL_POINT("store.commit.before_begin", err) < 0 || db_run_simple(db, DB_BEGIN, err) < 0) {
         return -1;
     }
-    list_each(t, txns, link) {
+    list_each (t, txns, link) {
         err_clear(&t->err);
         enum outcome out = do_txn(db, t, &t->err);
         if (out == BROKE) {
@@ -238,7 +237,7 @@ void write_batch(struct db *db, struct list *txns) {
         (void)db_run_simple(db, DB_ROLLBACK, NULL); /* in-memory: cannot fail for the same cause */
     }
     struct store_txn *t;
-    list_each(t, txns, link) {
+    list_each (t, txns, link) {
         t->failed = true;
         t->err = err;
     }

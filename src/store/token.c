@@ -1,7 +1,7 @@
-/* Page tokens. A token is base64url(payload || tag): payload says where the page before ended, tag is
- * the first half of an HMAC-SHA256 over everything that makes the list what it is plus the payload.
- * The list itself (kind, parent, filter, order) is bound by the tag and not repeated in the token, so
- * a token taken to another list fails as a forged one does. */
+/* Page tokens. A token is base64url(payload || tag): payload says where the page before ended, tag
+ * is the first half of an HMAC-SHA256 over everything that makes the list what it is plus the
+ * payload. The list itself (kind, parent, filter, order) is bound by the tag and not repeated in
+ * the token, so a token taken to another list fails as a forged one does. */
 #include "store/token.h"
 
 #include "base/enc.h"
@@ -86,8 +86,7 @@ int token_open(const uint8_t key[TOKEN_KEY_BYTES], const struct store_list *l,
         struct str payload = str_n(raw.p, raw.n - TAG_BYTES);
         uint8_t tag[TAG_BYTES];
         sign(key, l, payload, tag);
-        if (CRYPTO_memcmp(tag, raw.p + payload.n, TAG_BYTES) == 0 &&
-            decode(payload, l, ret) == 0) {
+        if (CRYPTO_memcmp(tag, raw.p + payload.n, TAG_BYTES) == 0 && decode(payload, l, ret) == 0) {
             return 0;
         }
     }

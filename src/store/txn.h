@@ -1,4 +1,5 @@
-/* What a transaction is made of: the op list both stores walk when they apply it. Private to store. */
+/* What a transaction is made of: the op list both stores walk when they apply it. Private to store.
+ */
 #ifndef CUSP_STORE_TXN_H
 #define CUSP_STORE_TXN_H
 

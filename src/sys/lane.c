@@ -1,6 +1,6 @@
-/* Lanes: see lane.h. One mutex a lane guards its two queues; works are linked through their own nodes.
- * Finished works wait in a list that one loop task empties, so however many finish between two turns of
- * the loop, it is woken once. */
+/* Lanes: see lane.h. One mutex a lane guards its two queues; works are linked through their own
+ * nodes. Finished works wait in a list that one loop task empties, so however many finish between
+ * two turns of the loop, it is woken once. */
 #include "sys/lane.h"
 
 #include "base/mem.h"

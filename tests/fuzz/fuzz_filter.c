@@ -1,5 +1,6 @@
-/* Any text as a list filter: parsed or refused with a position; what parses is evaluated, compiled to SQL,
- * and the SQL is compiled by SQLite and run on one row: a row that the filter takes must pass it. */
+/* Any text as a list filter: parsed or refused with a position; what parses is evaluated, compiled
+ * to SQL, and the SQL is compiled by SQLite and run on one row: a row that the filter takes must
+ * pass it. */
 #include "base/limits.h"
 #include "store/filter.h"
 #include "store/filter_sql.h"
@@ -24,15 +25,16 @@ static sqlite3 *database(void) {
     static sqlite3 *db;
     if (!db) {
         CHECK(sqlite3_open(":memory:", &db) == SQLITE_OK);
-        CHECK(sqlite3_exec(db,
-                           "CREATE TABLE resource (id INTEGER PRIMARY KEY, name TEXT, display_name TEXT,"
-                           " state TEXT, create_time INTEGER, update_time INTEGER);"
-                           "CREATE TABLE label (resource INTEGER, key TEXT, value TEXT);"
-                           "INSERT INTO resource VALUES (1, 'projects/1/locations/l/customJobs/7',"
-                           " 'resnet nightly', 'JOB_STATE_RUNNING', 1714557600000000,"
-                           " 1714557600500000);"
-                           "INSERT INTO label VALUES (1, 'team', 'red'), (1, 'a key', '');",
-                           NULL, NULL, NULL) == SQLITE_OK);
+        CHECK(sqlite3_exec(
+                  db,
+                  "CREATE TABLE resource (id INTEGER PRIMARY KEY, name TEXT, display_name TEXT,"
+                  " state TEXT, create_time INTEGER, update_time INTEGER);"
+                  "CREATE TABLE label (resource INTEGER, key TEXT, value TEXT);"
+                  "INSERT INTO resource VALUES (1, 'projects/1/locations/l/customJobs/7',"
+                  " 'resnet nightly', 'JOB_STATE_RUNNING', 1714557600000000,"
+                  " 1714557600500000);"
+                  "INSERT INTO label VALUES (1, 'team', 'red'), (1, 'a key', '');",
+                  NULL, NULL, NULL) == SQLITE_OK);
     }
     return db;
 }
@@ -67,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct filter_sql q;
         filter_sql_init(&q, f, 1);
         bool c = filter_matches(f, &row), sql = sql_takes(&q);
-        CHECK(sql || !c);                /* never loses a match */
+        CHECK(sql || !c); /* never loses a match */
         CHECK(!q.is_exact || sql == c);
         filter_sql_fini(&q);
     } else {

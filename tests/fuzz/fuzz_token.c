@@ -1,5 +1,5 @@
-/* Page tokens from strangers: refused, never misread; and what is signed opens to the same position, also
- * with the fuzzer's bytes as text. */
+/* Page tokens from strangers: refused, never misread; and what is signed opens to the same
+ * position, also with the fuzzer's bytes as text. */
 #include "store/token.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

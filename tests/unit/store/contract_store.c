@@ -267,7 +267,14 @@ static void test_kv_scan_pages_through_a_prefix_in_byte_order(void **state) {
     struct fix *f = *state;
     struct store_txn t;
     store_txn_init(&t, NULL, NULL);
-    static const char *keys[] = {"a", "b/1", "b/2", "b/\xff", "b/\xff\xff" "z", "b0", "B/1"};
+    static const char *keys[] = {"a",
+                                 "b/1",
+                                 "b/2",
+                                 "b/\xff",
+                                 "b/\xff\xff"
+                                 "z",
+                                 "b0",
+                                 "B/1"};
     for (size_t i = 0; i < NR_OF(keys); i++) {
         store_txn_kv(&t, "s", str_of(keys[i]), str_of(keys[i]));
     }
@@ -280,7 +287,8 @@ static void test_kv_scan_pages_through_a_prefix_in_byte_order(void **state) {
     assert_str(w.p[2].key, STR("b/\xff"));
     w = scan(f, STR("b/"), w.p[2].key, 3);
     assert_int_equal(w.n, 1);
-    assert_str(w.p[0].key, STR("b/\xff\xff" "z"));
+    assert_str(w.p[0].key, STR("b/\xff\xff"
+                               "z"));
     w = scan(f, STR(""), STR(""), 100);
     assert_int_equal(w.n, 7);
     assert_str(w.p[0].key, STR("B/1"));
@@ -425,7 +433,7 @@ static void test_dash_location_lists_all_locations_of_the_project(void **state) 
     struct fix *f = *state;
     static const char *parents[] = {"projects/1/locations/a", "projects/1/locations/b",
                                     "projects/2/locations/a", "projects/1/locations/a/datasets/d",
-                                    "projects/1/locations/", "projects/1/locations/zz"};
+                                    "projects/1/locations/",  "projects/1/locations/zz"};
     for (uint64_t i = 0; i < 18; i++) {
         struct store_row row = rig_row(f->a, i, 1000 - i);
         row.parent = str_of(parents[i % NR_OF(parents)]);
@@ -446,8 +454,8 @@ static void test_dash_location_lists_all_locations_of_the_project(void **state) 
         }
         l.page_token = p.next;
     } while (l.page_token.n);
-    static const char *want[] = {"job 0", "job 1",  "job 5",  "job 6",
-                                 "job 7", "job 11", "job 12", "job 13", "job 17"};
+    static const char *want[] = {"job 0",  "job 1",  "job 5",  "job 6", "job 7",
+                                 "job 11", "job 12", "job 13", "job 17"};
     assert_int_equal(nr, NR_OF(want));
     for (size_t i = 0; i < nr; i++) {
         assert_str(seen[i], str_of(want[i]));
@@ -591,8 +599,8 @@ static void test_load_live_gives_live_rows_with_their_events(void **state) {
     assert_int_equal(rig_commit(&f->rig, &t).code, 0);
     f->rig.kind->again(&f->rig);
     struct load w = {.seen = BUF_INIT(BUF_NO_MAX)};
-    w.l = (struct store_load){
-        .kind = STR("customJob"), .row = load_row, .end = load_end, .arg = &w};
+    w.l =
+        (struct store_load){.kind = STR("customJob"), .row = load_row, .end = load_end, .arg = &w};
     f->rig.s->ops->load_live(f->rig.s, &w.l);
     assert_false(w.ended);
     while (!w.ended) {

@@ -15,8 +15,9 @@ struct rig {
 
 struct rig_kind {
     const char *name;
-    void (*open)(struct rig *);  /* fresh data */
-    void (*turn)(struct rig *);  /* lets at least one completion happen; fails the test when none can */
+    void (*open)(struct rig *); /* fresh data */
+    void (*turn)(
+        struct rig *); /* lets at least one completion happen; fails the test when none can */
     void (*again)(struct rig *); /* ends this handle, opens a new one on the same data */
     void (*close)(struct rig *);
 };
@@ -24,7 +25,8 @@ struct rig_kind {
 int contract_run(const struct rig_kind *kind);
 
 /* Blocking wrappers around the asynchronous calls. Results live in the arena given. */
-struct err rig_commit(struct rig *r, struct store_txn *t); /* code 0: durable; the txn is finished */
+struct err rig_commit(struct rig *r,
+                      struct store_txn *t); /* code 0: durable; the txn is finished */
 struct err rig_get(struct rig *r, const char *name, struct arena *a, struct store_row *ret);
 struct rig_page {
     const struct store_row *rows;

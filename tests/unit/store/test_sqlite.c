@@ -36,10 +36,9 @@ static struct store_row random_row(struct rng *rng, struct arena *a, uint64_t id
     row.labels = arena_calloc(a, NR_OF(keys), sizeof(*row.labels));
     for (size_t i = 0; i < NR_OF(keys); i++) {
         if (rng_below(rng, 2)) {
-            row.labels[row.nr_labels++] =
-                (struct store_label){str_of(keys[i]), rng_below(rng, 2)
-                                                          ? STR("red")
-                                                          : one_of(rng, values, NR_OF(values))};
+            row.labels[row.nr_labels++] = (struct store_label){
+                str_of(keys[i]),
+                rng_below(rng, 2) ? STR("red") : one_of(rng, values, NR_OF(values))};
         }
     }
     return row;
@@ -54,13 +53,14 @@ static void random_restriction(struct rng *rng, struct buf *b) {
         size_t op = rng_below(rng, NR_OF(ops));
         like = op == 6;
         buf_printf(b, "%s %s ", rng_below(rng, 2) ? "display_name" : "displayName", ops[op]);
-        buf_printf(b, "\"%.*s\"", STR_ARG(like ? one_of(rng, patterns, NR_OF(patterns))
-                                               : one_of(rng, names, NR_OF(names))));
+        buf_printf(b, "\"%.*s\"",
+                   STR_ARG(like ? one_of(rng, patterns, NR_OF(patterns))
+                                : one_of(rng, names, NR_OF(names))));
         return;
     }
     case 1:
-        buf_printf(b, "state%s%.*s", rng_below(rng, 2) ? "=" : "!=",
-                   STR_ARG(one_of(rng, states, NR_OF(states))));
+        buf_printf(b, "state%s%.*s",
+                   rng_below(rng, 2) ? "=" : "!=", STR_ARG(one_of(rng, states, NR_OF(states))));
         return;
     case 2:
         buf_printf(b, "%s%s\"", rng_below(rng, 2) ? "create_time" : "updateTime",
@@ -75,8 +75,9 @@ static void random_restriction(struct rng *rng, struct buf *b) {
         size_t op = rng_below(rng, NR_OF(ops));
         like = op == 6;
         buf_printf(b, "labels.\"%.*s\"%s", STR_ARG(one_of(rng, keys, NR_OF(keys))), ops[op]);
-        buf_printf(b, "\"%.*s\"", STR_ARG(like ? one_of(rng, patterns, NR_OF(patterns))
-                                               : one_of(rng, values, NR_OF(values))));
+        buf_printf(b, "\"%.*s\"",
+                   STR_ARG(like ? one_of(rng, patterns, NR_OF(patterns))
+                                : one_of(rng, values, NR_OF(values))));
         return;
     }
     }
@@ -141,8 +142,9 @@ static void test_both_stores_answer_random_filters_alike(void **state) {
                             from_m = BUF_INIT(BUF_NO_MAX);
         random_filter(&rng, &text, 2);
         struct store_list l = {.kind = STR("customJob"),
-                               .parent = rng_below(&rng, 2) ? STR("projects/1/locations/us-central1")
-                                                            : STR("projects/1/locations/-"),
+                               .parent = rng_below(&rng, 2)
+                                             ? STR("projects/1/locations/us-central1")
+                                             : STR("projects/1/locations/-"),
                                .order = (enum store_order_field)rng_below(&rng, 4),
                                .descending = rng_below(&rng, 2),
                                .page_size = 20 + (unsigned)rng_below(&rng, 50),
@@ -243,8 +245,8 @@ static void test_close_finishes_what_was_given_first(void **state) {
         store_txn_init(&t[i], on_commit_before_close, &c);
         store_txn_insert(&t[i], &row);
         r.s->ops->commit(r.s, &t[i]);
-        g[i] = (struct store_get){
-            .name = row.name, .arena = a, .cb = on_read_before_close, .arg = &c};
+        g[i] =
+            (struct store_get){.name = row.name, .arena = a, .cb = on_read_before_close, .arg = &c};
         r.s->ops->get(r.s, &g[i]);
     }
     r.s->ops->close(r.s, on_closing_done, &c);
@@ -273,8 +275,8 @@ static void test_cache_stays_within_its_budget_and_forgets_the_oldest(void **sta
     assert_null(cache_get(c, old.name));
     assert_non_null(cache_get(c, recent.name));
     assert_true(cache_count(c) < 150);
-    struct store_row change = {.name = recent.name, .state = STR("X"), .status = STR("longer"),
-                               .update_time = 5};
+    struct store_row change = {
+        .name = recent.name, .state = STR("X"), .status = STR("longer"), .update_time = 5};
     cache_update(c, &change);
     const struct store_row *now = cache_get(c, recent.name);
     assert_true(str_eq(now->state, STR("X")) && str_eq(now->status, STR("longer")));
