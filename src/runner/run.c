@@ -319,7 +319,7 @@ static void answer_kill(struct run *r, struct buf *ret) {
     struct err err;
     r->kill_asked = true;
     if (r->phase == RUN_STARTING) {
-        kill(r->runtime, SIGKILL);
+        kill(-r->runtime, SIGKILL); /* with whatever it has started and not put into the cgroup */
     }
     if (r->phase == RUN_RUNNING && r->init_fd >= 0) {
         (void)!proc_pidfd_signal(r->init_fd, SIGKILL, NULL); /* ended already: that is fine */

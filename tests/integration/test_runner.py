@@ -372,6 +372,49 @@ def test_second_start_changes_nothing(make, runtime):
     assert records(run.dir / "exit") == end and run.output() == b"once\n"
 
 
+@pytest.fixture
+def slow(tmp_path):
+    """A runtime that waits for a file before it starts: what comes in between is early."""
+
+    def fn(runtime):
+        wrapper = tmp_path / ("slow-" + os.path.basename(runtime))
+        wrapper.write_text(f'#!/bin/sh\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.01; done\nexec {runtime} "$@"\n')
+        wrapper.chmod(0o755)
+        return str(wrapper)
+
+    return fn
+
+
+@both
+def test_kill_while_starting(make, runtime, slow):
+    run = make(slow(runtime), "echo never")
+    said = []
+    t = threading.Thread(target=lambda: said.append(run.spawn()))
+    t.start()
+    until(lambda: (run.dir / "status").exists() and (run.dir / "runner.log").exists())
+    assert run.status()["phase"] == "starting"
+    assert run.ask("kill") == "ok"
+    t.join(timeout=10)
+    assert said == [(0, "failed killed while starting\n")]
+    end = run.wait()
+    assert (end["kind"], end["value"]) == ("signal", "9") and "started_at" not in end
+    assert run.output() == b""
+    run.assert_nothing_left()
+
+
+@both
+def test_signal_while_starting_is_delivered_after_it(make, runtime, slow, tmp_path):
+    run = make(slow(runtime), "trap 'exit 8' TERM; while :; do sleep 0.01; done")
+    t = threading.Thread(target=run.spawn)
+    t.start()
+    until(lambda: (run.dir / "status").exists())
+    assert run.ask("signal 9") == "ok"
+    (tmp_path / "go").touch()
+    end = run.wait()
+    t.join()
+    assert (end["kind"], end["value"]) == ("signal", "9") and "started_at" in end
+
+
 @both
 def test_bad_conf_is_refused(make, runtime):
     run = make(runtime, "true", format=99)
