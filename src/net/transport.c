@@ -2,6 +2,7 @@
 #include "net/transport.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -73,6 +74,8 @@ void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t le
     t->file_left = len;
     t->file_tail = tail;
     t->no_sendfile = false;
+    /* Ask the kernel to be ahead of us: sendfile reads what is not cached on the loop's time. */
+    (void)posix_fadvise(file, (off_t)at, (off_t)len, POSIX_FADV_SEQUENTIAL);
 }
 
 static int write_failed(void) {

@@ -180,16 +180,28 @@ void xch_notify(struct xch *x) {
     release(x);
 }
 
+/* The caller gave a number; the client and the metrics deserve the name of the limit it came from.
+ */
 static void over_limit(struct xch *x, struct err *err) {
-    if (x->max_body == limits.max_api_body) {
-        limits_hit(&limits.max_api_body);
-        err_set(err, ERR_RESOURCE_EXHAUSTED,
-                "Request body exceeds the limit max_api_body (%llu bytes).",
-                (unsigned long long)x->max_body);
-    } else {
-        err_set(err, ERR_RESOURCE_EXHAUSTED, "Request body exceeds the limit of %llu bytes.",
-                (unsigned long long)x->max_body);
+    static const struct {
+        const char *name;
+        const uint64_t *value;
+    } known[] = {
+        {"max_api_body", &limits.max_api_body},
+        {"max_object_metadata", &limits.max_object_metadata},
+        {"max_object_bytes", &limits.max_object_bytes},
+        {"image_max_upload", &limits.image_max_upload},
+    };
+    for (size_t i = 0; i < NR_OF(known); i++) {
+        if (x->max_body == *known[i].value) {
+            limits_hit(known[i].value);
+            err_set(err, ERR_RESOURCE_EXHAUSTED, "Request body exceeds the limit %s (%llu bytes).",
+                    known[i].name, (unsigned long long)x->max_body);
+            return;
+        }
     }
+    err_set(err, ERR_RESOURCE_EXHAUSTED, "Request body exceeds the limit of %llu bytes.",
+            (unsigned long long)x->max_body);
 }
 
 void xch_read_body(struct xch *x, uint64_t max_bytes, const struct body_sink *sink, void *arg) {
