@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""A client that costs little: sendfile up, megabyte reads down. put|get HOST:PORT BUCKET NAME FILE"""
+import socket
+import sys
+
+
+def head_of(s):
+    buf = b""
+    while b"\r\n\r\n" not in buf:
+        more = s.recv(65536)
+        if not more:
+            sys.exit("connection closed early")
+        buf += more
+    head, rest = buf.split(b"\r\n\r\n", 1)
+    if not head.startswith(b"HTTP/1.1 200"):
+        sys.exit(head.decode() + "\n" + rest.decode(errors="replace"))
+    length = [int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length")]
+    return length[0], rest
+
+
+verb, address, bucket, name, path = sys.argv[1:]
+host, port = address.split(":")
+s = socket.create_connection((host, int(port)))
+if verb == "put":
+    with open(path, "rb") as f:
+        size = f.seek(0, 2)
+        f.seek(0)
+        s.sendall(f"POST /upload/storage/v1/b/{bucket}/o?uploadType=media&name={name} HTTP/1.1\r\nHost: {address}\r\n"
+                  f"Content-Type: a/b\r\nContent-Length: {size}\r\n\r\n".encode())
+        s.sendfile(f)
+    head_of(s)
+else:
+    s.sendall(f"GET /download/storage/v1/b/{bucket}/o/{name}?alt=media HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    left, rest = head_of(s)
+    buf = memoryview(bytearray(1 << 20))
+    with open(path, "wb", buffering=0) as f:
+        f.write(rest)
+        left -= len(rest)
+        while left:
+            n = s.recv_into(buf)
+            if n == 0:
+                sys.exit("connection closed early")
+            f.write(buf[:n])
+            left -= n
