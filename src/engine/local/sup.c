@@ -197,10 +197,25 @@ static void lost(struct sup *s, enum err_code code, const char *text) {
     tell_end(s, s->spawned_here && !s->told_started ? SUP_FAILED : SUP_LOST, NULL, &why);
 }
 
+static void judge_failed_start(struct sup *s) {
+    struct rundir_look *l = s->look;
+    if (l->state != RUNDIR_RUNNING && l->state != RUNDIR_STARTING) {
+        tell_end(s, SUP_FAILED, NULL, &s->fail_why);
+    } else if (l->pidfd >= 0) {
+        watch_runner(s);
+    } else {
+        s->eng->clock->ops->arm(s->eng->clock, &s->again, time_mono() + LOOK_AGAIN);
+    }
+}
+
 static void judge(struct sup *s) {
     struct rundir_look *l = s->look;
     if (s->rc < 0) {
         tell_end(s, SUP_LOST, NULL, &s->err);
+        return;
+    }
+    if (s->start_failed) {
+        judge_failed_start(s);
         return;
     }
     switch (l->state) {
@@ -278,11 +293,12 @@ static int read_line(struct sup *s) {
     }
 }
 
+/* The runner says why first and cleans up after that: the end is told when nothing of it is left.
+ */
 static void failed_line(struct sup *s) {
-    struct err why;
     const char *text = str_starts(str_of(s->line), STR("failed ")) ? s->line + 7 : s->line;
-    (void)err_set(&why, ERR_INTERNAL, "%s", text);
-    tell_end(s, SUP_FAILED, NULL, &why);
+    (void)err_set(&s->fail_why, ERR_INTERNAL, "%s", text);
+    s->start_failed = true;
 }
 
 static void on_ready(void *arg, bool readable, bool writable) {
@@ -296,9 +312,8 @@ static void on_ready(void *arg, bool readable, bool writable) {
     unwatch(&s->ready_watch, &s->ready_fd);
     if (rc > 0 && strcmp(s->line, "started") != 0) {
         failed_line(s);
-    } else {
-        submit_look(s);
     }
+    submit_look(s);
 }
 
 /* The child we start leaves at once: it hands over to its detached grandchild after it has taken

@@ -35,7 +35,8 @@ struct sup {
     int ready_fd, runner_fd;
     char line[4352];
     size_t line_n;
-    bool spawned_here, working, told_started, over, stopping, kill_wanted;
+    struct err fail_why;
+    bool start_failed, spawned_here, working, told_started, over, stopping, kill_wanted;
     /* lane: */
     int rc;
     struct err err;

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
@@ -297,6 +298,19 @@ void try_release(struct try *t) {
     rig_wait(t->rig, &t->released);
 }
 
+void rig_drain(struct rig *r) {
+    struct lane_stats s;
+    usec_t end = time_mono() + WAIT_LIMIT;
+    uv_timer_t t;
+    uv_timer_init(loop_uv(r->loop), &t);
+    uv_timer_start(&t, tick, 10, 10);
+    for (lane_get_stats(r->disk, &s); s.depth > 0; lane_get_stats(r->disk, &s)) {
+        turn(r, end, "the disk lane");
+    }
+    uv_close((uv_handle_t *)&t, NULL);
+    uv_run(loop_uv(r->loop), UV_RUN_NOWAIT);
+}
+
 /* -- looking ---------------------------------------------------------------------------------- */
 
 char *rig_file(struct rig *r, const char *fmt, ...) {
@@ -348,6 +362,24 @@ static size_t entries(const char *path, bool hidden_too, char *first, size_t siz
     return n;
 }
 
+static bool find_interface(const char *instance, char *ret, size_t size) {
+    char prefix[8];
+    bool found = false;
+    (void)snprintf(prefix, sizeof(prefix), "cv%.4s", instance);
+    DIR *d = opendir("/sys/class/net");
+    struct dirent *e;
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        if (strncmp(e->d_name, prefix, 6) == 0) {
+            (void)snprintf(ret, size, "%s", e->d_name);
+            found = true;
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return found;
+}
+
 void rig_expect_clean(struct rig *r) {
     char first[512] = "", instance[NAMES_INSTANCE_SIZE];
     struct cgroup_layout cg;
@@ -372,17 +404,13 @@ void rig_expect_clean(struct rig *r) {
         }
     }
     cgroup_layout_close(&cg);
-    char prefix[8];
-    (void)snprintf(prefix, sizeof(prefix), "cv%.4s", instance);
-    DIR *d = opendir("/sys/class/net");
-    struct dirent *e;
-    while (d != NULL && (e = readdir(d)) != NULL) {
-        if (strncmp(e->d_name, prefix, 6) == 0) {
-            fail_msg("interface left behind: %s", e->d_name);
+    /* The kernel takes a dead network namespace apart in its own time, interfaces included. */
+    usec_t end = time_mono() + WAIT_LIMIT;
+    while (find_interface(instance, first, sizeof(first))) {
+        if (time_mono() > end) {
+            fail_msg("interface left behind: %s", first);
         }
-    }
-    if (d != NULL) {
-        closedir(d);
+        (void)sched_yield();
     }
     auto_buf struct buf mounts = BUF_INIT(4 << 20);
     must(file_read(AT_FDCWD, "/proc/self/mountinfo", &mounts, &err), &err);

@@ -60,6 +60,8 @@ void try_release(struct try *t);
 char *rig_file(struct rig *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* stdout lines of the replica's log, in order, newline-terminated; owned. */
 char *rig_log(struct rig *r, const char *id, const char *replica, int stream);
+/* Turns the loop until the disk lane has nothing left to do. */
+void rig_drain(struct rig *r);
 /* Nothing of any job is left: run directories, cgroups, interfaces. Fails the test otherwise. */
 void rig_expect_clean(struct rig *r);
 
