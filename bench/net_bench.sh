@@ -30,6 +30,9 @@ row "GET, 64 connections, 1 thread: p99" "$(wrk -t1 -c64 -d3 --latency "http://$
 row "cp ${mb} MiB" "$(rate cp "$dir/bench.in" "$dir/bench.out")" "MiB/s"
 row "download to a file (curl)" "$(rate curl -s -o "$dir/bench.out" "http://$at/file?$dir/bench.in")" "MiB/s"
 cmp "$dir/bench.in" "$dir/bench.out"
+cpu() { awk '{print $14 + $15}' "/proc/$server/stat"; } # ticks of 10 ms
+before=$(cpu)
 row "download to /dev/null (curl)" "$(rate curl -s -o /dev/null "http://$at/file?$dir/bench.in")" "MiB/s"
+row "  the same per second of the server's CPU" "$((3 * mb * 100 / ($(cpu) - before + 1)))" "MiB/s"
 row "upload, bytes dropped by the server (curl)" "$(rate curl -s -o /dev/null -T "$dir/bench.in" "http://$at/put")" "MiB/s"
 row "server resident memory after all that" "$(awk '/VmRSS/ {print $2}' "/proc/$server/status")" "KiB"

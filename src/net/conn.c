@@ -13,7 +13,9 @@
 #define CONN_MAGIC 0x636f6e6eu
 #define READS_A_RUN 8
 #define LINGER_TIME (2 * USEC_PER_SEC)
-#define KEEP_IN 4096u /* an empty input buffer larger than this gives its memory back */
+#define LINGER_STOPPING                                                                            \
+    (USEC_PER_SEC / 5) /* a client that does not close does not hold up a restart */
+#define KEEP_IN 4096u  /* an empty input buffer larger than this gives its memory back */
 
 static usec_t now_of(const struct conn *c) {
     return c->server->clock->ops->mono(c->server->clock);
@@ -202,7 +204,7 @@ static void run_output(struct conn *c, usec_t now) {
     if (c->state == CONN_ENDING && flushed) {
         transport_end_output(&c->t);
         c->state = c->eof ? CONN_DEAD : CONN_LINGER;
-        c->linger_until = now + LINGER_TIME;
+        c->linger_until = now + (c->server->stopping ? LINGER_STOPPING : LINGER_TIME);
     } else if (c->state == CONN_H1) {
         h1_drained(&c->h1);
     }
@@ -356,6 +358,9 @@ struct conn *conn_open(struct net_server *s, int fd, const char *peer) {
 void conn_retire(struct conn *c) {
     if (c->state == CONN_SNIFF || (c->state == CONN_H1 && h1_is_idle(&c->h1))) {
         conn_finish(c);
+        if (transport_is_flushed(&c->t)) {
+            c->state = CONN_DEAD; /* an idle client need not be waited for */
+        }
     }
     c->h1.keep_alive = false;
     conn_kick(c);

@@ -52,7 +52,8 @@ usec_t xch_started_at(const struct xch *x); /* mono */
 struct xch *xch_ref(struct xch *x);
 void xch_unref(struct xch *x);
 
-/* Called once if the peer goes away (or the server closes) before the exchange is finished. */
+/* Called once if the peer goes away (or the server closes) before the exchange is finished. Set it
+ * before giving the loop back: once the peer is gone (xch_is_gone) it is not called any more. */
 void xch_on_gone(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg);
 bool xch_is_gone(const struct xch *x);
 

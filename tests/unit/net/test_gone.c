@@ -222,7 +222,6 @@ static void test_shutdown_lets_the_running_exchange_finish_and_closes_idle_ones(
     while (recv(idle, &c, 1, MSG_DONTWAIT) != 0) {
         loop_turn(hx.loop);
     }
-    close(idle);
     assert_int_equal(hx.gone, 0);
     assert_false(hx.stopped);
     xch_reply(hx.x, 200, NULL, 0, STR("done"));
@@ -230,12 +229,15 @@ static void test_shutdown_lets_the_running_exchange_finish_and_closes_idle_ones(
     assert_string_equal(r.body, "done");
     assert_non_null(strstr(r.head, "connection: close"));
     expect_end();
-    client_close();
+    usec_t since = time_mono();
     watch();
     while (!hx.stopped) {
         loop_turn(hx.loop);
     }
+    assert_true(time_mono() - since < USEC_PER_SEC); /* although neither client closes its end */
     assert_int_equal(hx.requests, 1);
+    close(idle);
+    client_close();
     net_free(hx.server);
     loop_free(hx.loop);
     buf_fini(&hx.rx);
