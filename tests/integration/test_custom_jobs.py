@@ -1,0 +1,206 @@
+"""CustomJob over REST: life, lists, filters, paging, cancel, delete, operations, dialect (reference 01, 10, 20)."""
+import re
+
+import pytest
+
+from conftest import PARENT, fake_job
+
+
+def test_create_answers_with_name_number_state_and_the_spec_as_sent(fake):
+    body = fake_job(run_ms=50)
+    job = fake.create(body)
+    assert re.fullmatch(r"projects/\d{12}/locations/us-central1/customJobs/[1-9]\d{18}", job["name"])
+    assert job["state"] in ("JOB_STATE_QUEUED", "JOB_STATE_PENDING")
+    assert job["displayName"] == "test" and job["labels"] == body["labels"]
+    pool = job["jobSpec"]["workerPoolSpecs"][0]
+    assert pool["replicaCount"] == "1"  # int64 is a string
+    assert pool["containerSpec"] == body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
+    assert pool["diskSpec"] == {"bootDiskType": "pd-ssd", "bootDiskSizeGb": 100}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3,9})?Z", job["createTime"])
+    assert "error" not in job and "endTime" not in job
+    done = fake.wait(job["name"])
+    assert done["state"] == "JOB_STATE_SUCCEEDED"
+    assert done["createTime"] <= done["startTime"] <= done["endTime"]
+
+
+def test_project_id_and_number_name_the_same_job(fake):
+    job = fake.create(fake_job())
+    by_id = re.sub(r"projects/\d+", "projects/demo", job["name"])
+    assert fake.get(by_id)["name"] == job["name"]
+
+
+@pytest.mark.parametrize("prefix", ["v1", "v1beta1", "ui"])
+def test_every_prefix_serves_the_same_resources(fake, prefix):
+    job = fake.create(fake_job())
+    r = fake.call("GET", f"/{prefix}/{job['name']}")
+    assert r.status_code == 200 and r.json()["name"] == job["name"]
+
+
+def test_failed_job_says_which_replica_and_how(fake):
+    job = fake.wait(fake.create(fake_job(exit=3))["name"])
+    assert job["state"] == "JOB_STATE_FAILED"
+    assert job["error"]["code"] == 3
+    assert job["error"]["message"].startswith(
+        "The replica workerpool0-0 exited with a non-zero status of 3. Termination reason: Error.")
+
+
+def test_out_of_memory_is_named(fake):
+    job = fake.wait(fake.create(fake_job(oom=1))["name"])
+    assert job["state"] == "JOB_STATE_FAILED" and job["error"]["code"] == 8
+    assert "ran out of memory" in job["error"]["message"]
+
+
+def test_cancel_before_and_while_running_and_after_the_end(fake):
+    job = fake.create(fake_job(run_ms=60000))
+    fake.wait_state(job["name"], "JOB_STATE_RUNNING")
+    r = fake.call("POST", f"/v1/{job['name']}:cancel", {})
+    assert r.status_code == 200 and r.json() == {}
+    done = fake.wait(job["name"])
+    assert done["state"] == "JOB_STATE_CANCELLED" and done["error"] == {"code": 1, "message": "CANCELED"}
+    r = fake.call("POST", f"/v1/{job['name']}:cancel")
+    assert r.status_code == 200
+    assert fake.get(job["name"]) == done
+
+
+def test_delete_is_an_operation_that_is_done_and_can_be_read_again(fake):
+    job = fake.create(fake_job(run_ms=60000))
+    r = fake.call("DELETE", "/v1/" + job["name"])
+    assert r.status_code == 400 and r.json()["error"]["status"] == "FAILED_PRECONDITION"
+    fake.call("POST", f"/v1/{job['name']}:cancel", {})
+    fake.wait(job["name"])
+    op = fake.call("DELETE", "/v1/" + job["name"]).json()
+    assert op["done"] is True
+    assert op["response"] == {"@type": "type.googleapis.com/google.protobuf.Empty"}
+    assert op["metadata"]["@type"] == "type.googleapis.com/google.cloud.aiplatform.v1.DeleteOperationMetadata"
+    assert "createTime" in op["metadata"]["genericMetadata"]
+    for prefix in ("v1", "ui"):
+        assert fake.call("GET", f"/{prefix}/{op['name']}").json() == op
+    nested = op["name"].replace("/operations/", "/customJobs/1/operations/")
+    assert fake.call("GET", f"/v1/{nested}").json() == op
+    r = fake.call("GET", "/v1/" + job["name"])
+    assert r.status_code == 404 and r.json()["error"]["status"] == "NOT_FOUND"
+    ops = fake.call("GET", f"/v1/{PARENT}/operations").json()["operations"]
+    assert op in ops
+    assert fake.call("DELETE", "/v1/" + op["name"]).json() == {}
+    assert fake.call("GET", "/v1/" + op["name"]).status_code == 404
+
+
+@pytest.fixture
+def many(fake):
+    names = []
+    for i in range(25):
+        body = fake_job(exit=0 if i % 3 else 1)
+        body["displayName"] = f"job-{i:02d}"
+        body["labels"]["team"] = "vision" if i % 2 else "speech"
+        names.append(fake.create(body)["name"])
+    for n in names:
+        fake.wait(n)
+    return fake, names
+
+
+def listing(server, query):
+    out, token = [], ""
+    while True:
+        r = server.call("GET", f"/v1/{PARENT}/customJobs?{query}" + (f"&pageToken={token}" if token else ""))
+        assert r.status_code == 200, r.text
+        page = r.json()
+        out += page.get("customJobs", [])
+        token = page.get("nextPageToken")
+        if not token:
+            return out
+
+
+def test_list_pages_newest_first_without_gaps_or_repeats(many):
+    server, names = many
+    got = [j["name"] for j in listing(server, "pageSize=7")]
+    assert got == names[::-1]
+
+
+def test_list_is_stable_when_jobs_are_created_meanwhile(many):
+    server, names = many
+    first = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=10").json()
+    server.create(fake_job())
+    second = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=100&pageToken={first['nextPageToken']}").json()
+    assert [j["name"] for j in first["customJobs"] + second["customJobs"]] == names[::-1]
+
+
+@pytest.mark.parametrize("query,want", [
+    ("filter=display_name%3D%22job-03%22", 1),
+    ("filter=displayName%3D%22job-03%22", 1),
+    ("filter=display_name:%22job-1*%22", 10),
+    ("filter=state%3D%22JOB_STATE_FAILED%22", 9),
+    ("filter=NOT%20state%3D%22JOB_STATE_FAILED%22", 16),
+    ("filter=labels.team%3Dvision", 12),
+    ("filter=labels.team:*%20AND%20state!%3D%22JOB_STATE_SUCCEEDED%22", 9),
+    ("filter=labels.team%3Dvision%20OR%20labels.team%3Dspeech", 25),
+    ("filter=create_time%3E%222020-01-01T00:00:00Z%22", 25),
+    ("filter=create_time%3C%222020-01-01T00:00:00Z%22", 0),
+])
+def test_filters(many, query, want):
+    assert len(listing(many[0], query)) == want
+
+
+def test_order_by_display_name(many):
+    got = [j["displayName"] for j in listing(many[0], "orderBy=display_name&pageSize=10")]
+    assert got == sorted(got)
+
+
+def test_empty_list_is_an_empty_object(fake):
+    assert fake.call("GET", "/v1/projects/other/locations/europe-west4/customJobs").json() == {}
+
+
+def test_read_mask_and_fields_restrict_the_answer(many):
+    server, _ = many
+    page = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=1&readMask=name,state").json()
+    assert set(page["customJobs"][0]) == {"name", "state"}
+    page = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=1&fields=customJobs(name)").json()
+    assert page == {"customJobs": [{"name": page["customJobs"][0]["name"]}]}
+
+
+def test_python_dialect_snake_case_int_enums_and_alt(fake):
+    body = {"display_name": "snake", "job_spec": {"worker_pool_specs": [
+        {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": "1",
+         "container_spec": {"image_uri": "busybox", "command": [], "args": []}}],
+        "scheduling": {"timeout": "600s", "strategy": 3}}, "state": 3, "create_time": "2020-01-01T00:00:00Z"}
+    r = fake.call("POST", f"//v1/{PARENT}/customJobs?%24alt=json%3Benum-encoding%3Dint", body)
+    assert r.status_code == 200, r.text
+    job = r.json()
+    assert job["state"] in (1, 2) and job["jobSpec"]["scheduling"] == {"timeout": "600s", "strategy": 3}
+    assert not job["createTime"].startswith("2020")  # output-only fields in requests are ignored
+
+
+def test_unbuilt_methods_are_known_and_unknown_paths_are_not(fake):
+    for method, path in [("GET", f"/v1/{PARENT}/trainingPipelines"), ("GET", f"/v1/{PARENT}/models"),
+                         ("POST", f"/v1beta1/{PARENT}/studies"), ("GET", f"/ui/{PARENT}/endpoints"),
+                         ("POST", f"/v1/{PARENT}/endpoints/1:predict"), ("GET", f"/v1/{PARENT}/tensorboards"),
+                         ("GET", f"/v1/{PARENT}/metadataStores"), ("GET", f"/v1/{PARENT}/persistentResources"),
+                         ("GET", f"/v1/{PARENT}/datasets"), ("POST", f"/v1/{PARENT}/models/1:getIamPolicy")]:
+        r = fake.call(method, path)
+        assert r.status_code == 501, (path, r.text)
+        err = r.json()["error"]
+        assert err["status"] == "UNIMPLEMENTED" and "google." in err["message"]
+    r = fake.call("GET", "/v1/nothing/here")
+    assert r.status_code == 404 and r.json()["error"]["status"] == "NOT_FOUND"
+
+
+def test_locations(fake):
+    r = fake.call("GET", "/v1/projects/demo/locations/europe-west4").json()
+    assert r["locationId"] == "europe-west4"
+    ids = [x["locationId"] for x in fake.call("GET", "/v1/projects/demo/locations").json()["locations"]]
+    assert "us-central1" in ids
+
+
+def test_service_log_and_stream_end_with_the_job(fake):
+    name = fake.create(fake_job(run_ms=100))["name"]
+    lines = fake.logs(name, follow=True)  # ends by itself
+    assert fake.get(name)["state"] == "JOB_STATE_SUCCEEDED"
+    texts = [x["message"] for x in lines if x["task"] == "service"]
+    assert "Job is running." in texts and texts[-1] == "Job completed successfully."
+    assert [x["seq"] for x in lines] == list(range(len(lines)))
+
+
+def test_probes_and_metrics(fake):
+    assert fake.call("GET", "/readyz").status_code == 200
+    assert fake.call("GET", "/healthz").status_code == 200
+    text = fake.call("GET", "/metrics").text
+    assert "cusp_jobs_running" in text and 'cusp_limit{name="max_api_body"}' in text
