@@ -390,7 +390,7 @@ int wire_run(const struct config *cfg, struct err *err) {
         *err = s.err;
         return -1; /* the process ends here: nothing was started that needs an orderly stop */
     }
-    s.gcs = api_gcs_new(&s.api, s.loop, s.blob);
+    s.gcs = api_gcs_new(s.blob);
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, NULL, NULL);
     projects_load(s.api.projects, on_projects_loaded, &s);
     loop_run(s.loop);
