@@ -19,7 +19,7 @@
 
 static void on_limit(struct timer *t);
 
-struct local_attempt *attempt_new(struct local *eng, struct attempt_run *run) {
+struct local_attempt *local_attempt_new(struct local *eng, struct attempt_run *run) {
     struct local_attempt *a = xcalloc(1, sizeof(*a));
     struct arena *arena = arena_new(ARENA_NO_MAX);
     a->eng = eng;
@@ -51,7 +51,7 @@ struct local_attempt *attempt_new(struct local *eng, struct attempt_run *run) {
     return a;
 }
 
-void attempt_free(struct local_attempt *a) {
+void local_attempt_free(struct local_attempt *a) {
     for (uint32_t i = 0; i < a->nr_reps; i++) {
         sup_fini(&a->reps[i].sup);
     }
@@ -240,7 +240,7 @@ int attempt_launch(struct local_attempt *a, struct err *err) {
     return 0;
 }
 
-int attempt_reattach(struct local_attempt *a, struct err *err) {
+int local_attempt_reattach(struct local_attempt *a, struct err *err) {
     (void)err;
     a->phase = ATT_RUNNING;
     set_callbacks(a);
@@ -320,7 +320,7 @@ static void release_done(struct lane_work *w) {
         run->sink->note(run, a->notes.p[i].severity, a->notes.p[i].text);
     }
     run->priv = NULL;
-    attempt_free(a);
+    local_attempt_free(a);
     run->sink->released(run);
 }
 

@@ -23,7 +23,7 @@ static struct local *of(struct engine *e) {
 static void destroy(struct local *eng) {
     struct local_attempt *a, *tmp;
     list_each_safe (a, tmp, &eng->attempts, link) {
-        attempt_free(a);
+        local_attempt_free(a);
     }
     packages_free(eng);
     cgroup_layout_close(&eng->cgroups);
@@ -59,7 +59,7 @@ static int local_stage(struct engine *e, struct attempt_run *run, struct err *er
     if (run->priv != NULL) {
         return err_set(err, ERR_FAILED_PRECONDITION, "the attempt is staged already");
     }
-    return stage_begin(attempt_new(of(e), run), err);
+    return stage_begin(local_attempt_new(of(e), run), err);
 }
 
 static int local_launch(struct engine *e, struct attempt_run *run, struct err *err) {
@@ -74,7 +74,7 @@ static int local_reattach(struct engine *e, struct attempt_run *run, struct err 
     if (run->priv != NULL) {
         return err_set(err, ERR_FAILED_PRECONDITION, "the attempt is known already");
     }
-    return attempt_reattach(attempt_new(of(e), run), err);
+    return local_attempt_reattach(local_attempt_new(of(e), run), err);
 }
 
 static int local_signal(struct engine *e, struct attempt_run *run, uint32_t replica, int signo,
@@ -93,7 +93,7 @@ static int local_signal(struct engine *e, struct attempt_run *run, uint32_t repl
 
 static void local_release(struct engine *e, struct attempt_run *run) {
     /* Without priv (never staged by this server) there may still be directories. */
-    struct local_attempt *a = run->priv != NULL ? run->priv : attempt_new(of(e), run);
+    struct local_attempt *a = run->priv != NULL ? run->priv : local_attempt_new(of(e), run);
     attempt_release(a);
 }
 

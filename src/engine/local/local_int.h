@@ -116,8 +116,8 @@ struct local_attempt {
 };
 
 /* attempt.c */
-struct local_attempt *attempt_new(struct local *eng, struct attempt_run *run);
-void attempt_free(struct local_attempt *a);
+struct local_attempt *local_attempt_new(struct local *eng, struct attempt_run *run);
+void local_attempt_free(struct local_attempt *a);
 /* Tells the sink, unless the attempt is being released. */
 void attempt_note(struct local_attempt *a, int severity, const char *text);
 void attempt_fail(struct local_attempt *a, const struct err *why);
@@ -126,7 +126,7 @@ void attempt_note_later(struct local_attempt *a, int severity, const char *fmt, 
     PRINTF_LIKE(3, 4);
 void attempt_tell_notes(struct local_attempt *a);
 int attempt_launch(struct local_attempt *a, struct err *err);
-int attempt_reattach(struct local_attempt *a, struct err *err);
+int local_attempt_reattach(struct local_attempt *a, struct err *err);
 void attempt_release(struct local_attempt *a);
 /* Called when the last pending work of a releasing attempt is done. */
 void attempt_release_step(struct local_attempt *a);
