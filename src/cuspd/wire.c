@@ -101,8 +101,12 @@ static void handle(struct xch *x, void *arg) {
 
 /* ---- stop ---- */
 
+static void tear_down(struct server *s);
+
+/* The loop ends when every handle on it is closed, so the rest is taken down on the loop. */
 static void on_store_closed(void *arg) {
     struct server *s = arg;
+    tear_down(s);
     loop_stop(s->loop);
 }
 
@@ -370,9 +374,6 @@ static void tear_down(struct server *s) {
     if (s->lock_fd >= 0) {
         close(s->lock_fd);
     }
-    free(s->data_dir);
-    free(s->runner);
-    free(s->console_url);
 }
 
 int wire_run(const struct config *cfg, struct err *err) {
@@ -394,8 +395,10 @@ int wire_run(const struct config *cfg, struct err *err) {
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, NULL, NULL);
     projects_load(s.api.projects, on_projects_loaded, &s);
     loop_run(s.loop);
-    tear_down(&s);
     loop_free(s.loop);
+    free(s.data_dir);
+    free(s.runner);
+    free(s.console_url);
     if (s.failed) {
         *err = s.err;
         return -1;
