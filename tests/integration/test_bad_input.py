@@ -216,7 +216,6 @@ def raw(server, text):
     host, port = server.url[len("http://"):].split(":")
     with socket.create_connection((host, int(port)), 10) as s:
         s.sendall(text.encode("latin-1"))
-        s.shutdown(socket.SHUT_WR)
         out = b""
         while chunk := s.recv(65536):
             out += chunk
