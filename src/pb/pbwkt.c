@@ -18,9 +18,10 @@ static enum rd read_text_form(struct reader *r, ProtobufCMessage *m, const struc
         if (!wkt_timestamp_parse(r->t.text, &sec, &nanos)) {
             snprintf(what, sizeof(what),
                      "Field '%.*s', Illegal timestamp format; timestamps must "
-                     "end with 'Z' or have a valid timezone offset.",
+                     "end with 'Z' or have a valid timezone offset: \"%.*s\"",
                      path && path->name.p ? (int)(path->name.n < 40 ? path->name.n : 40) : 0,
-                     path && path->name.p ? path->name.p : "");
+                     path && path->name.p ? path->name.p : "",
+                     (int)(r->t.text.n < 64 ? r->t.text.n : 64), r->t.text.p ? r->t.text.p : "");
             return rd_invalid_message(r, path, m->descriptor, what);
         }
         Google__Protobuf__Timestamp *t = (Google__Protobuf__Timestamp *)m;
@@ -31,9 +32,10 @@ static enum rd read_text_form(struct reader *r, ProtobufCMessage *m, const struc
     if (!wkt_duration_parse(r->t.text, &sec, &nanos)) {
         snprintf(what, sizeof(what),
                  "Field '%.*s', Illegal duration format; duration must end with "
-                 "'s'",
+                 "'s': \"%.*s\"",
                  path && path->name.p ? (int)(path->name.n < 40 ? path->name.n : 40) : 0,
-                 path && path->name.p ? path->name.p : "");
+                 path && path->name.p ? path->name.p : "",
+                 (int)(r->t.text.n < 64 ? r->t.text.n : 64), r->t.text.p ? r->t.text.p : "");
         return rd_invalid_message(r, path, m->descriptor, what);
     }
     Google__Protobuf__Duration *d = (Google__Protobuf__Duration *)m;

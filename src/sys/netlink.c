@@ -250,7 +250,7 @@ static int parse_addr(const char *text, struct in_addr *ret, uint8_t *ret_prefix
 
 int netlink_addr_add(int nl, const char *name, const char *addr, struct err *err) {
     struct in_addr a;
-    uint8_t prefix;
+    uint8_t prefix = 0;
     unsigned index;
     if (parse_addr(addr, &a, &prefix, err) < 0 || netlink_index(nl, name, &index, err) < 0) {
         return -1;
