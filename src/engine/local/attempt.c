@@ -105,7 +105,6 @@ static void tell_end(struct local_replica *r) {
     struct attempt_run *run = r->att->run;
     r->told_end = true;
     if (r->end == SUP_EXITED) {
-        packages_note_end(r, &r->exit);
         if (r->att->releasing) {
             return;
         }

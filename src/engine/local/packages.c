@@ -625,9 +625,3 @@ void packages_note_start(struct local_attempt *a) {
     jw_end_object(&w);
     attempt_note(a, 200, buf_cstr(&b));
 }
-
-void packages_note_end(struct local_replica *r, const struct exit_info *x) {
-    if (r->nr == 0 && is_python(r->att, r->pool) && x->kind == EXIT_CODE && x->value == 0) {
-        attempt_note(r->att, 200, "Task completed. Exit code (0). Exit reason (SUCCEEDED)");
-    }
-}

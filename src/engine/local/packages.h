@@ -31,8 +31,8 @@ bool packages_is_cgroup(const struct local *eng, const char *name);
 void packages_let_go(struct local *eng);
 void packages_free(struct local *eng);
 
-/* The lines the prebuilt runner logs around a package task; nothing for containers. */
+/* The line the prebuilt runner logs before a package task; nothing for containers. (The line
+ * after it is the control plane's.) */
 void packages_note_start(struct local_attempt *a);
-void packages_note_end(struct local_replica *r, const struct exit_info *x);
 
 #endif
