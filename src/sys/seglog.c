@@ -257,20 +257,19 @@ usec_t seglog_due(const struct seglog *s) {
 
 /* Gives up what is pending: cuts a half-written frame off and takes the numbers back. */
 static void drop_pending(struct seglog *s) {
-    size_t at = 0;
-    while (s->out.n) {
-        size_t frame = frame_len(s, 0);
+    size_t frames = 0;
+    for (size_t at = 0; at < s->out.n; frames++) {
         struct seg_frame f;
-        if (seg_decode(buf_str(&s->out), &f) > 0 && f.stream != SEG_SERVICE &&
-            f.stream != SEG_EOF) {
+        if (seg_decode(str_sub(buf_str(&s->out), at, s->out.n), &f) > 0 &&
+            f.stream != SEG_SERVICE && f.stream != SEG_EOF) {
             uint64_t bytes = f.payload.n + (f.flags & SEG_PARTIAL ? 0 : 1);
             s->lost += bytes;
             s->lost_total += bytes;
         }
-        buf_consume(&s->out, frame);
-        at++;
+        at += frame_len(s, at);
     }
-    CHECK(s->written + at == s->seq);
+    buf_clear(&s->out);
+    CHECK(s->written + frames == s->seq);
     s->seq = s->written;
     if (s->part && s->fd >= 0 && ftruncate(s->fd, (off_t)(s->file_len - s->part)) == 0) {
         s->file_len -= s->part;

@@ -505,7 +505,9 @@ def test_exit_is_recorded_on_a_full_disk(make, runtime, tmp_path):
     small = tmp_path / "small"
     on_tmpfs(small, 6)
     try:
-        run = make(runtime, "dd if=/dev/zero of=/fill bs=64k 2>/dev/null; exit 4", base=small).start()
+        run = make(runtime, "while [ ! -e /tmp/go ]; do sleep 0.01; done; dd if=/dev/zero of=/fill bs=64k; exit 4",
+                   base=small).start()
+        pathlib.Path(f"/proc/{run.status()['pid']}/root/tmp/go").touch()
         end = run.wait()
         assert (end["kind"], end["value"]) == ("code", "4")
     finally:
