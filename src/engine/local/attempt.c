@@ -105,11 +105,6 @@ static void tell_end(struct local_replica *r) {
     struct attempt_run *run = r->att->run;
     r->told_end = true;
     if (r->end == SUP_EXITED) {
-        if (r->att->releasing) {
-            return;
-        }
-    }
-    if (r->end == SUP_EXITED) {
         run->sink->replica_exited(run, r->nr, &r->exit);
     } else {
         run->sink->replica_lost(run, r->nr, &r->end_why);

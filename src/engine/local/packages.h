@@ -9,8 +9,6 @@
 
 struct local;
 struct local_attempt;
-struct local_replica;
-struct exit_info;
 
 #define PACKAGES_JOB "pkgs" /* stands for the job in run directories of installations */
 #define PACKAGES_MAX_BYTES ((uint64_t)2 << 30) /* of one package file */
