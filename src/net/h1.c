@@ -405,7 +405,8 @@ static void decide_keep_alive(struct h1 *h, int64_t length) {
     }
     if (h->reading == H1_BODY && (h->expect || h->parse.left > DISCARD_MAX)) {
         /* Unless the handler goes on reading (a streamed reply to a streamed body). */
-        h->keep_alive = h->keep_alive && !h->expect && x->sink_set && !x->sink_ended;
+        h->keep_alive =
+            h->keep_alive && !h->expect && !x->one_shot && x->sink_set && !x->sink_ended;
     }
 }
 

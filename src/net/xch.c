@@ -319,6 +319,7 @@ void xch_reply(struct xch *x, int status, const struct header *h, size_t nr_h, s
     x->started = true;
     if (!x->gone) {
         struct headers hs = {(struct header *)h, nr_h};
+        x->one_shot = true;
         x->codec->send_head(x, status, &hs, (int64_t)body.n);
         x->codec->send_body(x, &body, 1, false);
     }

@@ -48,6 +48,7 @@ struct xch {
 
     bool started;  /* the reply's head was given */
     bool finished; /* the handler is done with it */
+    bool one_shot; /* xch_reply: nothing more of the body will be wanted once the head is sent */
     bool gone;     /* the peer is */
 
     struct body_sink sink;
