@@ -20,12 +20,23 @@ static struct local *of(struct engine *e) {
 
 /* -- lane works ------------------------------------------------------------------------------- */
 
+/* The groups all jobs share; the kernel refuses while one still runs in them. */
+static void remove_shared_cgroups(struct local *eng) {
+    auto_free char *own = xasprintf("cusp/%s", eng->instance);
+    auto_free char *runners = xasprintf("%s/runners", own);
+    for (size_t i = 0; i < eng->cgroups.nr; i++) {
+        (void)unlinkat(eng->cgroups.h[i].root_fd, runners, AT_REMOVEDIR);
+        (void)unlinkat(eng->cgroups.h[i].root_fd, own, AT_REMOVEDIR);
+    }
+}
+
 static void destroy(struct local *eng) {
     struct local_attempt *a, *tmp;
     list_each_safe (a, tmp, &eng->attempts, link) {
         local_attempt_free(a);
     }
     packages_free(eng);
+    remove_shared_cgroups(eng);
     cgroup_layout_close(&eng->cgroups);
     ipam_fini(&eng->ipam);
     arena_free(eng->arena);

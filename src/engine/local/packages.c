@@ -279,8 +279,9 @@ static int prepare(struct pkg_install *p, struct err *err) {
         return -1;
     }
     /* pip writes nothing there, but our script does, as the image's user */
-    return chown(files, p->user.uid, p->user.gid) < 0 ? err_sys(err, errno, "give the packages away")
-                                                      : 0;
+    return chown(files, p->user.uid, p->user.gid) < 0
+               ? err_sys(err, errno, "give the packages away")
+               : 0;
 }
 
 static void prepare_run(struct lane_work *w) {
