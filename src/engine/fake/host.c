@@ -11,6 +11,7 @@ struct fake_host *host_new(const struct engine_fake_opts *o) {
     h->cpu_milli = o->cpu_milli;
     h->mem_bytes = o->mem_bytes;
     list_init(&h->containers);
+    map_init(&h->finished);
     return h;
 }
 
@@ -25,6 +26,7 @@ void host_free(struct fake_host *h) {
     list_each_safe (c, tmp, &h->containers, link) {
         forget(c);
     }
+    map_fini(&h->finished);
     free(h);
 }
 
@@ -47,6 +49,9 @@ static void on_end(struct timer *t) {
     c->exit = c->planned;
     c->exit.started_at = c->started_at;
     c->exit.ended_at = h->clock->ops->wall(h->clock);
+    if (c->nr_replicas == 1 && !c->is_lost && c->exit.kind == EXIT_CODE && c->exit.value == 0) {
+        (void)map_put(&h->finished, str_of(c->job), h);
+    }
     if (h->on_end) {
         h->on_end(h->arg, c);
     }
@@ -57,10 +62,13 @@ static void plan_end(struct container *c, usec_t delay) {
     k->ops->arm(k, &c->end, k->ops->mono(k) + delay);
 }
 
-/* Two sets of containers for one job at once, or a second set for one try, is what must never be.
- */
+/* What must never be: two sets of containers for one job at once, a second set for one try, another
+ * run of what has succeeded. */
 static bool is_double(struct fake_host *h, const struct attempt_run *run, uint32_t replica) {
     struct container *c;
+    if (map_get(&h->finished, str_of(run->spec->id))) {
+        return true;
+    }
     list_each (c, &h->containers, link) {
         if (strcmp(c->job, run->spec->id) != 0) {
             continue;
@@ -101,6 +109,7 @@ struct container *host_start(struct fake_host *h, const struct attempt_run *run,
     memcpy(c->nonce, run->nonce, sizeof(c->nonce));
     c->attempt = run->attempt;
     c->replica = replica;
+    c->nr_replicas = run->nr_replicas;
     c->cpu_milli = run->replicas[replica].place.cpu_milli;
     c->mem_bytes = run->replicas[replica].place.mem_bytes;
     c->is_alive = true;

@@ -4,6 +4,7 @@
 #define CUSP_ENGINE_FAKE_HOST_H
 
 #include "base/list.h"
+#include "base/map.h"
 #include "engine/engine.h"
 #include "engine/fake/script.h"
 
@@ -13,7 +14,7 @@ struct container {
     struct list link;
     struct fake_host *host;
     char job[32], nonce[33];
-    uint32_t attempt, replica;
+    uint32_t attempt, replica, nr_replicas;
     uint32_t cpu_milli;
     uint64_t mem_bytes;
     bool is_alive, is_lost;  /* !is_alive && !is_lost: exit is recorded */
@@ -28,6 +29,7 @@ struct fake_host {
     uint32_t cpu_milli;
     uint64_t mem_bytes;
     struct list containers;
+    struct map finished; /* jobs of one replica that ended well: they must not run again */
     uint64_t nr_launched;
     uint32_t nr_double;
     /* The living server's engine, or NULL. */
