@@ -81,7 +81,7 @@ struct layer_want {
     const char *blob_hex; /* digest of the file as stored, or NULL */
     const char *diff_hex; /* digest of the uncompressed tar, or NULL */
 };
-/* A tar (plain, gz, zst, xz, bz2) from fd's offset to its end into layers/HEX, once. */
+/* A tar (plain, gz, zst, xz, bz2) from the start of fd to its end into layers/HEX, once. */
 int layer_import(struct image_store *s, int fd, const struct layer_want *want, bool is_base,
                  char ret_hex[SHA256_HEX_LEN + 1], struct err *err);
 bool layer_exists(struct image_store *s, const char *hex);
