@@ -93,7 +93,7 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
     struct stream *s = g->arg;
     struct xch *x = s->xch;
     struct err e;
-    if (!err && !row) {
+    if (err ? err->code == ERR_NOT_FOUND : !row) {
         err_set(&e, ERR_NOT_FOUND, "The CustomJob \"%.*s\" does not exist.",
                 STR_ARG(s->name.canonical));
         err = &e;

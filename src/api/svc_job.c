@@ -145,9 +145,9 @@ struct get {
 
 static void on_got(struct store_get *g, const struct store_row *row, const struct err *err) {
     struct get *gt = g->arg;
-    if (err) {
+    if (err && err->code != ERR_NOT_FOUND) {
         call_fail(gt->call, err);
-    } else if (!row) {
+    } else if (err || !row) {
         fail_missing(gt->call, g->name);
     } else {
         reply_row(gt->call, row);

@@ -52,9 +52,9 @@ static void on_got(struct store_get *g, const struct store_row *row, const struc
     struct call *c = oc->call;
     ProtobufCMessage *msg;
     struct err e;
-    if (err) {
+    if (err && err->code != ERR_NOT_FOUND) {
         call_fail(c, err);
-    } else if (!row) {
+    } else if (err || !row) {
         fail_missing(c, oc->name);
     } else if (pb_unpack(c->arena, &google__longrunning__operation__descriptor, row->spec, &msg,
                          &e)) {
@@ -163,9 +163,9 @@ static void reply_empty(struct call *c) {
 static void on_cancel_looked(struct store_get *g, const struct store_row *row,
                              const struct err *err) {
     struct op_call *oc = g->arg;
-    if (err) {
+    if (err && err->code != ERR_NOT_FOUND) {
         call_fail(oc->call, err);
-    } else if (!row) {
+    } else if (err || !row) {
         fail_missing(oc->call, oc->name);
     } else {
         reply_empty(oc->call); /* finished already: nothing to cancel */

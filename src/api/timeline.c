@@ -109,7 +109,7 @@ static void on_events(struct store_events *e, const struct store_event *ev, size
 static void on_row(struct store_get *g, const struct store_row *row, const struct err *err) {
     struct timeline *t = g->arg;
     struct err missing;
-    if (!err && !row) {
+    if (err ? err->code == ERR_NOT_FOUND : !row) {
         err_set(&missing, ERR_NOT_FOUND, "The CustomJob \"%.*s\" does not exist.",
                 STR_ARG(t->name.canonical));
         err = &missing;

@@ -13,8 +13,7 @@
 #include <unistd.h>
 
 #define BATCH_BYTES (256u * 1024u)
-#define SAFETY_POLL USEC_PER_SEC        /* inotify lost an event */
-#define BLIND_POLL (50 * USEC_PER_MSEC) /* no inotify instance was to be had */
+#define BLIND_POLL (20 * USEC_PER_MSEC) /* a directory is not watched (yet) */
 
 struct source {
     char *task; /* "workerpool0-0", "service" */
@@ -38,6 +37,7 @@ struct log_follow {
     VEC_OF(char *) seen_dirs; /* watched directories */
     int inotify;              /* own descriptor, so closing it drops the watches; -1: none left */
     struct loop_fd *watch;
+    bool blind; /* some directory is not there yet, or there is no inotify instance */
     VEC_OF(struct line) lines;
     size_t next_line;
     bool busy, dirty, paused, stopped, last_pass, in_delivery;
@@ -65,6 +65,8 @@ static void watch_dir(struct log_follow *f, const char *dir) {
     }
     if (inotify_add_watch(f->inotify, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) >= 0) {
         vec_push(&f->seen_dirs, xstrdup(dir));
+    } else {
+        f->blind = true;
     }
 }
 
@@ -118,6 +120,7 @@ static void scan(struct log_follow *f) {
 
 static void follow_run(struct lane_work *work) {
     struct log_follow *f = CONTAINER_OF(work, struct log_follow, work);
+    f->blind = false;
     scan(f);
     for (size_t i = 0; i < f->sources.n; i++) {
         struct source *s = f->sources.p[i];
@@ -204,7 +207,8 @@ static void next(struct log_follow *f, bool had_news) {
         start_read(f);
     } else {
         struct clock *c = loop_clock(f->logs->loop);
-        c->ops->arm(c, &f->safety, c->ops->mono(c) + (f->inotify < 0 ? BLIND_POLL : SAFETY_POLL));
+        c->ops->arm(c, &f->safety,
+                    c->ops->mono(c) + (f->blind ? BLIND_POLL : f->logs->safety_poll));
     }
 }
 

@@ -15,6 +15,7 @@ struct logs *logs_open(struct loop *l, struct lane *disk, const char *data_dir, 
     struct logs *g = xcalloc(1, sizeof(*g));
     g->loop = l;
     g->disk = disk;
+    g->safety_poll = USEC_PER_SEC;
     g->dir = take(&dir);
     map_init(&g->writers);
     list_init(&g->follows);

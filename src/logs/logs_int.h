@@ -38,6 +38,7 @@ struct logs {
     char *dir;          /* DIR/logs */
     struct map writers; /* job id -> struct service_writer */
     struct list follows;
+    usec_t safety_poll; /* between looks that inotify did not ask for: it may lose an event */
     unsigned nr_follows;
 };
 

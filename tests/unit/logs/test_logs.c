@@ -5,7 +5,7 @@
 #include <cmocka.h>
 
 #include "base/vec.h"
-#include "logs/logs.h"
+#include "logs/logs_int.h"
 #include "sys/files.h"
 #include "sys/lane.h"
 #include "sys/loop.h"
@@ -171,11 +171,27 @@ static void add_more(struct rig *r) {
 static void test_live_lines_arrive_without_asking_again(void **state) {
     struct rig *r = *state;
     append(r, "workerpool0-0", 0, 10, SEG_STDOUT, "old", 0);
+    r->logs->safety_poll = USEC_PER_SEC * 86400;
     start(r, NULL, true);
     after_ms(r, 100, add_more);
     loop_run(r->loop);
     assert_int_equal(r->lines.n, 2);
     assert_string_equal(r->lines.p[1], "workerpool0-0:live");
+}
+
+static void begin_late(struct rig *r) {
+    logs_service(r->logs, "42", 10, 200, "late");
+    logs_service_end(r->logs, "42");
+}
+
+/* Without the safety look, which would hide that nothing told the follower. */
+static void test_a_directory_that_comes_after_the_follower_is_seen(void **state) {
+    struct rig *r = *state;
+    r->logs->safety_poll = USEC_PER_SEC * 86400;
+    start(r, NULL, true);
+    after_ms(r, 50, begin_late);
+    loop_run(r->loop);
+    assert_int_equal(r->lines.n, 1);
 }
 
 static void test_a_torn_tail_waits_for_its_rest(void **state) {
@@ -254,6 +270,7 @@ int main(void) {
         T(test_replicas_are_merged_by_time),
         T(test_one_task_can_be_asked_for),
         T(test_live_lines_arrive_without_asking_again),
+        T(test_a_directory_that_comes_after_the_follower_is_seen),
         T(test_a_torn_tail_waits_for_its_rest),
         T(test_corruption_is_an_error_not_silence),
         T(test_service_stream_continues_after_a_restart_past_a_torn_frame),
