@@ -124,7 +124,10 @@ void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call 
     struct call_op *op = op_new(c, call, str_of(name));
     if (!refuse_when_dead(c, op)) {
         struct arena *a = arena_new(ARENA_NO_MAX);
-        fill_row(op, in, ctl_wall(c));
+        /* Never the same time twice: first come, first served within a microsecond too. */
+        usec_t now = ctl_wall(c);
+        c->last_create = now > c->last_create ? now : c->last_create + 1;
+        fill_row(op, in, c->last_create);
         if (c->cfg.decode_spec(c->cfg.decode_arg, a, &op->row, &spec, &err) != 0 ||
             admit(c, op->name, spec, &err) != 0) {
             arena_free(a);

@@ -28,6 +28,7 @@ struct ctl {
     struct map aside;          /* ids of live rows that could not be rebuilt -> &aside_mark */
     size_t nr_jobs;
     uint64_t finished_total;
+    usec_t last_create; /* wall; of the newest job */
     unsigned depth;     /* of entries: ctl_enter */
     bool need_schedule; /* something was freed or queued */
     bool is_started, is_stopping;
