@@ -66,6 +66,9 @@ struct world {
     bool keep_log, trace;
 };
 
+/* A decode_spec that can read nothing. */
+int world_decode_nothing(void *arg, struct arena *a, const struct store_row *row,
+                         struct job_spec **ret, struct err *err);
 void world_init(struct world *w, uint64_t seed, uint32_t cpu_milli);
 void world_fini(struct world *w);
 void world_boot(struct world *w);
