@@ -84,6 +84,17 @@ static void on_drain(struct xch *x, void *arg) {
     }
 }
 
+/* A job that is over has all its service lines queued or written; only a crash between the last
+ * commit and the last line can have lost the end of the stream. Closing it again is harmless, and
+ * without it a follower would wait for ever. */
+static void close_finished(struct stream *s, const struct store_row *row, const char *job_id) {
+    struct job_status st;
+    if (job_status_decode(xch_arena(s->xch), row->status, &st, NULL) == 0 &&
+        job_state_is_terminal(st.state)) {
+        logs_service_end(s->api->logs, job_id);
+    }
+}
+
 static void on_row(struct store_get *g, const struct store_row *row, const struct err *err) {
     static const struct header h[] = {
         {{"content-type", 12}, {"application/x-ndjson; charset=utf-8", 35}},
@@ -108,6 +119,7 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
             .on_end = on_end,
             .arg = s,
         };
+        close_finished(s, row, o.job_id);
         s->follow = xch_is_gone(x) ? NULL : log_follow_start(s->api->logs, &o, &e);
         err = s->follow || xch_is_gone(x) ? NULL : &e;
         if (s->follow) {

@@ -186,6 +186,20 @@ def test_acknowledged_creates_survive_kills(make_server):
     s.stop()
 
 
+def test_a_log_whose_end_was_lost_in_a_crash_still_ends(make_server):
+    """Killed between the commit of the outcome and the last service line."""
+    s = make_server("--engine=fake").start()
+    name = s.create(fake_job())["name"]
+    s.wait(name)
+    lines = s.logs(name, follow=True)
+    s.kill9()
+    path = os.path.join(s.data_dir, "logs", name.split("/")[-1], "service", "out.000000.seg")
+    os.truncate(path, os.path.getsize(path) - 32 - 10)  # the end mark, and a part of the last line
+    s.start()
+    assert s.logs(name, follow=True) == lines[:-1]
+    s.stop()
+
+
 def test_sigterm_finishes_replies_and_exits_zero(make_server):
     s = make_server("--engine=fake").start()
     name = s.create(fake_job(run_ms=60000))["name"]

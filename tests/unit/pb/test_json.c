@@ -160,7 +160,8 @@ static void test_well_known_types_use_their_own_forms(void **state) {
         f, JOB, "{\"createTime\":\"2024-05-01T12:00:00\"}", "custom_job.create_time",
         "Invalid value at 'custom_job.create_time' "
         "(type.googleapis.com/google.protobuf.Timestamp), Field 'create_time', Illegal "
-        "timestamp format; timestamps must end with 'Z' or have a valid timezone offset.");
+        "timestamp format; timestamps must end with 'Z' or have a valid timezone offset: "
+        "\"2024-05-01T12:00:00\"");
 }
 
 static void test_any_is_packed_by_its_type_and_beta_names_are_written_on_request(void **state) {
