@@ -59,6 +59,7 @@ static void decode_and_handle(struct pending *p, struct str body) {
     struct call *c = &p->call;
     struct violations vs;
     struct err err;
+    c->body = body;
     violations_init(&vs, c->arena);
     if (route_decode(c->route, &p->match, p->query, body, c->arena, &c->req, &vs, &err)) {
         /* Decoding texts are whole sentences: shown as they are, not as a numbered list. */

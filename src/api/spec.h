@@ -14,7 +14,10 @@ void custom_job_check(const Aip__CustomJob *job, struct violations *vs);
 void job_spec_check(const Aip__CustomJobSpec *spec, const char *prefix, struct violations *vs);
 void labels_check(const char *field, size_t n, Aip__CustomJob__LabelsEntry *const *labels,
                   struct violations *vs);
-/* Fills what the service fills (reference 01 §3): disk type and size, replica count. */
+/* What the service fills in (reference 01 §3, 03 §1). */
+/* spec_presence.c: pools whose replicaCount the JSON body leaves out get one replica. */
+void custom_job_default_replicas(Aip__CustomJob *job, struct str body);
+/* Disk type and size, as the service fills them. */
 void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job);
 
 #endif

@@ -98,6 +98,7 @@ void svc_job_create(struct call *c) {
     if (!job) {
         violations_add(&vs, "custom_job", "Required field is not set.");
     } else {
+        custom_job_default_replicas(job, c->body);
         custom_job_check(job, &vs);
     }
     if (vs.n) {

@@ -23,6 +23,12 @@ def test_create_answers_with_name_number_state_and_the_spec_as_sent(fake):
     assert done["createTime"] <= done["startTime"] <= done["endTime"]
 
 
+def test_a_pool_without_replica_count_has_one_replica(fake):
+    body = fake_job()
+    del body["jobSpec"]["workerPoolSpecs"][0]["replicaCount"]
+    assert fake.create(body)["jobSpec"]["workerPoolSpecs"][0]["replicaCount"] == "1"
+
+
 def test_project_id_and_number_name_the_same_job(fake):
     job = fake.create(fake_job())
     by_id = re.sub(r"projects/\d+", "projects/demo", job["name"])

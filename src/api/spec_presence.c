@@ -1,0 +1,34 @@
+/* Left out or zero? proto3 cannot tell for plain numbers, JSON can. A worker pool without a
+ * replicaCount has one replica (reference 03 §1), one that says 0 is refused: so the body is looked
+ * at once more, only when a pool that is not empty came out with 0. */
+#include "api/spec.h"
+
+#include <jansson.h>
+
+static const json_t *either(const json_t *obj, const char *camel, const char *snake) {
+    const json_t *v = json_object_get(obj, camel);
+    return v ? v : json_object_get(obj, snake);
+}
+
+static bool needs_a_look(const Aip__WorkerPoolSpec *p) {
+    return p->replica_count == 0 && p->task_case != AIP__WORKER_POOL_SPEC__TASK__NOT_SET;
+}
+
+void custom_job_default_replicas(Aip__CustomJob *job, struct str body) {
+    Aip__CustomJobSpec *spec = job->job_spec;
+    bool look = false;
+    for (size_t i = 0; spec && i < spec->n_worker_pool_specs; i++) {
+        look = look || needs_a_look(spec->worker_pool_specs[i]);
+    }
+    json_t *root = look ? json_loadb(body.p ? body.p : "", body.n, 0, NULL) : NULL;
+    const json_t *pools =
+        either(either(root, "jobSpec", "job_spec"), "workerPoolSpecs", "worker_pool_specs");
+    for (size_t i = 0; root && i < spec->n_worker_pool_specs; i++) {
+        const json_t *pool = json_array_get(pools, i);
+        const json_t *count = either(pool, "replicaCount", "replica_count");
+        if (needs_a_look(spec->worker_pool_specs[i]) && pool && (!count || json_is_null(count))) {
+            spec->worker_pool_specs[i]->replica_count = 1;
+        }
+    }
+    json_decref(root);
+}
