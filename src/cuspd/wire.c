@@ -35,7 +35,8 @@
 
 struct server {
     const struct config *cfg;
-    char *data_dir, *runner, *console_url;
+    char *data_dir, *runner;
+    char console_url[320]; /* ctl reads it when it writes an error; the port is known late */
     int lock_fd, signal_fd;
     struct loop *loop;
     struct loop_fd *signal_watch;
@@ -180,6 +181,7 @@ static void on_ctl_started(void *arg, const struct err *err) {
         start_failed(s, &e);
         return;
     }
+    snprintf(s->console_url, sizeof(s->console_url), "http://%s", net_address(s->net));
     s->api.ready = true;
     log_info("ready", "listen=http://%s data=%s", net_address(s->net), s->data_dir);
 }
@@ -384,7 +386,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     }
     rng_seed_system(&s.rng);
     s.runner = cfg->runner[0] ? xstrdup(cfg->runner) : runner_beside_us();
-    s.console_url = xasprintf("http://%s", cfg->listen);
+    snprintf(s.console_url, sizeof(s.console_url), "http://%s", cfg->listen);
     s.loop = loop_new();
     watch_signals(&s);
     if (open_modules(&s, &s.err)) {
@@ -398,7 +400,6 @@ int wire_run(const struct config *cfg, struct err *err) {
     loop_free(s.loop);
     free(s.data_dir);
     free(s.runner);
-    free(s.console_url);
     if (s.failed) {
         *err = s.err;
         return -1;

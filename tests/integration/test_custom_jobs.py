@@ -48,6 +48,7 @@ def test_failed_job_says_which_replica_and_how(fake):
     assert job["error"]["code"] == 3
     assert job["error"]["message"].startswith(
         "The replica workerpool0-0 exited with a non-zero status of 3. Termination reason: Error.")
+    assert fake.url + "/" in job["error"]["message"]  # where to look
 
 
 def test_out_of_memory_is_named(fake):
