@@ -1,0 +1,38 @@
+"""Takes the figures and prints them. tools/bench BUILD [--format=json] [NAME ...]"""
+import argparse
+import sys
+
+from blob_figures import transfer
+from drain_figures import drain
+from lab import Lab, Short
+from start_figures import start
+from store_figures import cli, creates, many
+from table import Table
+
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli}
+
+
+def main():
+    p = argparse.ArgumentParser(prog="tools/bench", description="Figures of a release build beside their peers.")
+    p.add_argument("build", help="folder of a release build")
+    p.add_argument("names", nargs="*", metavar="NAME", help="which: " + " ".join(FIGURES) + " (default: all)")
+    p.add_argument("--format", choices=("text", "json"), default="text")
+    args = p.parse_args()
+    unknown = set(args.names) - set(FIGURES)
+    if unknown:
+        p.error("no such figure: " + " ".join(sorted(unknown)))
+    table = Table()
+    for name in args.names or FIGURES:
+        print(f"bench: {name}", file=sys.stderr, flush=True)
+        lab = Lab(args.build)
+        try:
+            FIGURES[name](lab, table)
+        except Short as e:
+            table.skip(name, str(e))
+        finally:
+            lab.close()
+    print(table.json() if args.format == "json" else table.text())
+    return 1 if table.skipped and not table.rows else 0
+
+
+sys.exit(main())
