@@ -264,10 +264,13 @@ static int describe(const struct cli *c, const char *id, struct err *err) {
     const char *state = field(job, "state");
     printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", field(job, "name"),
            field(job, "displayName"), state_colour(c, state), short_state(state), colour_off(c));
-    static const char *const times[] = {"createTime", "startTime", "endTime"};
+    static const struct {
+        const char *label, *name;
+    } times[] = {
+        {"createTime:", "createTime"}, {"startTime:", "startTime"}, {"endTime:", "endTime"}};
     for (size_t i = 0; i < NR_OF(times); i++) {
-        if (*field(job, times[i])) {
-            printf("%-13s %s\n", times[i], field(job, times[i]));
+        if (*field(job, times[i].name)) {
+            printf("%-13s %s\n", times[i].label, field(job, times[i].name));
         }
     }
     if (http_json(c, "GET", events, NULL, &timeline, err) == 0) {

@@ -120,7 +120,8 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--name"}};
     struct args a = {flags, NR_OF(flags), NULL, 0};
     const char *verb = argc ? argv[0] : "--help";
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0) {
+    if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0 ||
+        (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)) {
         fputs(help, stdout);
         return 0;
     }
