@@ -100,6 +100,13 @@ static void handle(struct xch *x, void *arg) {
     rest_handle(&s->api, x);
 }
 
+static const char **images_in_use(void *arg, struct arena *a) {
+    const struct server *s = arg;
+    return s->engine && strcmp(s->engine->ops->name, "local") == 0
+               ? engine_local_images_in_use(s->engine, a)
+               : NULL;
+}
+
 /* ---- stop ---- */
 
 static void tear_down(struct server *s);
@@ -236,7 +243,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .strict_machines = s->cfg->strict_machines,
         .max_running = (uint32_t)s->cfg->max_running,
         .hold = s->cfg->hold,
-        .stop_grace = s->cfg->stop_grace_s * USEC_PER_SEC,
+        .stop_grace = s->cfg->stop_grace_s ? s->cfg->stop_grace_s * USEC_PER_SEC : 1, /* 0: at once */
         .console_url = s->console_url,
     });
     s->api.ctl = s->ctl;
@@ -394,7 +401,7 @@ int wire_run(const struct config *cfg, struct err *err) {
         return -1; /* the process ends here: nothing was started that needs an orderly stop */
     }
     s.gcs = api_gcs_new(s.blob);
-    s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, NULL, NULL);
+    s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
     projects_load(s.api.projects, on_projects_loaded, &s);
     loop_run(s.loop);
     loop_free(s.loop);

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -90,6 +91,23 @@ static int prepare_cgroup(struct run *r, struct err *err) {
     return cgroup_make(&r->cgroups, r->conf.cgroup, &limits, err);
 }
 
+/* Removing a mounted layer would empty the files of a running job, and the server that could say who
+ * uses it may be restarting. So every runner keeps a shared lock on its layers as long as it lives;
+ * the image store removes only what it can lock alone. The descriptors stay open on purpose. */
+static int hold_layers(const struct run *r, struct err *err) {
+    for (size_t i = 0; i < r->conf.nr_lower; i++) {
+        int fd = open(r->conf.lower[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || flock(fd, LOCK_SH) < 0) {
+            int e = errno;
+            if (fd >= 0) {
+                close(fd);
+            }
+            return err_sys(err, e, "image layer %s", r->conf.lower[i]);
+        }
+    }
+    return 0;
+}
+
 static int prepare_mounts(struct run *r, struct err *err) {
     if (mnt_private(err) < 0) {
         return -1;
@@ -103,6 +121,9 @@ static int prepare_mounts(struct run *r, struct err *err) {
     }
     if (r->conf.nr_lower == 0) {
         return 0;
+    }
+    if (hold_layers(r, err) < 0) {
+        return -1;
     }
     auto_free char *upper = xasprintf("%s/upper", r->dir);
     auto_free char *work = xasprintf("%s/work", r->dir);

@@ -345,7 +345,7 @@ def test_runtime_says_why(make, runtime):
 def test_missing_layer_says_why(make, runtime):
     run = make(runtime, "true", lower="/no/such/layer")
     code, line = run.spawn()
-    assert code == 0 and line.startswith("failed mount overlay")
+    assert code == 0 and line.startswith("failed image layer /no/such/layer")
     assert run.wait()["kind"] == "runtime"
     run.assert_nothing_left()
 

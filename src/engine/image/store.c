@@ -18,6 +18,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -148,6 +149,13 @@ static int read_record(struct image_store *s, struct arena *a, const char *hex, 
     return 0;
 }
 
+/* A runner keeps a shared lock on the layers that its container has mounted (runner/run.c). What is
+ * left for that reason goes with the next removal or start. */
+static bool is_mounted(struct image_store *s, const char *layer) {
+    auto_close int fd = openat(s->dir_fd, layer, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
 /* Removes what no reference reaches. Called with the lock held (or before there are threads). A
  * record that cannot be read stops it: then nobody can say which layers are free. */
 static int sweep(struct image_store *s, struct err *err) {
@@ -181,8 +189,9 @@ static int sweep(struct image_store *s, struct err *err) {
             } else {
                 used = blob_is_used(live, s->refs.n, h);
             }
-            if (!used &&
-                file_remove_tree(s->dir_fd, arena_printf(a, "%s/%s", dirs[d], names[i]), err) < 0) {
+            const char *path = arena_printf(a, "%s/%s", dirs[d], names[i]);
+            if (!used && !(d == 1 && is_mounted(s, arena_printf(a, "layers/%s", h))) &&
+                file_remove_tree(s->dir_fd, path, err) < 0) {
                 return -1;
             }
         }

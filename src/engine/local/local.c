@@ -332,6 +332,29 @@ struct engine *engine_local_new(const struct engine_local_opts *o, struct err *e
     return &eng->base;
 }
 
+const char **engine_local_images_in_use(struct engine *e, struct arena *a) {
+    struct local *eng = of(e);
+    const struct local_attempt *at;
+    size_t max = 0, n = 0;
+    list_each (at, &eng->attempts, link) {
+        max += at->run->spec->nr_pools;
+    }
+    const char **out = arena_calloc(a, max + 1, sizeof(*out));
+    list_each (at, &eng->attempts, link) {
+        for (uint32_t p = 0; p < at->run->spec->nr_pools; p++) {
+            struct image img = {0};
+            /* while a lane works on the attempt its pools are not ours to read */
+            if (!at->working && at->pools[p].image.layers != NULL) {
+                out[n++] = arena_strdup(a, at->pools[p].image.digest);
+            } else if (image_resolve(eng->opts.images, a, at->run->spec->pools[p].image_uri, &img,
+                                     NULL) == 0) {
+                out[n++] = img.digest;
+            }
+        }
+    }
+    return out;
+}
+
 const char *engine_local_describe(struct engine *e) {
     return of(e)->describe;
 }
