@@ -10,6 +10,7 @@
 #include "api/call.h"
 #include "api/gcs.h"
 #include "api/images.h"
+#include "api/origin.h"
 #include "api/projects.h"
 #include "base/fail.h"
 #include "base/log.h"
@@ -93,8 +94,9 @@ static void more_metrics(void *arg, struct buf *b) {
 
 static void handle(struct xch *x, void *arg) {
     struct server *s = arg;
-    if (admin_handle(&s->api, x) || logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
-        api_images_handle(s->api_images, x) || api_gcs_handle(s->gcs, x)) {
+    if (origin_refuse(x) || admin_handle(&s->api, x) || logstream_handle(&s->api, x) ||
+        timeline_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
+        api_gcs_handle(s->gcs, x)) {
         return;
     }
     rest_handle(&s->api, x);

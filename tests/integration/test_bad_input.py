@@ -226,3 +226,25 @@ def test_listening_beyond_loopback_without_authentication_is_refused(make_server
     s = make_server("--engine=fake", "--listen", "0.0.0.0:0")
     s.start(expect_ready=False)
     assert s.proc.wait(10) == 1 and "loopback" in s.log()
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "file://", ""])
+@pytest.mark.parametrize("path", [JOBS, "/storage/v1/b?project=demo", "/cusp/v1/images:importPath"])
+def test_web_pages_of_another_origin_change_nothing(fake, job, origin, path):
+    """A page may send JSON as text/plain without asking: the server has to look at the Origin."""
+    r = fake.call("POST", path, json.dumps(job), headers={"Origin": origin, "Content-Type": "text/plain"})
+    assert r.status_code == 403 and r.json()["error"]["status"] == "PERMISSION_DENIED", r.text
+    assert fake.call("GET", JOBS).json() == {}
+
+
+def test_a_page_of_the_server_itself_may_create(fake):
+    r = fake.call("POST", JOBS, fake_job(), headers={"Origin": fake.url})
+    assert r.status_code == 200, r.text
+
+
+@pytest.mark.parametrize("host,status", [("evil.example", 403), ("127.0.0.1.evil.example:80", 403),
+                                         ("localhost:8780", 200), ("[::1]:1", 200), ("cusp", 200),
+                                         ("us-central1-aiplatform.googleapis.com", 200)])
+def test_rebound_names_read_nothing(fake, host, status):
+    """DNS rebinding: the page's own domain points at 127.0.0.1, so its reads are of the same origin."""
+    assert fake.call("GET", JOBS, headers={"Host": host}).status_code == status
