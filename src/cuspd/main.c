@@ -3,7 +3,12 @@
 #include "base/trace.h"
 #include "cuspd/wire.h"
 
+#include <malloc.h>
 #include <signal.h>
+
+/* One heap for the loop, one for all lanes. The C library's default of eight a processor keeps what
+ * each of our threads once needed: a quarter more private memory, and no speed in return. */
+#define HEAPS 2
 
 static enum log_level level_of(const char *name) {
     static const char *const names[] = {"debug", "info", "warning", "error"};
@@ -19,6 +24,7 @@ int main(int argc, char **argv) {
     struct config cfg;
     struct err err = {0};
     auto_buf struct buf out = BUF_INIT(1 << 20);
+    (void)mallopt(M_ARENA_MAX, HEAPS);
     check_set_dump(trace_dump);
     signal(SIGPIPE, SIG_IGN);
     int rc = config_load(&cfg, argc, argv, &err);
