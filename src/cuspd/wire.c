@@ -363,7 +363,6 @@ static void tear_down(struct server *s) {
         net_free(s->net);
     }
     api_gcs_free(s->gcs);
-    api_images_free(s->api_images);
     if (s->ctl) {
         ctl_free(s->ctl);
     }
@@ -373,6 +372,8 @@ static void tear_down(struct server *s) {
     if (s->disk) {
         lane_close(s->disk);
     }
+    /* An import on the lane outlives its client and the listener, and answers in lane_close. */
+    api_images_free(s->api_images);
     logs_close(s->logs);
     if (s->images) {
         image_store_close(s->images);

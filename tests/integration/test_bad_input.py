@@ -1,10 +1,11 @@
 """Bad input: the right HTTP code, Google's body naming field and value, nothing left behind."""
 import json
 import socket
+import subprocess
 
 import pytest
 
-from conftest import PARENT, container_job, fake_job
+from conftest import PARENT, container_job, fake_job, wait_until
 
 JOBS = f"/v1/{PARENT}/customJobs"
 
@@ -248,3 +249,17 @@ def test_a_page_of_the_server_itself_may_create(fake):
 def test_rebound_names_read_nothing(fake, host, status):
     """DNS rebinding: the page's own domain points at 127.0.0.1, so its reads are of the same origin."""
     assert fake.call("GET", JOBS, headers={"Host": host}).status_code == status
+
+
+def test_stopping_while_an_import_runs_that_nobody_waits_for(fake, tmp_path):
+    """The listener is gone before the import's turn on the disk lane is over."""
+    with open(tmp_path / "zeros", "wb") as f:
+        f.truncate(600 << 20)
+    subprocess.run(["tar", "cf", tmp_path / "big.tar", "-C", tmp_path, "zeros"], check=True)
+    body = json.dumps({"path": str(tmp_path / "big.tar"), "name": "big"})
+    host, port = fake.url[len("http://"):].split(":")
+    with socket.create_connection((host, int(port)), 10) as s:
+        s.sendall(f"POST /cusp/v1/images:importPath HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+                  .encode())
+        wait_until(lambda: 'cusp_lane_depth{lane="disk"} 1' in fake.call("GET", "/metrics").text, 10, "the import to run")
+    fake.stop()
