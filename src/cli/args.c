@@ -16,11 +16,16 @@ static void add(struct flag *f, const char *value) {
 }
 
 int args_parse(struct args *a, int argc, char **argv, struct err *err) {
+    bool only_words = false; /* after "--" */
     a->words = xcalloc((size_t)argc + 1, sizeof(*a->words));
     a->nr_words = 0;
     for (int i = 0; i < argc; i++) {
-        if (argv[i][0] != '-' || !argv[i][1]) {
+        if (only_words || argv[i][0] != '-' || !argv[i][1]) {
             a->words[a->nr_words++] = argv[i];
+            continue;
+        }
+        if (strcmp(argv[i], "--") == 0) {
+            only_words = true;
             continue;
         }
         struct str value = str_of(argv[i]);
@@ -29,6 +34,10 @@ int args_parse(struct args *a, int argc, char **argv, struct err *err) {
         if (!f) {
             return err_set(err, ERR_INVALID_ARGUMENT, "unrecognized flag %.*s (see --help)",
                            STR_ARG(name));
+        }
+        if (value.p && f->is_bool && !str_eqc(value, "true") && !str_eqc(value, "false")) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "flag %s is true or false, not \"%.*s\"",
+                           f->name, STR_ARG(value));
         }
         if (value.p) {
             add(f, value.p);
@@ -50,4 +59,20 @@ const struct flag *args_flag(const struct args *a, const char *name) {
 const char *args_get(const struct args *a, const char *name) {
     const struct flag *f = args_flag(a, name);
     return f && f->nr ? f->values[f->nr - 1] : NULL;
+}
+
+bool args_on(const struct args *a, const char *name) {
+    const char *v = args_get(a, name);
+    return v && strcmp(v, "true") == 0;
+}
+
+void args_fini(struct args *a) {
+    for (size_t i = 0; i < a->nr_flags; i++) {
+        free(a->flags[i].values);
+        a->flags[i].values = NULL;
+        a->flags[i].nr = 0;
+    }
+    free(a->words);
+    a->words = NULL;
+    a->nr_words = 0;
 }

@@ -30,7 +30,6 @@ struct cli {
 /* ---- flags (args.c): gcloud's style, --name=value or --name value, repeatable */
 struct flag {
     const char *name; /* "--display-name" */
-    const char *what; /* for --help */
     bool is_bool;
     const char **values; /* found ones, in order */
     size_t nr;
@@ -41,11 +40,14 @@ struct args {
     const char **words; /* positional */
     size_t nr_words;
 };
-/* INVALID_ARGUMENT on unknown flags and missing values. argv[0] is the first word after the
- * command. */
+/* INVALID_ARGUMENT on unknown flags, missing values and bools that are neither true nor false.
+ * argv[0] is the first word after the command; after "--" everything is a word. Values and words
+ * point into argv; args_fini is needed after failure too. */
 int args_parse(struct args *a, int argc, char **argv, struct err *err);
-const char *args_get(const struct args *a,
-                     const char *name); /* last value or NULL; "true" for bools */
+void args_fini(struct args *a);
+#define auto_args __attribute__((cleanup(args_fini)))
+const char *args_get(const struct args *a, const char *name); /* last value or NULL */
+bool args_on(const struct args *a, const char *name);         /* a bool given, and not as =false */
 const struct flag *args_flag(const struct args *a, const char *name);
 
 /* ---- HTTP (http.c) */
@@ -71,18 +73,26 @@ void http_reply_fini(struct http_reply *r);
 char *http_escape(struct str s);
 
 /* ---- output (out.c) */
-struct table; /* columns sized to their content */
+struct table; /* columns sized to their content; no line ends in spaces */
 struct table *table_new(size_t columns, const char *const *heads);
 void table_row(struct table *t, const char *const *cells); /* copies */
 void table_print(struct table *t, FILE *f);                /* and frees */
 void out_json(const json_t *j);
 const char *state_colour(const struct cli *c, const char *state); /* escape sequence or "" */
 const char *colour_off(const struct cli *c);
-/* "2m 5s", "820 ms", "–" for 0. */
+size_t text_width(const char *s); /* columns of a terminal */
+/* Every line of text with indent in front (none on empty lines), each ended. */
+void indent_text(struct buf *b, const char *text, const char *indent);
+/* An error's message as lines: one violation a line when it is a list of them, else its further
+ * lines indented. */
+void error_text(struct buf *b, const char *msg);
+/* "2m 5s", "820 ms", "-" for 0. */
 void duration_text(struct buf *b, double seconds);
 void bytes_text(struct buf *b, uint64_t n);
 
-/* ---- YAML or JSON file -> JSON (configfile.c), keys as written */
+/* ---- YAML or JSON -> JSON object (configfile.c), keys as written; owned reference. Refused:
+ * anchors, aliases, a key given twice, several documents, deep nesting. */
+json_t *configfile_parse(struct str text, struct err *err);
 json_t *configfile_load(const char *path, struct err *err);
 
 /* ---- commands: argv after the command's own words; return the exit code, errors in *err */
@@ -92,7 +102,19 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_env(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err);
 
-/* jobspec.c: gcloud's create flags -> request body (owned reference) */
+/* jobspec.c: the flags of `custom-jobs create`, as gcloud has them, and the request body made of
+ * them (owned reference) */
+#define CREATE_FLAGS                                                                               \
+    {                                                                                              \
+        {.name = "--display-name"}, {.name = "--worker-pool-spec"}, {.name = "--config"},          \
+            {.name = "--args"}, {.name = "--command"}, {.name = "--python-package-uris"},          \
+            {.name = "--base-output-dir"}, {.name = "--labels"}, {.name = "--timeout"},            \
+            {.name = "--service-account"}, {.name = "--network"},                                  \
+            {.name = "--persistent-resource-id"},                                                  \
+            {.name = "--enable-web-access", .is_bool = true},                                      \
+            {.name = "--enable-dashboard-access", .is_bool = true},                                \
+            {.name = "--stream-logs", .is_bool = true},                                            \
+    }
 json_t *job_body_from_flags(const struct args *a, struct err *err);
 /* joblogs.c: follows a job's log on stdout */
 int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err);

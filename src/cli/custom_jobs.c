@@ -95,22 +95,8 @@ static int outcome(const struct cli *c, const char *id, struct err *err) {
 }
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
-    struct flag flags[] = {{.name = "--display-name"},
-                           {.name = "--worker-pool-spec"},
-                           {.name = "--config"},
-                           {.name = "--args"},
-                           {.name = "--command"},
-                           {.name = "--python-package-uris"},
-                           {.name = "--base-output-dir"},
-                           {.name = "--labels"},
-                           {.name = "--timeout"},
-                           {.name = "--service-account"},
-                           {.name = "--network"},
-                           {.name = "--persistent-resource-id"},
-                           {.name = "--enable-web-access", .is_bool = true},
-                           {.name = "--enable-dashboard-access", .is_bool = true},
-                           {.name = "--stream-logs", .is_bool = true}};
-    struct args a = {flags, NR_OF(flags), NULL, 0};
+    struct flag flags[] = CREATE_FLAGS;
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
@@ -168,7 +154,7 @@ static void run_text(struct buf *b, json_t *job) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     static const char *const heads[] = {"JOB", "NAME", "STATE", "CREATED", "RAN"};
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--order-by"}};
-    struct args a = {flags, NR_OF(flags), NULL, 0};
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     uint64_t limit = 100;
     if (args_parse(&a, argc, argv, err)) {
         return -1;
@@ -338,7 +324,7 @@ static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
                            {.name = "--no-follow", .is_bool = true},
                            {.name = "--polling-interval"},
                            {.name = "--allow-multiline-logs", .is_bool = true}};
-    struct args a = {flags, NR_OF(flags), NULL, 0};
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }

@@ -118,7 +118,7 @@ static int build(const struct cli *c, const char *name, struct err *err) {
 
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--name"}};
-    struct args a = {flags, NR_OF(flags), NULL, 0};
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     const char *verb = argc ? argv[0] : "--help";
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0 ||
         (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)) {

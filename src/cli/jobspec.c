@@ -3,12 +3,21 @@
  */
 #include "cli/cli.h"
 
+/* gcloud's escape: "^;^a,b;c" is the list "a,b", "c". */
+static struct str list_text(const char *text, char *ret_sep) {
+    struct str s = str_of(text);
+    bool escaped = s.n >= 3 && s.p[0] == '^' && s.p[2] == '^';
+    *ret_sep = escaped ? s.p[1] : ',';
+    return escaped ? str_sub(s, 3, s.n) : s;
+}
+
 /* "k=v,k=v"; a value may hold '='. fn false: unknown key. */
 static int each_pair(const char *flag, const char *text, bool (*fn)(void *, struct str, struct str),
                      void *arg, struct err *err) {
-    struct str rest = str_of(text);
+    char sep;
+    struct str rest = list_text(text, &sep);
     while (rest.p && rest.n) {
-        struct str value = str_cut(&rest, ',');
+        struct str value = str_cut(&rest, sep);
         struct str key = str_cut(&value, '=');
         if (!value.p) {
             return err_set(err, ERR_INVALID_ARGUMENT, "%s: \"%.*s\" is not KEY=VALUE", flag,
@@ -28,7 +37,7 @@ static void set_str(json_t *obj, const char *key, struct str v) {
 
 static json_t *child(json_t *obj, const char *key) {
     json_t *c = json_object_get(obj, key);
-    if (!c) {
+    if (!json_is_object(c)) { /* absent, or "scheduling:" with nothing after it */
         c = json_object();
         json_object_set_new(obj, key, c);
     }
@@ -67,9 +76,10 @@ static bool pool_key(void *arg, struct str key, struct str v) {
 
 static json_t *list_of(const char *text) {
     json_t *arr = json_array();
-    struct str rest = str_of(text);
+    char sep;
+    struct str rest = list_text(text, &sep);
     while (rest.p) {
-        struct str one = str_cut(&rest, ',');
+        struct str one = str_cut(&rest, sep);
         json_array_append_new(arr, json_stringn(one.p, one.n));
     }
     return arr;
@@ -109,6 +119,11 @@ static int add_pools(const struct args *a, json_t *spec, struct err *err) {
             }
             if (json_object_size(pool) && !json_object_get(pool, "replicaCount")) {
                 json_object_set_new(pool, "replicaCount", json_string("1"));
+            }
+            json_t *machine = json_object_get(pool, "machineSpec");
+            if (json_object_get(machine, "acceleratorType") &&
+                !json_object_get(machine, "acceleratorCount")) {
+                json_object_set_new(machine, "acceleratorCount", json_string("1"));
             }
         }
     }
@@ -155,18 +170,23 @@ json_t *job_body_from_flags(const struct args *a, struct err *err) {
         {"--enable-web-access", "enableWebAccess", true},
         {"--enable-dashboard-access", "enableDashboardAccess", true},
     };
-    json_t *body = json_object();
     const char *v = args_get(a, "--config");
-    json_t *spec = v ? configfile_load(v, err) : json_object();
-    if (!spec) {
-        goto fail;
+    json_t *body = v ? configfile_load(v, err) : json_object();
+    if (!body) {
+        return NULL;
     }
-    json_object_set_new(body, "jobSpec", spec);
-    if (!(v = args_get(a, "--display-name"))) {
+    if (!json_object_get(body,
+                         "jobSpec")) { /* gcloud's file is the spec; ours may be the request */
+        body = json_pack("{s:o}", "jobSpec", body);
+    }
+    json_t *spec = child(body, "jobSpec");
+    if ((v = args_get(a, "--display-name"))) {
+        json_object_set_new(body, "displayName", json_string(v));
+    }
+    if (!json_object_get(body, "displayName")) {
         err_set(err, ERR_INVALID_ARGUMENT, "--display-name is required");
         goto fail;
     }
-    json_object_set_new(body, "displayName", json_string(v));
     if ((v = args_get(a, "--labels"))) {
         json_t *labels = json_object();
         json_object_set_new(body, "labels", labels);
@@ -185,7 +205,9 @@ json_t *job_body_from_flags(const struct args *a, struct err *err) {
         set_str(child(spec, "baseOutputDirectory"), "outputUriPrefix", str_of(v));
     }
     if ((v = args_get(a, "--timeout"))) {
-        set_str(child(spec, "scheduling"), "timeout", str_of(v));
+        bool bare = *v && strspn(v, "0123456789") == strlen(v);
+        auto_free char *timeout = xasprintf("%s%s", v, bare ? "s" : "");
+        set_str(child(spec, "scheduling"), "timeout", str_of(timeout));
     }
     if (add_pools(a, spec, err)) {
         goto fail;

@@ -294,7 +294,7 @@ static int buckets(const struct cli *c, const struct args *a, struct err *err) {
 
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "-l", .is_bool = true}, {.name = "-r", .is_bool = true}};
-    struct args a = {flags, NR_OF(flags), NULL, 0};
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     const char *verb = argc ? argv[0] : "--help";
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0 ||
         (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)) {
