@@ -18,7 +18,8 @@ help:
 deps:
 	@tools/dev deps
 
-build: deps
+build:
+	@tools/dev deps build run
 	@tools/dev build release $(BUILD)
 
 dev: deps
