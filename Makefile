@@ -37,10 +37,11 @@ test-full: dev build
 bench: build
 	@tools/bench $(BUILD)
 
-check:
+check: deps
 	@tools/check
 
-fuzz: deps
+fuzz:
+	@tools/dev deps build fuzz
 	@tools/fuzz $${FUZZ_SECONDS:-60}
 
 install: build
