@@ -32,6 +32,14 @@ static inline void list_del(struct list *node) {
     node->next->prev = node->prev;
     list_init(node);
 }
+/* Moves all of one list to the tail of another. */
+static inline void list_move_all(struct list *from, struct list *to) {
+    while (!list_is_empty(from)) {
+        struct list *node = from->next;
+        list_del(node);
+        list_push_tail(to, node);
+    }
+}
 #define list_entry(ptr, type, member) CONTAINER_OF(ptr, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 #define list_each(var, head, member)                                                               \

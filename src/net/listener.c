@@ -121,21 +121,13 @@ static void do_work(struct loop_task *t) {
     /* What is queued while this runs waits for the next phase of the loop. */
     struct list now;
     list_init(&now);
-    while (!list_is_empty(&s->notify)) {
-        struct xch *x = list_first(&s->notify, struct xch, notify_link);
-        list_del(&x->notify_link);
-        list_push_tail(&now, &x->notify_link);
-    }
+    list_move_all(&s->notify, &now);
     while (!list_is_empty(&now)) {
         struct xch *x = list_first(&now, struct xch, notify_link);
         list_del(&x->notify_link);
         xch_notify(x);
     }
-    while (!list_is_empty(&s->dirty)) {
-        struct conn *c = list_first(&s->dirty, struct conn, dirty_link);
-        list_del(&c->dirty_link);
-        list_push_tail(&now, &c->dirty_link);
-    }
+    list_move_all(&s->dirty, &now);
     while (!list_is_empty(&now)) {
         struct conn *c = list_first(&now, struct conn, dirty_link);
         list_del(&c->dirty_link);

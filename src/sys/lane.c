@@ -1,6 +1,6 @@
 /* Lanes: see lane.h. One mutex a lane guards its two queues; works are linked through their own
- * nodes. Finished works wait in a list that one loop task empties, so however many finish between
- * two turns of the loop, it is woken once. */
+ * nodes. Finished works wait in a list that one loop task takes as a batch, so however many finish
+ * between two turns of the loop, it is woken once. */
 #include "sys/lane.h"
 
 #include "base/mem.h"
@@ -73,11 +73,19 @@ static struct lane_work *take_finished(struct lane *l) {
     return w;
 }
 
+/* One batch a turn: what finishes while the batch is told (often because a `done` submitted again)
+ * waits for the next one, so that a busy lane cannot keep timers and sockets waiting. */
 static void deliver(struct loop_task *t) {
     struct lane *l = CONTAINER_OF(t, struct lane, deliver);
-    struct lane_work *w;
+    struct list batch;
+    list_init(&batch);
+    pthread_mutex_lock(&l->lock);
+    list_move_all(&l->finished, &batch);
+    pthread_mutex_unlock(&l->lock);
     l->delivering = true;
-    while ((w = take_finished(l))) {
+    while (!list_is_empty(&batch)) {
+        struct lane_work *w = list_first(&batch, struct lane_work, link);
+        list_del(&w->link);
         w->done(w);
     }
     l->delivering = false;

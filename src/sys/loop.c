@@ -97,15 +97,6 @@ void loop_post_any(struct loop *l, struct loop_task *t) {
     }
 }
 
-/* Moves a whole list to the tail of another. */
-static void list_move_all(struct list *from, struct list *to) {
-    while (!list_is_empty(from)) {
-        struct list *node = from->next;
-        list_del(node);
-        list_push_tail(to, node);
-    }
-}
-
 static void wake_cb(uv_async_t *h) {
     struct loop *l = h->data;
     pthread_mutex_lock(&l->lock);

@@ -8,6 +8,7 @@
 #include "sys/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 
 enum { NR = 200 };
@@ -132,10 +133,53 @@ static void test_close_waits_for_running_and_cancels_queued(void **state) {
     loop_free(fx.loop);
 }
 
+enum { ENDLESS = 500 }; /* a lane that never lets go fails instead of hanging */
+
+/* As a large transfer does: each `done` submits the next piece, which is through before it returns. */
+static void done_and_through_again(struct lane_work *w) {
+    struct lane_stats before, now;
+    if (++fx.nr_done >= ENDLESS) {
+        return;
+    }
+    lane_get_stats(fx.lane, &before);
+    lane_submit(fx.lane, w);
+    do {
+        sched_yield();
+        lane_get_stats(fx.lane, &now);
+    } while (now.finished == before.finished);
+}
+
+static void on_timer(struct timer *t) {
+    t->fn = NULL;
+}
+
+static void test_a_work_that_submits_itself_leaves_turns_to_others(void **state) {
+    setup(1);
+    struct clock *clock = loop_clock(fx.loop);
+    struct timer timer = {.fn = on_timer};
+    fx.works[0].w = (struct lane_work){.run = run, .done = done_and_through_again};
+    lane_submit(fx.lane, &fx.works[0].w);
+    while (fx.nr_done == 0) {
+        loop_turn(fx.loop);
+    }
+    clock->ops->arm(clock, &timer, clock->ops->mono(clock));
+    unsigned turns = 0, at = fx.nr_done;
+    for (; timer.fn && turns < ENDLESS; turns++) {
+        loop_turn(fx.loop);
+    }
+    assert_null(timer.fn);
+    assert_true(fx.nr_done < ENDLESS);
+    assert_true(fx.nr_done - at <= 2 * turns); /* tasks run twice a turn */
+    fx.nr_done = ENDLESS; /* the next one is the last */
+    lane_close(fx.lane);
+    loop_free(fx.loop);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_thread_keeps_submission_order),
         cmocka_unit_test(test_threads_work_at_the_same_time),
+        cmocka_unit_test(test_a_work_that_submits_itself_leaves_turns_to_others),
         cmocka_unit_test(test_close_waits_for_running_and_cancels_queued),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
