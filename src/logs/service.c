@@ -32,7 +32,8 @@ struct service_writer {
 static void queue_frame(struct service_writer *w, usec_t when, uint8_t stream, uint8_t flags,
                         struct str text) {
     uint32_t n = (uint32_t)text.n;
-    if (w->queue.n + text.n + 14 > SERVICE_QUEUE_MAX) {
+    /* The end is never dropped: followers wait for it. There is one, and it is 14 bytes. */
+    if (stream != SEG_EOF && w->queue.n + text.n + 14 > SERVICE_QUEUE_MAX) {
         return;
     }
     buf_put(&w->queue, &when, sizeof(when));

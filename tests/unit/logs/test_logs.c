@@ -137,6 +137,31 @@ static void test_service_lines_reach_a_follower_and_the_end_ends_it(void **state
     assert_string_equal(r->lines.p[1], "service:second");
 }
 
+static void give_up(struct rig *r) {
+    log_follow_stop(r->follow);
+    loop_stop(r->loop);
+}
+
+/* Lines past the queue's limit are dropped while the lane is busy; the end must not be among them. */
+static void test_the_end_is_written_however_much_was_dropped(void **state) {
+    struct rig *r = *state;
+    auto_free char *text = xmalloc(100001);
+    memset(text, 'x', 100000);
+    text[100000] = 0;
+    for (int i = 0; i < 8; i++) {
+        logs_service(r->logs, "42", 100, 200, text);
+    }
+    for (int i = 0; i < 20000; i++) {
+        logs_service(r->logs, "42", 100, 200, "fills the rest");
+    }
+    logs_service_end(r->logs, "42");
+    r->stop_after = SIZE_MAX;
+    start(r, NULL, true);
+    after_ms(r, 5000, give_up);
+    loop_run(r->loop);
+    assert_true(r->ended);
+}
+
 static void test_replicas_are_merged_by_time(void **state) {
     struct rig *r = *state;
     append(r, "workerpool0-0", 0, 10, SEG_STDOUT, "a", 0);
@@ -267,6 +292,7 @@ static void test_a_paused_reader_gets_the_rest_after_resume(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_service_lines_reach_a_follower_and_the_end_ends_it),
+        T(test_the_end_is_written_however_much_was_dropped),
         T(test_replicas_are_merged_by_time),
         T(test_one_task_can_be_asked_for),
         T(test_live_lines_arrive_without_asking_again),
