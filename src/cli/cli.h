@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-/* Exit codes: documented in `cusp help exit-codes`. */
+/* Exit codes: documented in `cusp --help`. */
 enum {
     EXIT_OK = 0,
     EXIT_FAILED = 1,
@@ -62,13 +62,17 @@ int http_call(const struct cli *c, const char *method, const char *path, const c
               struct http_reply *ret, struct err *err);
 int http_json(const struct cli *c, const char *method, const char *path, json_t *body, json_t **ret,
               struct err *err);
-/* Streams the reply body; fn returning false ends it early (success). */
+/* Streams the reply body; fn returning false ends it early (success: fn knows why it stopped). */
 int http_stream(const struct cli *c, const char *path, bool (*fn)(void *arg, struct str bytes),
                 void *arg, struct err *err);
-/* Sends a file as the body, showing progress on a terminal. */
+/* Sends fd as the body, showing progress on a terminal when it takes over a second. size
+ * UPLOAD_UNKNOWN: until its end (a pipe). */
+#define UPLOAD_UNKNOWN UINT64_MAX
 int http_upload(const struct cli *c, const char *method, const char *path, const char *content_type,
                 int fd, uint64_t size, const char *label, struct http_reply *ret, struct err *err);
 void http_reply_fini(struct http_reply *r);
+/* The whole of a server's message when err holds its beginning, else err->msg. */
+const char *http_full_message(const struct err *err);
 /* Percent-encoded path segment, owned. */
 char *http_escape(struct str s);
 
@@ -89,6 +93,11 @@ void error_text(struct buf *b, const char *msg);
 /* "2m 5s", "820 ms", "-" for 0. */
 void duration_text(struct buf *b, double seconds);
 void bytes_text(struct buf *b, uint64_t n);
+/* "5m 3s ago" of an RFC 3339 time; nothing when it is none. */
+void age_text(struct buf *b, const char *when);
+
+/* help.c: the page of "storage" "cp", else of "storage"; NULL when there is none */
+const char *help_text(const char *command, const char *verb);
 
 /* ---- YAML or JSON -> JSON object (configfile.c), keys as written; owned reference. Refused:
  * anchors, aliases, a key given twice, several documents, deep nesting. */

@@ -1,43 +1,27 @@
 /* cusp custom-jobs: gcloud's verbs and flags, plus a timeline. */
 #include "cli/cli.h"
 
+#include "base/enc.h"
 #include "base/time.h"
 
 #include <unistd.h>
 
-static const char help[] =
-    "cusp custom-jobs: run training jobs\n\n"
-    "  create --display-name=NAME --worker-pool-spec=KEY=VALUE,…  [--config=FILE] [--args=A,B] "
-    "[--command=C]\n"
-    "         [--python-package-uris=gs://…,…] [--base-output-dir=gs://…] [--labels=K=V,…] "
-    "[--timeout=3600s]\n"
-    "         [--service-account= --network= --persistent-resource-id= --enable-web-access] "
-    "[--stream-logs]\n"
-    "         pool keys: machine-type replica-count accelerator-type accelerator-count "
-    "boot-disk-type\n"
-    "         boot-disk-size container-image-uri executor-image-uri python-module\n"
-    "  list [--filter=EXPR] [--limit=N] [--order-by=FIELD]   newest first\n"
-    "  describe JOB                                          state, error, where the time went\n"
-    "  timeline JOB                                          every event of its life\n"
-    "  stream-logs JOB [--task-name=workerpool0-0] [--no-follow]\n"
-    "  wait JOB                                              until it ends; exit code 5 when it "
-    "failed\n"
-    "  cancel JOB      delete JOB\n\n"
-    "JOB is an id or a full resource name. Global flags: --region --project --endpoint "
-    "--format=json\n\n"
-    "Example:\n"
-    "  cusp custom-jobs create --display-name=hello \\\n"
-    "    "
-    "--worker-pool-spec=machine-type=n1-standard-4,replica-count=1,container-image-uri=sklearn-cpu "
-    "\\\n"
-    "    --command=python3,-c --args='print(6*7)' --stream-logs\n";
+static char *escape_path(const char *text) {
+    struct buf b = BUF_INIT(BUF_NO_MAX);
+    enc_percent(&b, str_of(text), "/");
+    return buf_take(&b, NULL);
+}
 
 char *job_path(const struct cli *c, const char *prefix, const char *id) {
     if (strchr(id, '/')) {
-        return xasprintf("%s/%s", prefix, id);
+        auto_free char *name = escape_path(id);
+        return xasprintf("%s/%s", prefix, name);
     }
+    auto_free char *project = http_escape(str_of(c->project));
+    auto_free char *region = http_escape(str_of(c->region));
     auto_free char *e = http_escape(str_of(id));
-    return xasprintf("%s/projects/%s/locations/%s/customJobs/%s", prefix, c->project, c->region, e);
+    return xasprintf("%s/projects/%s/locations/%s/customJobs%s%s", prefix, project, region,
+                     *e ? "/" : "", e);
 }
 
 static const char *field(json_t *j, const char *key) {
@@ -74,21 +58,28 @@ static int wait_for(const struct cli *c, const char *id, json_t **ret, struct er
     }
 }
 
-static int outcome(const struct cli *c, const char *id, struct err *err) {
+static void print_error(json_t *job, const char *indent) {
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    indent_text(&b, field(json_object_get(job, "error"), "message"), indent);
+    fputs(buf_cstr(&b), stdout);
+}
+
+/* after_log: JSON on one line, as the entries before it. */
+static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
     json_t *job;
     if (wait_for(c, id, &job, err)) {
         return -1;
     }
     const char *state = field(job, "state");
     bool ok = strcmp(state, "JOB_STATE_SUCCEEDED") == 0;
-    if (c->json) {
+    if (c->json && after_log) {
+        json_dumpf(job, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        putchar('\n');
+    } else if (c->json) {
         out_json(job);
-    } else {
+    } else if (!c->quiet || !ok) {
         printf("%s%s%s\n", state_colour(c, state), short_state(state), colour_off(c));
-        const char *msg = field(json_object_get(job, "error"), "message");
-        if (*msg) {
-            printf("%s\n", msg);
-        }
+        print_error(job, "  ");
     }
     json_decref(job);
     return ok ? EXIT_OK : EXIT_JOB_FAILED;
@@ -100,9 +91,11 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
+    if (a.nr_words) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
+    }
     json_t *body = job_body_from_flags(&a, err), *job;
-    auto_free char *path =
-        xasprintf("/v1/projects/%s/locations/%s/customJobs", c->project, c->region);
+    auto_free char *path = job_path(c, "/v1", "");
     if (!body) {
         return -1;
     }
@@ -112,16 +105,20 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     auto_free char *name = xstrdup(field(job, "name"));
-    bool follow = args_get(&a, "--stream-logs") != NULL;
+    bool follow = args_on(&a, "--stream-logs");
     if (c->json && !follow) {
         out_json(job);
-    } else if (!c->quiet) {
-        fprintf(stderr, "CustomJob [%s] is submitted.\n", name);
-        if (!follow) {
+    } else {
+        if (!c->quiet) {
+            fprintf(stderr, "CustomJob [%s] is submitted.\n", name);
+        }
+        if (!c->quiet && !follow) {
             fprintf(stderr,
                     "\nFollow its log:   cusp custom-jobs stream-logs %s\nSee how it fares: cusp "
                     "custom-jobs describe %s\n",
                     id_of(name), id_of(name));
+        }
+        if (!follow) {
             printf("%s\n", id_of(name));
         }
     }
@@ -129,16 +126,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     if (!follow) {
         return 0;
     }
-    return job_logs(c, name, NULL, true, err) ? -1 : outcome(c, name, err);
-}
-
-static void age_text(struct buf *b, const char *when) {
-    usec_t t;
-    if (time_parse_rfc3339(str_of(when), &t, NULL) == 0) {
-        usec_t now = time_wall();
-        duration_text(b, now > t ? (double)(now - t) / USEC_PER_SEC : 0.001);
-        buf_puts(b, " ago");
-    }
+    return job_logs(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
 }
 
 static void run_text(struct buf *b, json_t *job) {
@@ -159,22 +147,27 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
-    if (args_get(&a, "--limit") && !str_to_u64(str_of(args_get(&a, "--limit")), &limit)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number");
+    if (a.nr_words) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
+    }
+    if (args_get(&a, "--limit") &&
+        (!str_to_u64(str_of(args_get(&a, "--limit")), &limit) || !limit)) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
     }
     auto_free char *filter =
         http_escape(str_of(args_get(&a, "--filter") ? args_get(&a, "--filter") : ""));
     auto_free char *order =
         http_escape(str_of(args_get(&a, "--order-by") ? args_get(&a, "--order-by") : ""));
     auto_free char *token = xstrdup("");
+    auto_free char *base = job_path(c, "/v1", "");
     json_t *all = json_array();
     do {
         json_t *page, *job;
         size_t i;
-        auto_free char *path = xasprintf(
-            "/v1/projects/%s/locations/%s/customJobs?pageSize=%llu%s%s%s%s%s%s", c->project,
-            c->region, (unsigned long long)(limit < 1000 ? limit : 1000), *filter ? "&filter=" : "",
-            filter, *order ? "&orderBy=" : "", order, *token ? "&pageToken=" : "", token);
+        auto_free char *path =
+            xasprintf("%s?pageSize=%llu%s%s%s%s%s%s", base,
+                      (unsigned long long)(limit < 1000 ? limit : 1000), *filter ? "&filter=" : "",
+                      filter, *order ? "&orderBy=" : "", order, *token ? "&pageToken=" : "", token);
         if (http_json(c, "GET", path, NULL, &page, err)) {
             json_decref(all);
             return -1;
@@ -229,7 +222,7 @@ static void print_seconds(json_t *timeline) {
         auto_buf struct buf b = BUF_INIT(64);
         duration_text(&b, v);
         int bar = total > 0 ? (int)(v / total * 30 + 0.5) : 0;
-        printf("  %-11s %9s  %.*s\n", rows[i].what, buf_cstr(&b), bar,
+        printf("  %-11s %9s%s%.*s\n", rows[i].what, buf_cstr(&b), bar ? "  " : "", bar,
                "##############################");
     }
 }
@@ -266,15 +259,29 @@ static int describe(const struct cli *c, const char *id, struct err *err) {
         print_seconds(timeline);
         json_decref(timeline);
     }
-    const char *msg = field(json_object_get(job, "error"), "message");
-    if (*msg) {
-        printf("error:\n  %s\n", msg);
+    if (json_object_get(job, "error")) {
+        printf("error:\n");
+        print_error(job, "  ");
     }
-    printf("jobSpec:\n");
-    json_dumpf(json_object_get(job, "jobSpec"), stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    putchar('\n');
+    char *spec = json_dumps(json_object_get(job, "jobSpec"), JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    auto_buf struct buf lines = BUF_INIT(BUF_NO_MAX);
+    indent_text(&lines, spec, "  ");
+    printf("jobSpec:\n%s", buf_cstr(&lines));
+    free(spec);
     json_decref(job);
     return 0;
+}
+
+/* The beginning of a fact, on one line. */
+static void fact_text(struct buf *b, struct str s) {
+    size_t n = s.n < 60 ? s.n : 60;
+    while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80) {
+        n--; /* not through the middle of a character */
+    }
+    for (size_t i = 0; i < n; i++) {
+        buf_putc(b, (unsigned char)s.p[i] < 0x20 ? ' ' : s.p[i]);
+    }
+    buf_puts(b, n < s.n ? "\xe2\x80\xa6" : "");
 }
 
 static int timeline(const struct cli *c, const char *id, struct err *err) {
@@ -296,10 +303,17 @@ static int timeline(const struct cli *c, const char *id, struct err *err) {
         const char *key;
         (void)time_parse_rfc3339(str_of(field(ev, "time")), &at, NULL);
         first = first ? first : at;
-        printf("%+10.3f s  %-20s", (double)(at - first) / USEC_PER_SEC, field(ev, "type"));
+        auto_buf struct buf line = BUF_INIT(BUF_NO_MAX);
+        buf_printf(&line, "%+10.3f s  %-20s", (double)(at - first) / USEC_PER_SEC,
+                   field(ev, "type"));
         json_object_foreach(json_object_get(ev, "facts"), key, v) {
-            printf(" %s=%.60s", key, json_string_value(v));
+            buf_printf(&line, " %s=", key);
+            fact_text(&line, str_of(json_string_value(v)));
         }
+        while (line.p[line.n - 1] == ' ') {
+            line.n--;
+        }
+        fwrite(line.p, 1, line.n, stdout);
         putchar('\n');
     }
     json_decref(t);
@@ -311,11 +325,15 @@ static int simple(const struct cli *c, const char *method, const char *id, const
     auto_free char *base = job_path(c, "/v1", id);
     auto_free char *path = xasprintf("%s%s", base, verb);
     json_t *body = strcmp(method, "POST") == 0 ? json_object() : NULL;
-    int rc = http_json(c, method, path, body, NULL, err);
+    json_t *reply = NULL;
+    int rc = http_json(c, method, path, body, &reply, err);
     json_decref(body);
-    if (rc == 0 && !c->quiet) {
+    if (rc == 0 && c->json) {
+        out_json(reply);
+    } else if (rc == 0 && !c->quiet) {
         fprintf(stderr, "%s [%s].\n", done, id);
     }
+    json_decref(reply);
     return rc;
 }
 
@@ -331,16 +349,11 @@ static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
     if (a.nr_words != 1) {
         return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp custom-jobs stream-logs JOB");
     }
-    return job_logs(c, a.words[0], args_get(&a, "--task-name"), !args_get(&a, "--no-follow"), err);
+    return job_logs(c, a.words[0], args_get(&a, "--task-name"), !args_on(&a, "--no-follow"), err);
 }
 
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err) {
-    const char *verb = argc ? argv[0] : "--help";
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0 ||
-        (argc > 1 && strcmp(argv[1], "--help") == 0)) {
-        fputs(help, stdout);
-        return 0;
-    }
+    const char *verb = argv[0];
     if (strcmp(verb, "create") == 0) {
         return create(c, argc - 1, argv + 1, err);
     }
@@ -364,7 +377,7 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
         case 1:
             return timeline(c, argv[1], err);
         case 2:
-            return outcome(c, argv[1], err);
+            return outcome(c, argv[1], false, err);
         case 3:
             return simple(c, "POST", argv[1], ":cancel", "Cancellation requested for", err);
         default:

@@ -5,12 +5,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-static const char help[] =
-    "cusp env [python|node|go|gcloud|curl]: how to point an official client at this server\n\n"
-    "  eval \"$(cusp env gcloud)\"      gcloud ai …\n"
-    "  eval \"$(cusp env curl)\"        the documented curl commands, with $CUSP_ENDPOINT as "
-    "host\n";
-
 static void put_python(const struct cli *c) {
     printf(
         "# Python, google-cloud-aiplatform: pass the endpoint to init (there is no variable for "
@@ -56,27 +50,32 @@ static void put_go(const struct cli *c) {
 
 int cmd_env(const struct cli *c, int argc, char **argv, struct err *err) {
     const char *which = argc ? argv[0] : "";
-    if (strcmp(which, "--help") == 0) {
-        fputs(help, stdout);
-        return 0;
+    if (c->json) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "env prints shell lines, not JSON");
     }
-    bool all = !*which, known = all;
-    printf("export CUSP_ENDPOINT=%s\n", c->endpoint);
+    if (argc > 1) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp env [CLIENT]");
+    }
+    bool all = !*which, known = all || strcmp(which, "curl") == 0;
     static const struct {
         const char *name;
         void (*put)(const struct cli *);
     } clients[] = {
         {"python", put_python}, {"gcloud", put_gcloud}, {"node", put_node}, {"go", put_go}};
     for (size_t i = 0; i < NR_OF(clients); i++) {
+        known |= strcmp(which, clients[i].name) == 0;
+    }
+    if (!known) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "no notes for client \"%s\": python, node, go, gcloud or curl", which);
+    }
+    printf("export CUSP_ENDPOINT=%s\n", c->endpoint);
+    for (size_t i = 0; i < NR_OF(clients); i++) {
         if (all || strcmp(which, clients[i].name) == 0) {
             clients[i].put(c);
-            known = true;
         }
     }
-    known |= strcmp(which, "curl") == 0;
-    return known ? 0
-                 : err_set(err, ERR_INVALID_ARGUMENT,
-                           "no notes for client \"%s\": python, node, go, gcloud or curl", which);
+    return 0;
 }
 
 int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err) {

@@ -2,8 +2,10 @@
 #include "cli/cli.h"
 
 #include "base/enc.h"
+#include "base/time.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <unistd.h>
 
 #define REPLY_MAX (256u << 20)
@@ -25,6 +27,15 @@ static size_t to_buf(char *p, size_t size, size_t n, void *arg) {
     return buf_put(arg, p, size * n) ? 0 : size * n;
 }
 
+static char *full_message; /* of the last error reply: longer than a struct err holds */
+
+const char *http_full_message(const struct err *err) {
+    size_t n = strlen(err->msg);
+    bool cut = n + 1 == sizeof(err->msg);
+    return full_message && cut && strncmp(full_message, err->msg, n - 4) == 0 ? full_message
+                                                                              : err->msg;
+}
+
 /* The server's own words, if it sent Google's error form. */
 static int error_of(long status, struct str body, struct err *err) {
     json_t *j = json_loadb(body.p, body.n, 0, NULL);
@@ -42,6 +53,8 @@ static int error_of(long status, struct str body, struct err *err) {
     }
     if (msg) {
         err_set(err, code, "%s", msg);
+        free(full_message);
+        full_message = xstrdup(msg);
     } else {
         err_set(err, code, "the server answered HTTP %ld", status);
     }
@@ -154,27 +167,44 @@ struct upload {
     uint64_t size, sent;
     const char *label;
     bool tty;
-    int last_percent;
+    int failed; /* errno of read */
+    usec_t began, shown;
 };
+
+static void show_progress(const struct upload *u) {
+    auto_buf struct buf b = BUF_INIT(256);
+    bytes_text(&b, u->sent);
+    if (u->size != UPLOAD_UNKNOWN) {
+        buf_puts(&b, " of ");
+        bytes_text(&b, u->size);
+        buf_printf(&b, " (%.0f%%)", u->size ? (double)u->sent * 100 / (double)u->size : 100);
+    }
+    fprintf(stderr, "\r%.40s  %s  ", u->label, buf_cstr(&b));
+}
 
 static size_t from_file(char *p, size_t size, size_t n, void *arg) {
     struct upload *u = arg;
     ssize_t got = read(u->fd, p, size * n);
     if (got < 0) {
+        u->failed = errno;
         return CURL_READFUNC_ABORT;
     }
     u->sent += (uint64_t)got;
-    int percent = u->size ? (int)(u->sent * 100 / u->size) : 100;
-    if (u->tty && u->size > (8u << 20) && percent != u->last_percent) {
-        u->last_percent = percent;
-        fprintf(stderr, "\r%s %3d%%%s", u->label, percent, percent == 100 ? "\n" : "");
+    usec_t now = time_mono();
+    if (u->tty && now - u->began > USEC_PER_SEC && now - u->shown > USEC_PER_SEC / 10) {
+        show_progress(u);
+        u->shown = now;
     }
     return (size_t)got;
 }
 
 int http_upload(const struct cli *c, const char *method, const char *path, const char *content_type,
                 int fd, uint64_t size, const char *label, struct http_reply *ret, struct err *err) {
-    struct upload u = {fd, size, 0, label, isatty(STDERR_FILENO) && !c->quiet, -1};
+    struct upload u = {.fd = fd,
+                       .size = size,
+                       .label = label,
+                       .tty = isatty(STDERR_FILENO) && !c->quiet,
+                       .began = time_mono()};
     CURL *h = open_url(c, method, path);
     auto_free char *type = xasprintf("Content-Type: %s", content_type);
     struct curl_slist *headers = curl_slist_append(NULL, type);
@@ -184,17 +214,22 @@ int http_upload(const struct cli *c, const char *method, const char *path, const
     curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(h, CURLOPT_READFUNCTION, from_file);
     curl_easy_setopt(h, CURLOPT_READDATA, &u);
-    curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
+    if (size != UPLOAD_UNKNOWN) {
+        curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
+    }
     curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 1048576L);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, to_buf);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &ret->body);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
     int rc = finish(c, h, ret, err);
     curl_slist_free_all(headers);
+    if (u.shown) {
+        fprintf(stderr, "\r%*s\r", 78, ""); /* the line is the caller's again */
+    }
     if (rc) {
         http_reply_fini(ret);
     }
-    return rc;
+    return rc && u.failed ? err_sys(err, u.failed, "read %s", label) : rc;
 }
 
 void http_reply_fini(struct http_reply *r) {
@@ -202,7 +237,7 @@ void http_reply_fini(struct http_reply *r) {
 }
 
 char *http_escape(struct str s) {
-    struct buf b = BUF_INIT(1 << 16);
+    struct buf b = BUF_INIT(BUF_NO_MAX);
     enc_percent(&b, s, "");
     return buf_take(&b, NULL);
 }

@@ -10,17 +10,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char help[] =
-    "cusp images: container images of this server\n\n"
-    "  ls\n"
-    "  build NAME                 run a recipe (sklearn-cpu: Python, scikit-learn, "
-    "cloudml-hypertune)\n"
-    "  import FILE [--name=NAME]  OCI archive, docker save archive or root file system tar\n"
-    "  rm NAME\n";
-
 static const char *text(json_t *j, const char *key) {
     const char *s = json_string_value(json_object_get(j, key));
     return s ? s : "";
+}
+
+static uint64_t size_of(json_t *im) { /* int64 is text in proto3 JSON */
+    uint64_t n = 0;
+    (void)str_to_u64(str_of(text(im, "sizeBytes")), &n);
+    return n;
 }
 
 static int ls(const struct cli *c, struct err *err) {
@@ -40,16 +38,14 @@ static int ls(const struct cli *c, struct err *err) {
         json_array_foreach(all, i, im) {
             char layers[24], digest[20];
             auto_buf struct buf size = BUF_INIT(64);
-            uint64_t bytes = 0;
-            json_t *n = json_object_get(im, "sizeBytes");
-            bytes_text(&size, json_is_string(n) && str_to_u64(str_of(json_string_value(n)), &bytes)
-                                  ? bytes
-                                  : (uint64_t)json_integer_value(n));
+            auto_buf struct buf age = BUF_INIT(64);
+            bytes_text(&size, size_of(im));
+            age_text(&age, text(im, "created"));
             snprintf(layers, sizeof(layers), "%lld",
                      (long long)json_integer_value(json_object_get(im, "layers")));
             snprintf(digest, sizeof(digest), "%.19s", text(im, "digest"));
             const char *cells[] = {text(im, "name"), digest, layers, buf_cstr(&size),
-                                   text(im, "created")};
+                                   buf_cstr(&age)};
             table_row(t, cells);
         }
         table_print(t, stdout);
@@ -71,9 +67,15 @@ static int import(const struct cli *c, const char *file, const char *name, struc
                     "uploading image", &r, err)) {
         return -1;
     }
+    json_t *im = json_loadb(r.body.p, r.body.n, 0, NULL);
     if (c->json) {
-        printf("%s\n", buf_cstr(&r.body));
+        out_json(im);
+    } else if (!c->quiet) {
+        auto_buf struct buf size = BUF_INIT(64);
+        bytes_text(&size, size_of(im));
+        printf("%s  %s  %s\n", text(im, "name"), text(im, "digest"), buf_cstr(&size));
     }
+    json_decref(im);
     http_reply_fini(&r);
     return 0;
 }
@@ -118,17 +120,12 @@ static int build(const struct cli *c, const char *name, struct err *err) {
 
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--name"}};
-    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    const char *verb = argc ? argv[0] : "--help";
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0 ||
-        (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)) {
-        fputs(help, stdout);
-        return 0;
-    }
+    const char *verb = argv[0];
+    auto_args struct args a = {flags, strcmp(verb, "import") == 0 ? 1 : 0, NULL, 0};
     if (args_parse(&a, argc - 1, argv + 1, err)) {
         return -1;
     }
-    if (strcmp(verb, "ls") == 0 || strcmp(verb, "list") == 0) {
+    if ((strcmp(verb, "ls") == 0 || strcmp(verb, "list") == 0) && !a.nr_words) {
         return ls(c, err);
     }
     if (a.nr_words != 1) {
@@ -144,7 +141,13 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     if (strcmp(verb, "rm") == 0) {
         auto_free char *e = http_escape(str_of(a.words[0]));
         auto_free char *path = xasprintf("/cusp/v1/images/%s", e);
-        return http_json(c, "DELETE", path, NULL, NULL, err);
+        if (http_json(c, "DELETE", path, NULL, NULL, err)) {
+            return -1;
+        }
+        if (!c->quiet) {
+            fprintf(stderr, "Removed %s.\n", a.words[0]);
+        }
+        return 0;
     }
     return err_set(err, ERR_INVALID_ARGUMENT,
                    "images has no command \"%s\" (see cusp images --help)", verb);

@@ -1,13 +1,9 @@
 /* Following a job's log: JSON lines from the server, one printed line each. */
 #include "cli/cli.h"
 
-#include <signal.h>
-#include <unistd.h>
-
 struct printer {
     const struct cli *cli;
     struct buf line;
-    bool partial;
 };
 
 static const char *colour_of(const struct printer *p, const char *severity, const char *task) {
@@ -31,10 +27,17 @@ static void print_line(struct printer *p, struct str text) {
     const char *severity = json_string_value(json_object_get(j, "severity"));
     const char *task = json_string_value(json_object_get(j, "task"));
     json_t *msg = json_object_get(j, "message");
-    if (time && severity && task && msg) {
+    if (time && strlen(time) > 11 && severity && task && json_is_string(msg)) {
         const char *col = colour_of(p, severity, task);
+        struct str rest = str_n(json_string_value(msg), json_string_length(msg));
+        struct str line = str_cut(&rest, '\n');
         printf("%s%-7s  %.12s  %-14s  ", col, severity, time + 11, task);
-        fwrite(json_string_value(msg), 1, json_string_length(msg), stdout);
+        fwrite(line.p, 1, line.n, stdout);
+        while (rest.p) { /* under the first line's words */
+            line = str_cut(&rest, '\n');
+            printf("\n%*s", line.n ? 39 : 0, "");
+            fwrite(line.p, 1, line.n, stdout);
+        }
         printf("%s\n", col[0] ? "\033[0m" : "");
     }
     json_decref(j);
@@ -42,7 +45,9 @@ static void print_line(struct printer *p, struct str text) {
 
 static bool on_bytes(void *arg, struct str bytes) {
     struct printer *p = arg;
-    buf_put_str(&p->line, bytes);
+    if (buf_put_str(&p->line, bytes)) {
+        return false;
+    }
     for (;;) {
         ptrdiff_t nl = str_chr(buf_str(&p->line), '\n');
         if (nl < 0) {
@@ -62,6 +67,7 @@ int job_logs(const struct cli *c, const char *id, const char *task, bool follow,
     auto_free char *path = xasprintf("%s:streamLogs?follow=%s%s%s", base, follow ? "true" : "false",
                                      task ? "&task=" : "", task ? escaped : "");
     int rc = http_stream(c, path, on_bytes, &p, err);
+    bool lost = ferror(stdout) || p.line.full;
     buf_fini(&p.line);
-    return rc;
+    return rc == 0 && lost ? err_set(err, ERR_UNKNOWN, "the log could not be written out") : rc;
 }

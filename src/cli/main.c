@@ -1,61 +1,67 @@
 /* cusp: the command line. Global flags may stand anywhere; the first words choose the command. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <unistd.h>
 
-static const char help[] =
-    "cusp: Vertex AI custom training on your own machine\n\n"
-    "  cusp serve --data-dir DIR        run the server in the foreground\n"
-    "  cusp custom-jobs …               create, list, describe, stream-logs, cancel, delete\n"
-    "  cusp storage …                   cp, ls, cat, rm of gs:// objects\n"
-    "  cusp images …                    build, import, ls, rm of container images\n"
-    "  cusp env [CLIENT]                how to point an official client at the server\n\n"
-    "Every command has --help. Global flags:\n"
-    "  --endpoint URL   server (default $CUSP_ENDPOINT, else http://127.0.0.1:8780)\n"
-    "  --project ID     (default $CUSP_PROJECT, else demo)     --region ID  (default us-central1)\n"
-    "  --format json    machine-readable output                --quiet\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage or refused request, 3 not found,\n"
-    "            4 server not reachable, 5 the job ran and failed\n";
+static int cmd_version(const struct cli *c, int argc, char **argv, struct err *err) {
+    printf(c->json ? "{\"version\": \"%s\"}\n" : "cusp %s\n", CUSP_VERSION);
+    return 0;
+}
 
 static const struct {
     const char *name;
+    bool has_verbs;
     int (*run)(const struct cli *, int, char **, struct err *);
 } commands[] = {
-    {"custom-jobs", cmd_custom_jobs},
-    {"storage", cmd_storage},
-    {"images", cmd_images},
-    {"env", cmd_env},
-    {"serve", cmd_serve},
+    {"custom-jobs", true, cmd_custom_jobs},
+    {"storage", true, cmd_storage},
+    {"images", true, cmd_images},
+    {"env", false, cmd_env},
+    {"serve", false, cmd_serve},
+    {"version", false, cmd_version},
 };
 
-/* Takes --NAME=V or --NAME V out of argv; NULL when absent. */
-static const char *take_flag(int *argc, char **argv, const char *name) {
-    size_t n = strlen(name);
-    for (int i = 1; i < *argc; i++) {
-        if (strncmp(argv[i], name, n) != 0 || (argv[i][n] && argv[i][n] != '=')) {
-            continue;
+struct global {
+    const char *name, *value; /* value: the last one given */
+    bool is_bool;
+};
+
+/* Takes the global flags out of argv, up to "--". */
+static int take_globals(struct global *flags, size_t nr, int *argc, char **argv, struct err *err) {
+    int out = 1, i = 1;
+    while (i < *argc && strcmp(argv[i], "--") != 0) {
+        struct str value = str_of(argv[i]), name = str_cut(&value, '=');
+        struct global *f = NULL;
+        for (size_t k = 0; k < nr; k++) {
+            f = str_eqc(name, flags[k].name) && !(flags[k].is_bool && value.p) ? &flags[k] : f;
         }
-        int used = argv[i][n] == '=' ? 1 : 2;
-        if (i + used > *argc) {
-            return NULL;
+        if (!f) {
+            argv[out++] = argv[i++];
+        } else if (f->is_bool || value.p) {
+            f->value = f->is_bool ? "true" : value.p;
+            i++;
+        } else if (i + 1 < *argc) {
+            f->value = argv[i + 1];
+            i += 2;
+        } else {
+            return err_set(err, ERR_INVALID_ARGUMENT, "flag %s needs a value", f->name);
         }
-        const char *v = used == 1 ? argv[i] + n + 1 : argv[i + 1];
-        memmove(argv + i, argv + i + used, (size_t)(*argc - i - used + 1) * sizeof(*argv));
-        *argc -= used;
-        return v;
     }
-    return NULL;
+    while (i <= *argc) { /* and the NULL at the end */
+        argv[out++] = argv[i++];
+    }
+    *argc = out - 1;
+    return 0;
 }
 
-static bool take_bool(int *argc, char **argv, const char *name) {
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], name) == 0) {
-            memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof(*argv));
-            (*argc)--;
-            return true;
-        }
+/* "http://host:port", without a slash at the end. Owned. */
+static char *tidy_endpoint(const char *text) {
+    struct str s = str_of(text);
+    while (s.n && s.p[s.n - 1] == '/') {
+        s.n--;
     }
-    return false;
+    return xasprintf("%s%.*s", str_find(s, STR("://")) < 0 ? "http://" : "", STR_ARG(s));
 }
 
 static const char *or_env(const char *v, const char *env, const char *otherwise) {
@@ -72,42 +78,83 @@ static int exit_code(const struct err *err) {
                : EXIT_FAILED;
 }
 
-int main(int argc, char **argv) {
-    struct cli c = {0};
-    struct err err = {0};
-    bool serve = argc > 1 && strcmp(argv[1], "serve") == 0; /* its flags are cuspd's own */
-    if (!serve) {
-        const char *format = take_flag(&argc, argv, "--format");
-        c.endpoint =
-            or_env(take_flag(&argc, argv, "--endpoint"), "CUSP_ENDPOINT", "http://127.0.0.1:8780");
-        c.project = or_env(take_flag(&argc, argv, "--project"), "CUSP_PROJECT", "demo");
-        c.region = or_env(take_flag(&argc, argv, "--region"), "CUSP_REGION", "us-central1");
-        c.quiet = take_bool(&argc, argv, "--quiet");
-        c.json = format && strcmp(format, "json") == 0;
-        c.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !c.json;
-        if (format && !c.json) {
-            fprintf(stderr, "cusp: --format knows json only\n");
+static int fail(const struct err *err) {
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    error_text(&b, http_full_message(err));
+    fprintf(stderr, "cusp: %s", buf_cstr(&b));
+    return exit_code(err);
+}
+
+static bool is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* The page asked for: `cusp help X Y`, or --help anywhere before "--"; NULL when none was. */
+static const char *wanted_help(int argc, char **argv) {
+    if (argc > 1 && (strcmp(argv[1], "help") == 0 || is_help(argv[1]))) {
+        return help_text(argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "");
+    }
+    for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (is_help(argv[i]) || (i == 2 && strcmp(argv[i], "help") == 0)) {
+            return help_text(argv[1], argv[2]);
+        }
+    }
+    return NULL;
+}
+
+static int run(const struct cli *c, int argc, char **argv, struct err *err) {
+    for (size_t i = 0; i < NR_OF(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) {
+            continue;
+        }
+        if (commands[i].has_verbs && argc < 3) {
+            fputs(help_text(argv[1], ""), stderr);
             return EXIT_USAGE;
         }
+        return commands[i].run(c, argc - 2, argv + 2, err);
     }
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-        fputs(help, stdout);
-        return argc < 2 ? EXIT_USAGE : EXIT_OK;
+    return err_set(err, ERR_INVALID_ARGUMENT, "no command \"%s\"; see cusp --help", argv[1]);
+}
+
+int main(int argc, char **argv) {
+    enum { FORMAT, ENDPOINT, PROJECT, REGION, QUIET, NR };
+    struct global g[NR] = {{.name = "--format"},
+                           {.name = "--endpoint"},
+                           {.name = "--project"},
+                           {.name = "--region"},
+                           {.name = "--quiet", .is_bool = true}};
+    struct err err = {0};
+    bool serve = argc > 1 && strcmp(argv[1], "serve") == 0; /* its flags are cuspd's own */
+    if (!serve && take_globals(g, NR, &argc, argv, &err)) {
+        return fail(&err);
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        puts("cusp " CUSP_VERSION);
+    auto_free char *endpoint =
+        tidy_endpoint(or_env(g[ENDPOINT].value, "CUSP_ENDPOINT", "http://127.0.0.1:8780"));
+    struct cli c = {.endpoint = endpoint,
+                    .project = or_env(g[PROJECT].value, "CUSP_PROJECT", "demo"),
+                    .region = or_env(g[REGION].value, "CUSP_REGION", "us-central1"),
+                    .json = g[FORMAT].value && strcmp(g[FORMAT].value, "json") == 0,
+                    .quiet = g[QUIET].value != NULL};
+    c.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !c.json;
+    if (g[FORMAT].value && !c.json) {
+        err_set(&err, ERR_INVALID_ARGUMENT, "--format knows json only");
+        return fail(&err);
+    }
+    if (argc < 2) {
+        fputs(help_text("", ""), stderr);
+        return EXIT_USAGE;
+    }
+    const char *text = serve ? NULL : wanted_help(argc, argv);
+    if (text) {
+        fputs(text, stdout);
         return EXIT_OK;
     }
-    for (size_t i = 0; i < NR_OF(commands); i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            int rc = commands[i].run(&c, argc - 2, argv + 2, &err);
-            if (rc < 0) {
-                fprintf(stderr, "cusp: %s\n", err.msg);
-                rc = exit_code(&err);
-            }
-            return rc;
-        }
+    if (strcmp(argv[1], "--version") == 0) {
+        argv[1] = (char *)(uintptr_t) "version";
     }
-    fprintf(stderr, "cusp: no command \"%s\"; see cusp --help\n", argv[1]);
-    return EXIT_USAGE;
+    int rc = run(&c, argc, argv, &err);
+    if (fflush(stdout) && rc == 0) {
+        rc = err_sys(&err, errno, "write standard output");
+    }
+    return rc < 0 ? fail(&err) : rc;
 }

@@ -1,6 +1,8 @@
 /* What people see: aligned tables, colours only on a terminal, JSON when asked. */
 #include "cli/cli.h"
 
+#include "base/time.h"
+
 #include <math.h>
 
 struct table {
@@ -97,6 +99,9 @@ void indent_text(struct buf *b, const char *text, const char *indent) {
     struct str rest = str_of(text);
     while (rest.p && rest.n) {
         struct str line = str_cut(&rest, '\n');
+        while (line.n && line.p[line.n - 1] == ' ') {
+            line.n--;
+        }
         if (line.n) {
             buf_printf(b, "%s%.*s", indent, STR_ARG(line));
         }
@@ -188,4 +193,13 @@ void bytes_text(struct buf *b, uint64_t n) {
         u++;
     }
     buf_printf(b, u ? "%.1f %s" : "%.0f %s", v, units[u]);
+}
+
+void age_text(struct buf *b, const char *when) {
+    usec_t t;
+    if (time_parse_rfc3339(str_of(when), &t, NULL) == 0) {
+        usec_t now = time_wall();
+        duration_text(b, now > t ? (double)(now - t) / USEC_PER_SEC : 0.001);
+        buf_puts(b, " ago");
+    }
 }

@@ -180,7 +180,7 @@ static void test_further_lines_are_indented(void **state) {
     check_error("first\nsecond\n\nthird\n", "first\n  second\n\n  third\n");
     check_error("", "\n");
     auto_buf struct buf b = BUF_INIT(100);
-    indent_text(&b, "a\n  b\n\nc", "    ");
+    indent_text(&b, "a  \n  b\n\nc", "    ");
     assert_string_equal(b.p, "    a\n      b\n\n    c\n");
 }
 

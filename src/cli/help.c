@@ -1,0 +1,126 @@
+/* The text of `cusp help` and of every command's --help. */
+#include "cli/cli.h"
+
+#define GLOBAL                                                                                     \
+    "\nGlobal flags: --project --region --endpoint --format=json --quiet (see cusp --help)\n"
+#define JOB_IS "\nJOB is an id or a full resource name.\n"
+
+/* clang-format off */
+static const struct {
+    const char *name, *text;
+} pages[] = {
+    {"",
+     "cusp: Vertex AI custom training on your own machine\n\n"
+     "  cusp serve --data-dir DIR   run the server in the foreground\n"
+     "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
+     "  cusp storage …              cp, ls, cat, rm, buckets: gs:// objects\n"
+     "  cusp images …               ls, build, import, rm: container images\n"
+     "  cusp env [CLIENT]           how to point an official client at the server\n"
+     "  cusp version                this program's version\n\n"
+     "Every command has --help. Global flags:\n"
+     "  --endpoint URL   server (default $CUSP_ENDPOINT, else http://127.0.0.1:8780)\n"
+     "  --project ID     (default $CUSP_PROJECT, else demo)\n"
+     "  --region ID      (default $CUSP_REGION, else us-central1)\n"
+     "  --format json    machine-readable output\n"
+     "  --quiet          errors only\n\n"
+     "Exit codes: 0 done, 1 failed, 2 wrong usage or refused request, 3 not found,\n"
+     "            4 server not reachable, 5 the job ran and failed\n"},
+    {"custom-jobs",
+     "cusp custom-jobs: run training jobs\n\n"
+     "  create       submit a job\n"
+     "  list         jobs, newest first\n"
+     "  describe     state, error, where the time went\n"
+     "  timeline     every event of a job's life\n"
+     "  stream-logs  what a job prints, live\n"
+     "  wait         until a job ends\n"
+     "  cancel       stop a job\n"
+     "  delete       remove a job that has ended\n\n"
+     "cusp custom-jobs COMMAND --help says more.\n" GLOBAL},
+    {"custom-jobs create",
+     "cusp custom-jobs create --display-name=NAME (--worker-pool-spec=KEY=VALUE,… | --config=FILE) [flags]\n\n"
+     "  --worker-pool-spec=…       one for each pool, in order; keys: machine-type replica-count\n"
+     "                             accelerator-type accelerator-count boot-disk-type boot-disk-size\n"
+     "                             container-image-uri | executor-image-uri python-module\n"
+     "  --config=FILE              YAML or JSON: a CustomJobSpec, or a whole request; flags go on top\n"
+     "  --command=A,B --args=A,B   for every pool (^;^a,b;c makes \";\" the separator)\n"
+     "  --python-package-uris=gs://…,…\n"
+     "  --base-output-dir=gs://…   AIP_MODEL_DIR and its siblings lie below it\n"
+     "  --labels=KEY=VALUE,…\n"
+     "  --timeout=SECONDS\n"
+     "  --service-account=  --network=  --persistent-resource-id=\n"
+     "  --enable-web-access  --enable-dashboard-access\n"
+     "  --stream-logs              follow the job to its end; exit code 5 when it failed\n\n"
+     "Prints the job's id on standard output. Example:\n"
+     "  cusp custom-jobs create --display-name=hello --stream-logs \\\n"
+     "    --worker-pool-spec=machine-type=n1-standard-4,container-image-uri=sklearn-cpu \\\n"
+     "    --command=python3,-c --args='print(6*7)'\n" GLOBAL},
+    {"custom-jobs list",
+     "cusp custom-jobs list [--filter=EXPRESSION] [--limit=N] [--order-by=FIELD]\n\n"
+     "  --filter     e.g. 'state=\"JOB_STATE_FAILED\" AND labels.team=\"red\"'\n"
+     "  --limit      at most so many (default 100)\n"
+     "  --order-by   e.g. 'display_name' or 'create_time desc'\n" GLOBAL},
+    {"custom-jobs describe", "cusp custom-jobs describe JOB\n\nState, error, where the time went, the spec as it was sent.\n" JOB_IS GLOBAL},
+    {"custom-jobs timeline", "cusp custom-jobs timeline JOB\n\nEvery event of the job's life with its facts.\n" JOB_IS GLOBAL},
+    {"custom-jobs wait", "cusp custom-jobs wait JOB\n\nUntil the job ends. Exit code 0 when it succeeded, else 5.\n" JOB_IS GLOBAL},
+    {"custom-jobs cancel", "cusp custom-jobs cancel JOB\n" JOB_IS GLOBAL},
+    {"custom-jobs delete", "cusp custom-jobs delete JOB\n\nThe job must have ended: cancel it first.\n" JOB_IS GLOBAL},
+    {"custom-jobs stream-logs",
+     "cusp custom-jobs stream-logs JOB [--task-name=workerpool0-0] [--no-follow]\n\n"
+     "Prints what is there and follows until the job ends; Ctrl-C ends only the following.\n"
+     "With --format=json one JSON object a line.\n" JOB_IS GLOBAL},
+    {"storage",
+     "cusp storage: objects of this server\n\n"
+     "  cp       copy between files and gs://\n"
+     "  ls       list buckets or objects\n"
+     "  cat      objects on standard output\n"
+     "  rm       remove objects\n"
+     "  buckets  create or delete buckets\n\n"
+     "cusp storage COMMAND --help says more.\n" GLOBAL},
+    {"storage cp",
+     "cusp storage cp [-r] SRC… DST\n\n"
+     "Local files to gs://BUCKET/NAME, gs:// to local files, or gs:// to gs://. A DST that ends in /,\n"
+     "is a bucket or an existing directory gets the file's own name.\n\n"
+     "  -r   directories, or everything below gs://BUCKET/PREFIX\n" GLOBAL},
+    {"storage ls",
+     "cusp storage ls [-l] [-r] [gs://BUCKET[/PREFIX]]\n\n  -l   sizes and times\n  -r   everything below, not one level\n" GLOBAL},
+    {"storage cat", "cusp storage cat gs://BUCKET/NAME…\n" GLOBAL},
+    {"storage rm",
+     "cusp storage rm [-r] gs://BUCKET/NAME…\n\n"
+     "  -r   the object and everything below NAME/, or all objects of a bucket\n" GLOBAL},
+    {"storage buckets", "cusp storage buckets create gs://BUCKET\ncusp storage buckets delete gs://BUCKET\n" GLOBAL},
+    {"images",
+     "cusp images: what jobs can run\n\n"
+     "  ls      images of this server\n"
+     "  build   run a recipe (sklearn-cpu: Python, scikit-learn, cloudml-hypertune)\n"
+     "  import  an OCI archive, docker save archive or root file system tar\n"
+     "  rm      forget an image\n\n"
+     "cusp images COMMAND --help says more.\n" GLOBAL},
+    {"images ls", "cusp images ls\n" GLOBAL},
+    {"images build", "cusp images build NAME\n\nRuns recipes/NAME on this machine (as root) and imports the result.\n" GLOBAL},
+    {"images import",
+     "cusp images import FILE [--name=NAME]\n\n"
+     "FILE: OCI archive, docker save archive or root file system tar, compressed or not.\n"
+     "--name is needed when the archive names no image.\n" GLOBAL},
+    {"images rm", "cusp images rm NAME\n" GLOBAL},
+    {"env",
+     "cusp env [python|node|go|gcloud|curl]: how to point an official client at this server\n\n"
+     "  eval \"$(cusp env gcloud)\"   gcloud ai …\n"
+     "  eval \"$(cusp env curl)\"     the documented curl commands, with $CUSP_ENDPOINT as host\n" GLOBAL},
+    {"version", "cusp version: this program's version\n" GLOBAL},
+};
+/* clang-format on */
+
+static const char *page(const char *name) {
+    for (size_t i = 0; i < NR_OF(pages); i++) {
+        if (strcmp(pages[i].name, name) == 0) {
+            return pages[i].text;
+        }
+    }
+    return NULL;
+}
+
+const char *help_text(const char *command, const char *verb) {
+    auto_free char *both = xasprintf("%s %s", command, verb);
+    const char *text = page(both);
+    return text ? text : page(command);
+}
