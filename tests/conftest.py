@@ -39,6 +39,7 @@ class Server:
         self.flags = list(flags)
         self.env = dict(env or {})
         self.log_path = log or os.path.join(os.path.dirname(self.data_dir), "cuspd.log")
+        self.listen = "127.0.0.1:0"
         self.proc = None
         self.url = None
 
@@ -46,7 +47,7 @@ class Server:
         at = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
         log = open(self.log_path, "ab")
         self.proc = subprocess.Popen(
-            [os.path.join(BUILD, "cuspd"), "--data-dir", self.data_dir, "--listen", "127.0.0.1:0", *self.flags],
+            [os.path.join(BUILD, "cuspd"), "--data-dir", self.data_dir, "--listen", self.listen, *self.flags],
             stderr=log, stdout=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.env, **(env or {})})
         log.close()
 

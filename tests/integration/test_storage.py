@@ -1,66 +1,42 @@
 """The official storage client, unmodified, and raw bodies of other clients, against the storage API.
 
-CUSP_BUILD names the build directory (default: build). The server is tests/lib/gcs_server: the same
-net, store, blob and api code as cuspd, without the control plane. With CUSP_STORAGE_ENDPOINT and
-CUSP_STORAGE_DIR the tests run against a server that is up already (then those that restart it skip).
+The tests of this file share one cuspd, which some of them restart on the same address.
 """
 import base64
 import hashlib
 import os
 import random
 import signal
-import subprocess
 import uuid
 
 import pytest
 import requests
+from conftest import Server, wait_until
 from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-BUILD = os.environ.get("CUSP_BUILD", os.path.join(ROOT, "build"))
 
-
-class Server:
-    def __init__(self, data_dir, env=None):
-        self.dir, self.env, self.proc, self.url = str(data_dir), env or {}, None, None
-        self.start()
-
-    def start(self, address="127.0.0.1:0"):
-        self.proc = subprocess.Popen([os.path.join(BUILD, "tests/unit/blob/gcs_server"), self.dir, address],
-                                     stdout=subprocess.PIPE, text=True, env={**os.environ, **self.env})
-        line = self.proc.stdout.readline().strip()
-        assert line, "the server did not start"
-        self.address, self.url = line, "http://" + line
+class StorageServer(Server):
+    @property
+    def dir(self):
+        return self.data_dir
 
     def restart(self, how=signal.SIGKILL):
-        self.stop(how)
-        self.start(self.address)
-
-    def stop(self, how=signal.SIGTERM):
-        self.proc.send_signal(how)
-        code = self.proc.wait(20)
-        self.proc.stdout.close()
-        assert how != signal.SIGTERM or code == 0
-
-
-class Elsewhere:
-    def __init__(self):
-        self.url, self.dir = os.environ["CUSP_STORAGE_ENDPOINT"], os.environ["CUSP_STORAGE_DIR"]
-
-    def restart(self, how=None):
-        pytest.skip("the server is not ours to restart")
+        if how == signal.SIGKILL:
+            self.kill9()
+        else:
+            self.stop()
+        self.listen = self.url[len("http://"):]  # session addresses hold it
+        self.start()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    if "CUSP_STORAGE_ENDPOINT" in os.environ:
-        yield Elsewhere()
-        return
-    s = Server(tmp_path_factory.mktemp("data"))
+    s = StorageServer(tmp_path_factory.mktemp("storage") / "data", "--engine=fake").start()
     yield s
-    s.stop()
+    if s.proc.poll() is None:
+        s.stop()
 
 
 @pytest.fixture
@@ -292,12 +268,13 @@ def test_cut_connection_keeps_what_arrived(server, bucket):
     with socket.create_connection((host, int(port))) as s:
         s.sendall(f"PUT {url[len(server.url):]} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
                   "Content-Range: bytes 0-999999/1000000\r\n\r\n".encode() + b"z" * 300000)
-    deadline = 50
-    for _ in range(deadline):  # each query waits for the writes of the one before
+
+    def all_kept():
         r = requests.put(url, headers={"Content-Range": "bytes */1000000"}, allow_redirects=False)
-        if r.headers.get("Range") == "bytes=0-299999":
-            break
-    assert r.status_code == 308 and r.headers["Range"] == "bytes=0-299999"
+        assert r.status_code == 308
+        return r.headers.get("Range") == "bytes=0-299999"
+
+    wait_until(all_kept, 20, "the bytes that arrived")
     r = requests.put(url, data=b"z" * 700000, headers={"Content-Range": "bytes 300000-999999/1000000"})
     assert r.status_code == 200 and r.json()["crc32c"] == crc32c(b"z" * 1000000)
 
