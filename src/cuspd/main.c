@@ -7,7 +7,7 @@
 #include <signal.h>
 
 /* One heap for the loop, one for all lanes. The C library's default of eight a processor keeps what
- * each of our threads once needed: a quarter more private memory, and no speed in return. */
+ * each of our threads once needed: up to 2 MiB more after 1,000 jobs (docs/figures.md). */
 #define HEAPS 2
 
 static enum log_level level_of(const char *name) {
