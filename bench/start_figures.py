@@ -141,7 +141,7 @@ def start(lab, table):
     total = [t for t, _ in jobs]
     logs = [t for _, t in jobs]
     own50 = (median(total) - median(bare)) * 1e3
-    own95 = (quantile(total, 0.95) - quantile(bare, 0.95)) * 1e3
+    own95 = (quantile(total, 0.95) - median(bare)) * 1e3  # its median: a slow run of it must not flatter us
     table.add("create to user code, less the runtime, p50", own50, "ms", "<=", 25, peer50)
     table.add("create to user code, less the runtime, p95", own95, "ms", "<=", 60, peer95)
     table.add("create to user code, all of it, p50", median(total) * 1e3, "ms", None, None, "")

@@ -8,12 +8,13 @@ class Table:
     def __init__(self):
         self.rows = []
         self.skipped = []
+        self.load_before = round(os.getloadavg()[0], 2)
 
     def add(self, figure, value, unit, compare, target, peer):
         """compare "<=" or ">=" with target, or None for a figure without a target."""
         ok = None if compare is None else value <= target if compare == "<=" else value >= target
         self.rows.append({"figure": figure, "value": value, "unit": unit, "compare": compare, "target": target,
-                          "peer": peer, "ok": ok})
+                          "peer": peer, "ok": ok, "load": round(os.getloadavg()[0], 2)})
 
     def skip(self, figure, why):
         self.skipped.append({"figure": figure, "why": why})
@@ -37,7 +38,8 @@ class Table:
             mark = {None: "", True: "ok", False: "SHORT"}[r["ok"]]
             lines.append((r["figure"], f"{self.number(r['value'])} {r['unit']}", target, mark, r["peer"]))
         width = [max(len(row[i]) for row in lines) for i in range(5)]
-        out = [f"{m['processors']} processors, {m['memory_gib']} GiB, Linux {m['kernel']}, load {m['load'][0]} at the end"]
+        out = [f"{m['processors']} processors, {m['memory_gib']} GiB, Linux {m['kernel']}, load {self.load_before} before, "
+               f"{m['load'][0]} after"]
         for row in lines:
             out.append(f"{row[0]:<{width[0]}}  {row[1]:>{width[1]}}  {row[2]:>{width[2]}}  {row[3]:<{width[3]}}  {row[4]}".rstrip())
         out += [f"SKIPPED {s['figure']}: {s['why']}" for s in self.skipped]
