@@ -162,7 +162,8 @@ def test_wrong_checksum_leaves_nothing(server, bucket):
                       headers={"Content-Type": "multipart/related; boundary=X"})
     assert r.status_code == 400 and "MD5" in r.json()["error"]["message"]
     assert list(bucket.list_blobs()) == []
-    assert not [f for f in os.listdir(os.path.join(server.dir, "uploads")) if f.startswith("t-")]
+    wait_until(lambda: not [f for f in os.listdir(os.path.join(server.dir, "uploads")) if f.startswith("t-")],
+               20, "the refused bytes to be dropped")
 
 
 MULTIPART = {

@@ -56,9 +56,13 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+void brig_remove(struct brig *r) {
+    nftw(r->dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+}
+
 void brig_free(struct brig *r) {
     brig_stop(r);
-    nftw(r->dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+    brig_remove(r);
 }
 
 static void called(struct blob_req *req, const struct err *err) {

@@ -26,6 +26,7 @@ void brig_new(struct brig *r);   /* fresh directory, started */
 void brig_start(struct brig *r); /* on what is there */
 void brig_stop(struct brig *r);
 void brig_free(struct brig *r);  /* stops and removes */
+void brig_remove(struct brig *r); /* the directory, after brig_stop */
 void brig_wait(struct brig *r);  /* until done */
 
 bool brig_bucket(struct brig *r, const char *bucket);
