@@ -116,6 +116,7 @@ class Lab:
     def close(self):
         for s in self.servers:
             s.stop()
+        subprocess.run(["umount", "-q", self.dir + "/podman/overlay"], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def binary(self, name):
