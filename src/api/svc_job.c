@@ -5,6 +5,7 @@
 #include "api/spec.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "logs/logs.h"
 #include "pb/pbmask.h"
 #include "store/filter.h"
 
@@ -73,6 +74,7 @@ static void fail_missing(struct call *c, struct str name) {
 struct create {
     struct call *call;
     struct ctl_call ctl;
+    struct str id; /* delete: whose logs go too */
 };
 
 static void on_created(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
@@ -315,6 +317,7 @@ static void on_deleted(struct ctl_call *cc, const struct err *err, const struct 
     } else if (err) {
         call_fail(c, err);
     } else {
+        logs_remove(c->api->logs, arena_strndup(c->arena, cr->id.p, cr->id.n));
         svc_operation_reply_deleted(c, name);
     }
 }
@@ -330,6 +333,7 @@ void svc_job_delete(struct call *c) {
     }
     struct create *cr = arena_alloc(c->arena, sizeof(*cr));
     cr->call = c;
+    cr->id = str_sub(n.rest, sizeof(COLLECTION), n.rest.n);
     cr->ctl.cb = on_deleted;
     cr->ctl.arg = cr;
     ctl_job_delete(c->api->ctl, n.canonical, &cr->ctl);

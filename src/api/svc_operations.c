@@ -4,6 +4,7 @@
 
 #include "api/names.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "store/filter.h"
 
 #define KIND "operation"
@@ -231,18 +232,15 @@ static Google__Protobuf__Any *any_of(struct call *c, const ProtobufCMessage *m, 
     return any;
 }
 
+/* What the operation tells has happened, stored or not: with a full disk only a later look at the
+ * operation finds nothing, and no client looks again at what was done when it was answered. */
 static void on_stored(struct store_txn *t, const struct err *err) {
     struct op_call *oc = t->arg;
-    struct err copy;
     if (err) {
-        copy = *err;
+        log_warn("operation not stored", "name=%s error=\"%s\"", oc->op->name, err->msg);
     }
     store_txn_fini(&oc->txn);
-    if (err) {
-        call_fail(oc->call, &copy);
-    } else {
-        call_reply(oc->call, &oc->op->base);
-    }
+    call_reply(oc->call, &oc->op->base);
 }
 
 void svc_operation_reply_deleted(struct call *c, struct str name) {

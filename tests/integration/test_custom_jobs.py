@@ -1,9 +1,10 @@
 """CustomJob over REST: life, lists, filters, paging, cancel, delete, operations, dialect (reference 01, 10, 20)."""
+import os
 import re
 
 import pytest
 
-from conftest import PARENT, fake_job
+from conftest import PARENT, fake_job, wait_until
 
 
 def test_create_answers_with_name_number_state_and_the_spec_as_sent(fake):
@@ -211,3 +212,37 @@ def test_probes_and_metrics(fake):
     assert fake.call("GET", "/healthz").status_code == 200
     text = fake.call("GET", "/metrics").text
     assert "cusp_jobs_running" in text and 'cusp_limit{name="max_api_body"}' in text
+
+
+def finished_job(server):
+    name = server.create(fake_job())["name"]
+    server.wait(name)
+    return name
+
+
+def test_delete_removes_the_logs(fake):
+    name, other = finished_job(fake), finished_job(fake)
+    dirs = [os.path.join(fake.data_dir, "logs", n.rsplit("/", 1)[1]) for n in (name, other)]
+    wait_until(lambda: all(map(os.path.isdir, dirs)), 10, "the logs")
+    assert fake.logs(name, follow=True)
+    assert fake.call("DELETE", "/v1/" + name).status_code == 200
+    wait_until(lambda: not os.path.exists(dirs[0]), 10, "the logs to be removed")
+    assert os.path.isdir(dirs[1])
+
+
+def test_delete_is_answered_even_if_its_operation_cannot_be_stored(make_server, tmp_path):
+    """Disk full between the two commits of a delete: the job is gone, so the answer is not an error."""
+    server = make_server("--engine=fake").start()
+    name, other = finished_job(server), finished_job(server)
+    server.stop()
+    trace = tmp_path / "trace"
+    server.start(env={"CUSP_FAILPOINT_TRACE": str(trace)})
+    assert server.call("DELETE", "/v1/" + other).status_code == 200
+    server.stop()
+    hits = trace.read_text().split().count("store.commit.before_commit")
+    server.start(env={"CUSP_FAILPOINTS": f"store.commit.before_commit=errno:ENOSPC@{hits}"})
+    r = server.call("DELETE", "/v1/" + name)
+    assert r.status_code == 200 and r.json()["done"] is True, r.text
+    assert "operation not stored" in server.log()
+    assert server.call("GET", "/v1/" + name).status_code == 404
+    server.stop()
