@@ -20,6 +20,9 @@
     X(body_idle_timeout_ms, 60000, "pause inside a request body")                                  \
     X(keepalive_timeout_ms, 75000, "idle time between requests")                                   \
     X(write_stall_timeout_ms, 60000, "no progress writing to a client")                            \
+    X(max_h2_streams, 100, "concurrent requests of one HTTP/2 connection")                         \
+    X(max_h2_resets, 500,                                                                          \
+      "requests one HTTP/2 connection may reset at once; a tenth more a second")                   \
     X(max_json_depth, 100, "nesting of a JSON body")                                               \
     X(max_proto_depth, 100, "nesting of a protobuf body")                                          \
     X(max_message_bytes, 33554432, "memory of one decoded request message")                        \

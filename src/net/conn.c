@@ -52,17 +52,9 @@ static void refuse_tls(struct conn *c) {
     conn_finish(c);
 }
 
-static void refuse_h2(struct conn *c) {
-    static const char settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
-    static const char why[] = "HTTP/2 is not enabled on this port";
-    static const char goaway[] = {0, 0,   8 + sizeof(why) - 1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                                  0, 0x0d /* HTTP_1_1_REQUIRED */};
-    struct buf *out = transport_out(&c->t);
-    log_info("HTTP/2 client on an HTTP/1.1 port", "peer=%s", c->peer);
-    buf_put(out, settings, sizeof(settings));
-    buf_put(out, goaway, sizeof(goaway));
-    buf_put(out, why, sizeof(why) - 1);
-    conn_finish(c);
+static void choose_h2(struct conn *c, usec_t now) {
+    c->h2 = h2_open(c, now);
+    c->state = c->h2 ? CONN_H2 : CONN_DEAD;
 }
 
 /* Returns how many bytes were taken. */
@@ -75,12 +67,15 @@ static size_t take_input(struct conn *c, struct str bytes, usec_t now) {
             refuse_tls(c);
             return bytes.n;
         case SNIFF_H2:
-            refuse_h2(c);
-            return bytes.n;
+            choose_h2(c, now);
+            break;
         case SNIFF_H1:
             c->state = CONN_H1;
             break;
         }
+    }
+    if (c->state == CONN_H2) {
+        h2_input(c->h2, bytes, now);
     }
     return c->state == CONN_H1 ? h1_input(&c->h1, bytes, now) : bytes.n;
 }
@@ -102,6 +97,8 @@ static size_t want(const struct conn *c) {
         return NET_READ_HEAD;
     case CONN_H1:
         return h1_want(&c->h1, c->in.n);
+    case CONN_H2:
+        return h2_want(c->h2);
     case CONN_LINGER:
         return NET_READ_HEAD;
     case CONN_ENDING:
@@ -151,7 +148,7 @@ static bool read_once(struct conn *c, usec_t now) {
     return (size_t)r == n; /* less: the socket is empty, the loop tells when it is not */
 }
 
-static void handle_eof(struct conn *c) {
+static void handle_eof(struct conn *c, usec_t now) {
     switch (c->state) {
     case CONN_SNIFF:
     case CONN_LINGER:
@@ -159,6 +156,9 @@ static void handle_eof(struct conn *c) {
         break;
     case CONN_H1:
         h1_eof(&c->h1, c->in.n);
+        break;
+    case CONN_H2:
+        h2_eof(c->h2, now);
         break;
     case CONN_ENDING: /* a half-closed peer still gets its reply */
     case CONN_DEAD:
@@ -178,7 +178,7 @@ static void run_input(struct conn *c, bool readable, usec_t now) {
         }
     }
     if (c->eof) {
-        handle_eof(c);
+        handle_eof(c, now);
     }
 }
 
@@ -187,6 +187,9 @@ static void run_input(struct conn *c, bool readable, usec_t now) {
 static void run_output(struct conn *c, usec_t now) {
     bool progress = false;
     uint64_t before = c->t.bytes_out;
+    if (c->state == CONN_H2) {
+        h2_output(c->h2, now);
+    }
     bool idle = transport_is_flushed(&c->t);
     if (!idle && transport_flush(&c->t, &progress)) {
         c->state = CONN_DEAD;
@@ -207,6 +210,8 @@ static void run_output(struct conn *c, usec_t now) {
         c->linger_until = now + (c->server->stopping ? LINGER_STOPPING : LINGER_TIME);
     } else if (c->state == CONN_H1) {
         h1_drained(&c->h1);
+    } else if (c->state == CONN_H2) {
+        h2_drained(c->h2);
     }
 }
 
@@ -218,6 +223,8 @@ static usec_t deadline_of(const struct conn *c) {
         d = c->opened_at + limits.header_timeout_ms * USEC_PER_MSEC;
     } else if (c->state == CONN_H1 && !c->eof) {
         d = h1_deadline(&c->h1, c->in.n);
+    } else if (c->state == CONN_H2) {
+        d = h2_deadline(c->h2);
     } else if (c->state == CONN_LINGER) {
         d = c->linger_until;
     }
@@ -248,6 +255,8 @@ static void on_time(struct conn *c, usec_t now) {
         h1_timeout(&c->h1, c->in.n);
     } else if (c->state == CONN_H1) {
         h1_timeout(&c->h1, c->in.n);
+    } else if (c->state == CONN_H2) {
+        h2_timeout(c->h2, now);
     } else if (c->state == CONN_LINGER) {
         c->state = CONN_DEAD;
     }
@@ -259,6 +268,7 @@ static void conn_free(struct conn *c) {
     struct net_server *s = c->server;
     c->running = true; /* callbacks below must not queue it again */
     h1_close(&c->h1);
+    h2_close(c->h2);
     s->clock->ops->disarm(s->clock, &c->timer);
     list_del(&c->link);
     list_del(&c->dirty_link);
@@ -275,7 +285,7 @@ static void watch(struct conn *c) {
     if (!c->eof && c->state != CONN_ENDING) {
         if (want(c) > 0) {
             events |= LOOP_FD_READ;
-        } else if (!c->h1.blocked) {
+        } else if (!c->h1.blocked && c->state != CONN_H2) {
             events |= LOOP_FD_HUP;
         }
     }
@@ -361,6 +371,9 @@ void conn_retire(struct conn *c) {
         if (transport_is_flushed(&c->t)) {
             c->state = CONN_DEAD; /* an idle client need not be waited for */
         }
+    }
+    if (c->state == CONN_H2) {
+        h2_retire(c->h2);
     }
     c->h1.keep_alive = false;
     conn_kick(c);

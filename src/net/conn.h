@@ -4,6 +4,7 @@
 #define CUSP_NET_CONN_H
 
 #include "net/h1.h"
+#include "net/h2.h"
 #include "net/transport.h"
 
 struct net_server;
@@ -11,6 +12,7 @@ struct net_server;
 enum conn_state {
     CONN_SNIFF, /* first bytes */
     CONN_H1,
+    CONN_H2,
     CONN_ENDING, /* no more input is understood; queued output is flushed */
     CONN_LINGER, /* output is ended; input is thrown away so that the peer can read our last words
                   */
@@ -24,6 +26,7 @@ struct conn {
     struct transport t;
     struct buf in; /* read and not yet taken by the codec */
     struct h1 h1;
+    struct h2 *h2; /* NULL unless it was chosen */
     struct list link, dirty_link;
     struct timer timer;
     unsigned watched; /* LOOP_FD_* */

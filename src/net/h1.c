@@ -379,24 +379,6 @@ static void put_u64(struct buf *b, uint64_t v, unsigned base) {
     buf_put(b, d + n, sizeof(d) - n);
 }
 
-/* The codec's own headers, and values that would split the reply, are dropped: a handler that sends
- * them has a bug, the client must not pay for it. */
-static bool is_sendable(const struct header *hd) {
-    static const struct str ours[] = {STR("content-length"), STR("transfer-encoding"),
-                                      STR("connection"), STR("date")};
-    for (size_t i = 0; i < NR_OF(ours); i++) {
-        if (hd->name.n == ours[i].n && str_ieq(hd->name, ours[i])) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < hd->value.n; i++) {
-        if ((unsigned char)hd->value.p[i] < 0x20 && hd->value.p[i] != '\t') {
-            return false;
-        }
-    }
-    return hd->name.n > 0;
-}
-
 /* May the connection go on after this reply, as far as is known when its head is sent? */
 static void decide_keep_alive(struct h1 *h, int64_t length) {
     struct xch *x = h->x;
@@ -425,7 +407,7 @@ static void send_head(struct xch *x, int status, const struct headers *hs, int64
     buf_puts(b, "\r\ndate: ");
     buf_puts(b, net_date(h->conn->server));
     for (size_t i = 0; i < hs->n; i++) {
-        if (!is_sendable(&hs->p[i])) {
+        if (!net_header_sendable(&hs->p[i])) {
             log_error("bug: reply header dropped", "name=%.*s", STR_ARG(hs->p[i].name));
             continue;
         }
@@ -517,6 +499,29 @@ static void send_file(struct xch *x, int fd, uint64_t offset, uint64_t len) {
     conn_kick(h->conn);
 }
 
+/* Between the last chunk and the end, for clients that asked (RFC 9110 6.5.1); else dropped. */
+static void send_trailers(struct xch *x, const struct headers *hs) {
+    struct h1 *h = x->stream;
+    struct str te = xch_header(x, "te");
+    if (h->conn->state == CONN_DEAD || !h->chunked_out || !te.p ||
+        str_find(te, STR("trailers")) < 0) {
+        send_body(x, NULL, 0, false);
+        return;
+    }
+    struct buf *b = out_of(h);
+    buf_puts(b, "0\r\n");
+    for (size_t i = 0; i < hs->n; i++) {
+        if (net_header_sendable(&hs->p[i])) {
+            buf_put_str(b, hs->p[i].name);
+            buf_puts(b, ": ");
+            buf_put_str(b, hs->p[i].value);
+            buf_puts(b, "\r\n");
+        }
+    }
+    buf_puts(b, "\r\n");
+    conn_kick(h->conn);
+}
+
 static void grant(struct xch *x) {
     struct h1 *h = x->stream;
     if (h->expect && !h->replied) {
@@ -538,6 +543,7 @@ static const struct codec_ops h1_ops = {
     .name = "h1",
     .send_head = send_head,
     .send_body = send_body,
+    .send_trailers = send_trailers,
     .send_file = send_file,
     .grant = grant,
     .reset = reset,

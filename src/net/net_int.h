@@ -59,6 +59,12 @@ const char *net_date(struct net_server *s);
  * Connection: close. */
 void net_render_refusal(struct net_server *s, struct buf *out, int http_status, const char *what,
                         const char *limit_name, const uint64_t *limit, bool with_body);
+/* Only the JSON. */
+void net_render_refusal_body(struct buf *body, int http_status, const char *what,
+                             const char *limit_name, const uint64_t *limit);
+/* May a handler's header be sent? Not those the codecs make, nor values that would split a reply.
+ */
+bool net_header_sendable(const struct header *hd);
 const char *net_reason(int http_status); /* "Not Found"; "Unknown" */
 
 #endif

@@ -62,16 +62,33 @@ static const char *rpc_name(int http_status) {
     return "UNKNOWN";
 }
 
-void net_render_refusal(struct net_server *s, struct buf *out, int http_status, const char *what,
-                        const char *limit_name, const uint64_t *limit, bool with_body) {
-    auto_buf struct buf body = BUF_INIT(4096);
+/* The codec's own headers, and values that would split the reply, are dropped: a handler that sends
+ * them has a bug, the client must not pay for it. */
+bool net_header_sendable(const struct header *hd) {
+    static const struct str ours[] = {STR("content-length"), STR("transfer-encoding"),
+                                      STR("connection"), STR("date")};
+    for (size_t i = 0; i < NR_OF(ours); i++) {
+        if (hd->name.n == ours[i].n && str_ieq(hd->name, ours[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < hd->value.n; i++) {
+        if ((unsigned char)hd->value.p[i] < 0x20 && hd->value.p[i] != '\t') {
+            return false;
+        }
+    }
+    return hd->name.n > 0;
+}
+
+void net_render_refusal_body(struct buf *body, int http_status, const char *what,
+                             const char *limit_name, const uint64_t *limit) {
     auto_buf struct buf msg = BUF_INIT(1024);
     struct jw w;
     buf_puts(&msg, what);
     if (limit_name) {
         buf_printf(&msg, " The limit %s is %llu.", limit_name, (unsigned long long)*limit);
     }
-    jw_init(&w, &body, 2);
+    jw_init(&w, body, 2);
     jw_object(&w);
     jw_key(&w, "error");
     jw_object(&w);
@@ -81,7 +98,13 @@ void net_render_refusal(struct net_server *s, struct buf *out, int http_status, 
     jw_kv(&w, "status", rpc_name(http_status));
     jw_end_object(&w);
     jw_end_object(&w);
-    buf_putc(&body, '\n');
+    buf_putc(body, '\n');
+}
+
+void net_render_refusal(struct net_server *s, struct buf *out, int http_status, const char *what,
+                        const char *limit_name, const uint64_t *limit, bool with_body) {
+    auto_buf struct buf body = BUF_INIT(4096);
+    net_render_refusal_body(&body, http_status, what, limit_name, limit);
     buf_printf(out,
                "HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: application/json; charset=UTF-8\r\n"
                "content-length: %zu\r\nconnection: close\r\n\r\n",

@@ -377,6 +377,17 @@ void xch_end(struct xch *x) {
     finish(x);
 }
 
+void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h) {
+    if (!may_reply(x, true, "xch_end_trailers")) {
+        return;
+    }
+    if (!x->gone) {
+        struct headers hs = {(struct header *)h, nr_h};
+        x->codec->send_trailers(x, &hs);
+    }
+    finish(x);
+}
+
 void xch_abort(struct xch *x) {
     CHECK(x->magic == XCH_MAGIC);
     if (x->finished) {

@@ -94,6 +94,10 @@ void xch_on_drain(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg)
  * called. */
 void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len);
 void xch_end(struct xch *x);
+/* xch_end with trailers (HTTP/2; HTTP/1.1 only when the reply is chunked and the client said
+ * "TE: trailers", else they are dropped). A reply without a body carries them in its one block of
+ * headers. */
+void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h);
 /* Breaks the connection/stream off: a started reply that cannot be completed honestly. */
 void xch_abort(struct xch *x);
 

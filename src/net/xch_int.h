@@ -14,7 +14,7 @@ enum reset_why {
 };
 
 /* How a protocol carries a reply. Called only while the peer is there; never calls back into the
- * handler from within. h1 now; h2 adds a table, nothing else. */
+ * handler from within. h1.c and h2.c each have a table. */
 struct codec_ops {
     const char *name;
     /* Once, before any body. length: -1 when unknown. Header views are copied. */
@@ -22,7 +22,7 @@ struct codec_ops {
     /* Body pieces, copied; more == false ends the message. True: keep going; false: the peer is
      * slow, pause until xch_drained. */
     bool (*send_body)(struct xch *, const struct str *slices, size_t n, bool more);
-    /* NULL: the codec has none. */
+    /* Ends the message; dropped where the client cannot take them. */
     void (*send_trailers)(struct xch *, const struct headers *);
     /* The rest of the body from a file; takes fd; ends the message. */
     void (*send_file)(struct xch *, int fd, uint64_t offset, uint64_t len);
