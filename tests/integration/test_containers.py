@@ -133,6 +133,16 @@ def test_two_runtimes(make_server, busybox_image):
         s.stop()
 
 
+@pytest.mark.parametrize("hit", [1, 2])
+def test_running_out_of_descriptors_loses_no_job(local, hit):
+    """A server with too many connections cannot look into a run directory: it looks again."""
+    s = local(env={"CUSP_FAILPOINTS": f"engine.look.before_open=errno:EMFILE@{hit}"})
+    job = s.wait(s.create(container_job("true"))["name"])
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    assert [e["type"] for e in s.events(job["name"])["events"]].count("LAUNCH_INTENT") == 1
+    s.stop()
+
+
 def test_first_line_arrives_while_the_job_runs(local):
     s = local()
     name = s.create(container_job("sh", "-c", "echo first; sleep 30"))["name"]

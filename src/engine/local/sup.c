@@ -21,6 +21,7 @@
 
 #define KILL_LIMIT (10 * USEC_PER_SEC)
 #define LOOK_AGAIN (10 * USEC_PER_MSEC)
+#define LOOK_LATER (500 * USEC_PER_MSEC)
 #define ASK_TIMEOUT_SEC 5
 
 static void submit_look(struct sup *s);
@@ -138,7 +139,9 @@ void sup_kill(struct sup *s) {
 
 static void look_run(struct lane_work *w) {
     struct sup *s = CONTAINER_OF(w, struct sup, work);
-    s->rc = rundir_look(s->dir, s->look, &s->err);
+    s->rc = FAIL_POINT("engine.look.before_open", &s->err) < 0
+                ? -1
+                : rundir_look(s->dir, s->look, &s->err);
     if (s->rc < 0) {
         return;
     }
@@ -208,8 +211,17 @@ static void judge_failed_start(struct sup *s) {
     }
 }
 
+/* Says nothing about the replica, only about us: too many descriptors, or memory. */
+static bool may_pass(const struct err *err) {
+    return err->sys == EMFILE || err->sys == ENFILE || err->sys == ENOMEM;
+}
+
 static void judge(struct sup *s) {
     struct rundir_look *l = s->look;
+    if (s->rc < 0 && may_pass(&s->err)) {
+        s->eng->clock->ops->arm(s->eng->clock, &s->again, time_mono() + LOOK_LATER);
+        return;
+    }
     if (s->rc < 0) {
         tell_end(s, SUP_LOST, NULL, &s->err);
         return;
