@@ -45,6 +45,7 @@ static int error_of(long status, struct str body, struct err *err) {
     enum err_code code = status == 404   ? ERR_NOT_FOUND
                          : status == 409 ? ERR_ALREADY_EXISTS
                          : status < 500  ? ERR_INVALID_ARGUMENT
+                         : status == 501 ? ERR_UNIMPLEMENTED
                                          : ERR_INTERNAL;
     for (unsigned i = 1; name && i < ERR_CODE_NR; i++) {
         if (strcmp(name, err_code_name((enum err_code)i)) == 0) {

@@ -163,16 +163,48 @@ static int download(const struct cli *c, const char *src, const char *file, stru
     return 0;
 }
 
+/* Through a temporary file here, for a server that has no copyTo. */
+static int copy_through(const struct cli *c, const char *src, const struct uri *dst,
+                        struct err *err) {
+    struct http_reply r;
+    FILE *f = tmpfile();
+    if (!f) {
+        return err_sys(err, errno, "make a temporary file");
+    }
+    auto_free char *path =
+        xasprintf("/upload/storage/v1/b/%s/o?uploadType=media&name=%s", dst->bucket, dst->name);
+    int rc = download_to(c, src, fileno(f), "a temporary file", err);
+    off_t size = rc ? 0 : lseek(fileno(f), 0, SEEK_END);
+    if (rc == 0 && (size < 0 || lseek(fileno(f), 0, SEEK_SET))) {
+        rc = err_sys(err, errno, "rewind a temporary file");
+    }
+    if (rc == 0 && (rc = http_upload(c, "POST", path, "application/octet-stream", fileno(f),
+                                     (uint64_t)size, base_of(src), &r, err)) == 0) {
+        http_reply_fini(&r);
+    }
+    fclose(f);
+    return rc;
+}
+
 static int copy(const struct cli *c, const char *src, const char *dst, struct err *err) {
     auto_uri struct uri a = {0}, b = {0};
+    struct err no_copy = {0};
     if (parse_uri(src, &a, err) || parse_uri(dst, &b, err)) {
         return -1;
+    }
+    if (!a.raw_name.n) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "%s is a bucket: use cp -r", src);
     }
     auto_free char *path =
         xasprintf("/storage/v1/b/%s/o/%s/copyTo/b/%s/o/%s", a.bucket, a.name, b.bucket, b.name);
     json_t *body = json_object();
-    int rc = http_json(c, "POST", path, body, NULL, err);
+    int rc = http_json(c, "POST", path, body, NULL, &no_copy);
     json_decref(body);
+    if (rc && no_copy.code == ERR_UNIMPLEMENTED) {
+        rc = copy_through(c, src, &b, err);
+    } else if (rc) {
+        *err = no_copy;
+    }
     if (rc == 0 && !c->quiet) {
         fprintf(stderr, "%s -> %s\n", src, dst);
     }
