@@ -19,7 +19,7 @@ struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, cons
     struct blob_upload *u = xcalloc(1, sizeof(*u));
     u->b = b;
     u->refs = 1;
-    u->fd = -1;
+    u->fd = u->replaced_fd = -1;
     u->is_session = is_session;
     u->arena = arena_new(ARENA_NO_MAX);
     meta_copy_put(u->arena, put, &u->put);
@@ -65,10 +65,16 @@ static void upload_free(struct blob_upload *u) {
     blob_drop(b);
 }
 
+/* On the lane: freeing gigabytes of blocks takes a while. */
 static void discard_run(struct lane_work *w) {
     struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
-    (void)unlinkat(u->b->uploads_fd, u->id, 0); /* what stays is swept at the next start */
-    close(take_fd(&u->fd)); /* on the lane: freeing gigabytes of blocks takes a while */
+    if (!u->is_session && !u->is_complete && u->fd >= 0) {
+        (void)unlinkat(u->b->uploads_fd, u->id, 0); /* what stays is swept at the next start */
+        close(take_fd(&u->fd));
+    }
+    if (u->replaced_fd >= 0) {
+        close(take_fd(&u->replaced_fd));
+    }
 }
 
 static void discard_done(struct lane_work *w) {
@@ -83,7 +89,7 @@ void blob_upload_unref(struct blob_upload *u) {
     if (--u->refs > 0) {
         return;
     }
-    if (!u->is_session && !u->is_complete && u->fd >= 0) {
+    if (u->replaced_fd >= 0 || (!u->is_session && !u->is_complete && u->fd >= 0)) {
         u->work = (struct lane_work){.run = discard_run, .done = discard_done};
         lane_submit(u->b->disk, &u->work);
         return;
@@ -346,6 +352,10 @@ static void publish_run(struct blob_req *r) {
     if (meta_check_precond(&u->put.pre, e == 0 ? &cur : NULL, &r->err) < 0 ||
         FAIL_POINT("blob.put.before_rename", &r->err) < 0) {
         return;
+    }
+    if (e == 0 && u->replaced_fd < 0) {
+        /* Held until after the answer: the last close of a file frees its blocks. */
+        u->replaced_fd = beneath_open(bucket, raw.p, O_PATH | O_NOFOLLOW, 0);
     }
     int moved = -EAGAIN;
     for (int tries = 0; tries < 5 && moved == -EAGAIN; tries++) {

@@ -12,6 +12,7 @@ struct blob_upload {
     bool is_session, is_complete, is_dead;
     struct arena *arena;
     struct blob_put put;
+    int replaced_fd; /* of the file this upload took the place of, or negative */
     int fd;          /* -1: file not made yet */
     uint64_t offset; /* bytes in the file */
     uint64_t flushed; /* writeback was started up to here */
