@@ -344,6 +344,10 @@ static void publish_run(struct blob_req *r) {
     struct blob_meta old, cur;
     bool has_old = meta_decode(r->arena, r->row, &old);
     int e = place_find(bucket, u->put.name, &raw, &st);
+    if (e < 0 && e != -ENOENT && e != -ENAMETOOLONG) {
+        err_sys(&r->err, -e, "look up object %.*s/%.*s", STR_ARG(u->put.bucket), STR_ARG(u->put.name));
+        return; /* not to be taken for "there is none" */
+    }
     if (e == 0 && has_old && meta_matches(&old, &st)) {
         cur = old;
     } else if (e == 0) {
