@@ -32,6 +32,17 @@ static void child_signals(void) {
     for (int sig = 1; sig < NSIG; sig++) {
         sigaction(sig, &dfl, NULL); /* fails for KILL and STOP, which have no disposition */
     }
+    /* The C library keeps 32 and 33 to itself and refuses them above, but a parent may have handed
+     * them down as ignored: the kernel is asked directly, with its own layout. */
+    const struct {
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        uint64_t mask;
+    } kernel_dfl = {0};
+    for (int sig = 32; sig <= 33; sig++) {
+        syscall(SYS_rt_sigaction, sig, &kernel_dfl, NULL, sizeof(kernel_dfl.mask));
+    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
