@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "blob/blob.h"
 
-#define GCS_BUFFER (1u << 20) /* each transfer has two */
+#define GCS_BUFFER (512u << 10) /* each transfer has two; larger ones fall out of the processor's cache */
 
 struct api_gcs {
     struct blob *blob;
