@@ -24,7 +24,7 @@
 #define HEX_LEN 64
 #define INSTALL_LIMIT (30 * 60 * USEC_PER_SEC)
 #define MOUNT_POINT "/var/tmp/cusp-packages"
-#define TAIL_LINES 6
+#define TAIL_LINES 10
 
 /* What pip is run with besides the image's environment. The root of a container is the owner of the
  * whole system in it, so pip's doubts about root and about the distribution's packages are moot. */
@@ -36,11 +36,10 @@ static const char *const pip_defaults[] = {"PIP_BREAK_SYSTEM_PACKAGES=1",
                                            "PIP_PROGRESS_BAR=off",
                                            "PYTHONUNBUFFERED=1"};
 /* Taken from the server's own environment: where packages come from is a matter of the site. */
-static const char *const pip_inherited[] = {"PIP_INDEX_URL",    "PIP_EXTRA_INDEX_URL",
-                                            "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT",
-                                            "HTTP_PROXY",       "HTTPS_PROXY",
-                                            "NO_PROXY",         "http_proxy",
-                                            "https_proxy",      "no_proxy"};
+static const char *const pip_inherited[] = {
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT",
+    "PIP_RETRIES",   "HTTP_PROXY",          "HTTPS_PROXY",      "NO_PROXY",
+    "http_proxy",    "https_proxy",         "no_proxy"};
 
 /* The two commands of the prebuilt runner for every file. A source distribution is first built with
  * the image's own setuptools: that needs no network and gives the same files; where it does not
@@ -304,9 +303,20 @@ static void explain(struct pkg_install *p) {
         !str_to_u64(str_n(b.p, b.n ? b.n - 1 : 0), &at) || at >= nr) {
         at = 0;
     }
-    const char *tail = p->exit.stderr_tail;
-    size_t n = strlen(tail), lines = 0;
-    while (n > 0 && !(tail[n - 1] == '\n' && ++lines > TAIL_LINES)) {
+    /* When the package's own build failed pip ends with advice that tells nothing; what the build
+     * said stands before it. */
+    static const char advice[] = "note: This error originates from a subprocess";
+    auto_free char *tail = xstrdup(p->exit.stderr_tail);
+    char *last = NULL;
+    for (char *s = strstr(tail, advice); s != NULL; s = strstr(s + 1, advice)) {
+        last = s;
+    }
+    size_t n = last != NULL ? (size_t)(last - tail) : strlen(tail), lines = 0;
+    while (n > 0 && strchr(" \n", tail[n - 1]) != NULL) {
+        n--;
+    }
+    tail[n] = 0;
+    while (n > 0 && !(tail[n - 1] == '\n' && ++lines >= TAIL_LINES)) {
         n--;
     }
     const char *what = p->exit.kind == EXIT_OOM       ? "out of memory"
