@@ -91,9 +91,10 @@ static int prepare_cgroup(struct run *r, struct err *err) {
     return cgroup_make(&r->cgroups, r->conf.cgroup, &limits, err);
 }
 
-/* Removing a mounted layer would empty the files of a running job, and the server that could say who
- * uses it may be restarting. So every runner keeps a shared lock on its layers as long as it lives;
- * the image store removes only what it can lock alone. The descriptors stay open on purpose. */
+/* Removing a mounted layer would empty the files of a running job, and the server that could say
+ * who uses it may be restarting. So every runner keeps a shared lock on its layers as long as it
+ * lives; the image store removes only what it can lock alone. The descriptors stay open on purpose.
+ */
 static int hold_layers(const struct run *r, struct err *err) {
     for (size_t i = 0; i < r->conf.nr_lower; i++) {
         int fd = open(r->conf.lower[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
