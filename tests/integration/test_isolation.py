@@ -163,13 +163,13 @@ def test_gang_members_find_each_other_by_name(local):
     s = local("--cpu-milli=8000", "--mem-mb=40000")
     show = "echo cluster $CLUSTER_SPEC; "
     peer = ("p=$(echo $CLUSTER_SPEC | grep -o 'cmle-training-%s-[^:\"]*' | head -n 1); ")
-    listen = show + "echo ready | busybox nc -l -p 2222 | head -n 1"
-    ask = show + peer % "workerpool0" + "until echo from-worker | busybox nc $p 2222 | grep ready; do :; done"
+    listen = show + "echo ready | busybox nc -l -p 2222"
+    ask = show + peer % "workerpool0" + "until busybox nc $p 2222 </dev/null | grep ready; do :; done"
     job = s.wait(s.create(gang(listen, ask))["name"], 60)
     assert job["state"] == "JOB_STATE_SUCCEEDED", (job, s.logs(job["name"]))
     logs = s.logs(job["name"])
     assert {x["task"] for x in logs} >= {"workerpool0-0", "workerpool1-0"}
-    assert "from-worker" in [x["message"] for x in logs if x["task"] == "workerpool0-0"]
+    assert "ready" in [x["message"] for x in logs if x["task"] == "workerpool1-0"]
     spec = [x["message"] for x in logs if x["task"] == "workerpool1-0" and x["message"].startswith("cluster")]
     assert '"workerpool0"' in spec[0] and '"workerpool1"' in spec[0] and '"type":"workerpool1"' in spec[0]
     s.stop()
