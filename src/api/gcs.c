@@ -40,8 +40,8 @@ static void fail(struct gcs_call *c, const struct err *err) {
 static void not_built(struct gcs_call *c) {
     struct err err;
     const struct xch_head *h = xch_head(c->x);
-    err_set(&err, ERR_UNIMPLEMENTED, "%.*s %.*s of the Cloud Storage API is not implemented here.", STR_ARG(h->method),
-            (int)(h->path.n > 300 ? 300 : h->path.n), h->path.p);
+    err_set(&err, ERR_UNIMPLEMENTED, "%.*s %.*s of the Cloud Storage API is not implemented here.",
+            STR_ARG(h->method), (int)(h->path.n > 300 ? 300 : h->path.n), h->path.p);
     fail(c, &err);
 }
 
@@ -58,8 +58,9 @@ static int page(struct gcs_call *c, struct err *err) {
     uint64_t max = limits.max_page_size;
     auto_buf struct buf raw = BUF_INIT(4096);
     if (c->q.max_results.n && (!str_to_u64(c->q.max_results, &max) || max == 0)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "maxResults", "Invalid value for maxResults: '%.*s'",
-                         (int)(c->q.max_results.n > 100 ? 100 : c->q.max_results.n), c->q.max_results.p);
+        return err_field(
+            err, ERR_INVALID_ARGUMENT, "maxResults", "Invalid value for maxResults: '%.*s'",
+            (int)(c->q.max_results.n > 100 ? 100 : c->q.max_results.n), c->q.max_results.p);
     }
     c->req.max = (unsigned)(max < limits.max_page_size ? max : limits.max_page_size);
     if (c->q.page_token.n) {
@@ -91,7 +92,8 @@ static void bucket_body(struct xch *x, void *arg, struct str body, const struct 
         fail(c, why);
         return;
     }
-    if (gcs_parse_bucket(c->a, body, &name, &location, &class, &err) < 0 || blob_check_bucket_name(name, &err) < 0) {
+    if (gcs_parse_bucket(c->a, body, &name, &location, &class, &err) < 0 ||
+        blob_check_bucket_name(name, &err) < 0) {
         fail(c, &err);
         return;
     }
@@ -136,7 +138,8 @@ static void layout_out(struct blob_req *r, const struct err *err) {
     jw_str(&w, r->bucket_info->name);
     jw_key(&w, "location");
     jw_str(&w, r->bucket_info->location);
-    jw_kv(&w, "locationType", str_chr(r->bucket_info->location, '-') >= 0 ? "region" : "multi-region");
+    jw_kv(&w, "locationType",
+          str_chr(r->bucket_info->location, '-') >= 0 ? "region" : "multi-region");
     jw_key(&w, "hierarchicalNamespace");
     jw_object(&w);
     jw_key(&w, "enabled");
@@ -267,9 +270,12 @@ static enum door find_door(struct str path, struct str *rest) {
         const char *prefix;
         enum door door;
     } doors[] = {
-        {"/upload/storage/v1/b", DOOR_UPLOAD},     {"/resumable/upload/storage/v1/b", DOOR_UPLOAD},
-        {"/download/storage/v1/b", DOOR_DOWNLOAD}, {"/storage/v1/b", DOOR_PLAIN},
-        {"/upload/b", DOOR_UPLOAD},                {"/download/b", DOOR_DOWNLOAD},
+        {"/upload/storage/v1/b", DOOR_UPLOAD},
+        {"/resumable/upload/storage/v1/b", DOOR_UPLOAD},
+        {"/download/storage/v1/b", DOOR_DOWNLOAD},
+        {"/storage/v1/b", DOOR_PLAIN},
+        {"/upload/b", DOOR_UPLOAD},
+        {"/download/b", DOOR_DOWNLOAD},
         {"/b", DOOR_PLAIN},
     };
     for (size_t i = 0; i < NR_OF(doors); i++) {
@@ -279,7 +285,9 @@ static enum door find_door(struct str path, struct str *rest) {
             return doors[i].door;
         }
     }
-    return str_starts(path, STR("/storage/v1/")) || str_starts(path, STR("/batch/storage/v1")) ? DOOR_BATCH : DOOR_NONE;
+    return str_starts(path, STR("/storage/v1/")) || str_starts(path, STR("/batch/storage/v1"))
+               ? DOOR_BATCH
+               : DOOR_NONE;
 }
 
 static void route(struct gcs_call *c, enum door door, struct str rest) {

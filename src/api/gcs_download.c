@@ -35,7 +35,8 @@ struct out {
 
 static void put(struct out *o, const char *name, struct str value) {
     if (value.n && o->n < MAX_HEADERS) {
-        /* Values come from metadata a client once sent: nothing that ends a header line may pass. */
+        /* Values come from metadata a client once sent: nothing that ends a header line may pass.
+         */
         for (size_t i = 0; i < value.n; i++) {
             if ((unsigned char)value.p[i] < 0x20 || value.p[i] == 0x7f) {
                 return;
@@ -61,11 +62,13 @@ static void put_facts(struct out *o, const struct blob_meta *m) {
     put_u64(o, "x-goog-generation", m->generation);
     put_u64(o, "x-goog-metageneration", m->metageneration);
     put(o, "x-goog-storage-class", m->storage_class);
-    put(o, "x-goog-stored-content-encoding", m->content_encoding.n ? m->content_encoding : STR("identity"));
+    put(o, "x-goog-stored-content-encoding",
+        m->content_encoding.n ? m->content_encoding : STR("identity"));
     put_u64(o, "x-goog-stored-content-length", m->size);
     gcs_put_hashes(&hash, m);
     put(o, "x-goog-hash", buf_str(&hash));
-    buf_printf(&raw, "%llu/%llu", (unsigned long long)m->generation, (unsigned long long)m->metageneration);
+    buf_printf(&raw, "%llu/%llu", (unsigned long long)m->generation,
+               (unsigned long long)m->metageneration);
     buf_putc(&etag, '"');
     enc_base64(&etag, raw.p, raw.n);
     buf_putc(&etag, '"');
@@ -85,7 +88,8 @@ static void media_out(struct blob_req *r, const struct err *err) {
     put_facts(&o, m);
     if (kind == RANGE_UNSATISFIABLE) {
         char *range = arena_printf(c->a, "bytes */%llu", (unsigned long long)m->size);
-        struct header h[] = {{STR("content-range"), str_of(range)}, {STR("content-type"), STR("text/plain")}};
+        struct header h[] = {{STR("content-range"), str_of(range)},
+                             {STR("content-type"), STR("text/plain")}};
         xch_reply(c->x, 416, h, 2, STR("The requested range cannot be satisfied."));
         gcs_call_free(c);
         return;
@@ -97,8 +101,9 @@ static void media_out(struct blob_req *r, const struct err *err) {
         return;
     }
     if (kind == RANGE_PART) {
-        char *range = arena_printf(c->a, "bytes %llu-%llu/%llu", (unsigned long long)first,
-                                   (unsigned long long)(first + n - 1), (unsigned long long)m->size);
+        char *range =
+            arena_printf(c->a, "bytes %llu-%llu/%llu", (unsigned long long)first,
+                         (unsigned long long)(first + n - 1), (unsigned long long)m->size);
         put(&o, "content-range", str_of(range));
     }
     xch_start(c->x, kind == RANGE_PART ? 206 : 200, o.h, o.n, (int64_t)n);
@@ -114,7 +119,7 @@ void gcs_download(struct gcs_call *c) {
     bool is_media = str_eqc(c->q.alt, "media");
     c->req.want_fd = is_media;
     /* A partial read has no use for a checksum of the whole that nobody computed yet. */
-    c->req.hashes = !is_media                              ? BLOB_HASH_ALL
+    c->req.hashes = !is_media                             ? BLOB_HASH_ALL
                     : xch_header(c->x, "range").p != NULL ? BLOB_HASH_KNOWN
                                                           : BLOB_HASH_CRC32C;
     c->req.cb = is_media ? media_out : metadata_out;

@@ -55,7 +55,8 @@ int gcs_error_status(const struct err *err, const char **ret_reason) {
 static const struct header as_json = {STR("content-type"), STR("application/json; charset=UTF-8")};
 
 void gcs_reply_json(struct xch *x, int status, const struct buf *b) {
-    struct header h[] = {as_json, {STR("cache-control"), STR("no-cache, no-store, max-age=0, must-revalidate")}};
+    struct header h[] = {
+        as_json, {STR("cache-control"), STR("no-cache, no-store, max-age=0, must-revalidate")}};
     xch_reply(x, status, h, NR_OF(h), buf_str(b));
 }
 
@@ -69,13 +70,17 @@ void gcs_reply_err(struct xch *x, const struct err *err) {
     char text[128];
     const char *message = err->msg;
     if (status == 500) {
-        log_error("storage request failed", "request=%llu error=\"%s\"", (unsigned long long)xch_id(x), err->msg);
-        snprintf(text, sizeof(text), "Internal error; the server's log has more under request %llu.",
+        log_error("storage request failed", "request=%llu error=\"%s\"",
+                  (unsigned long long)xch_id(x), err->msg);
+        snprintf(text, sizeof(text),
+                 "Internal error; the server's log has more under request %llu.",
                  (unsigned long long)xch_id(x));
         message = text;
     } else if (status == 507) {
-        log_warn("no space for an upload", "request=%llu error=\"%s\"", (unsigned long long)xch_id(x), err->msg);
-        snprintf(text, sizeof(text), "The server's disk is full; nothing was stored. Free some space and try again.");
+        log_warn("no space for an upload", "request=%llu error=\"%s\"",
+                 (unsigned long long)xch_id(x), err->msg);
+        snprintf(text, sizeof(text),
+                 "The server's disk is full; nothing was stored. Free some space and try again.");
         message = text;
     }
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
@@ -134,15 +139,16 @@ static void kv_crc(struct jw *w, uint32_t crc) {
 
 static void kv_etag(struct jw *w, uint64_t generation, uint64_t metageneration) {
     auto_buf struct buf raw = BUF_INIT(64), b = BUF_INIT(128);
-    buf_printf(&raw, "%llu/%llu", (unsigned long long)generation, (unsigned long long)metageneration);
+    buf_printf(&raw, "%llu/%llu", (unsigned long long)generation,
+               (unsigned long long)metageneration);
     enc_base64(&b, raw.p, raw.n);
     kv_str(w, "etag", buf_str(&b));
 }
 
 void gcs_put_hashes(struct buf *b, const struct blob_meta *m) {
     if (m->has_crc32c) {
-        uint8_t p[4] = {(uint8_t)(m->crc32c >> 24), (uint8_t)(m->crc32c >> 16), (uint8_t)(m->crc32c >> 8),
-                        (uint8_t)m->crc32c};
+        uint8_t p[4] = {(uint8_t)(m->crc32c >> 24), (uint8_t)(m->crc32c >> 16),
+                        (uint8_t)(m->crc32c >> 8), (uint8_t)m->crc32c};
         buf_puts(b, "crc32c=");
         enc_base64(b, p, 4);
     }
@@ -153,13 +159,15 @@ void gcs_put_hashes(struct buf *b, const struct blob_meta *m) {
 }
 
 static void write_object(struct jw *w, const struct xch *x, const struct blob_meta *m) {
-    auto_buf struct buf url = BUF_INIT(BUF_NO_MAX), path = BUF_INIT(BUF_NO_MAX), id = BUF_INIT(BUF_NO_MAX);
+    auto_buf struct buf url = BUF_INIT(BUF_NO_MAX), path = BUF_INIT(BUF_NO_MAX),
+                        id = BUF_INIT(BUF_NO_MAX);
     buf_put_str(&path, m->bucket);
     buf_puts(&path, "/o/");
     enc_percent(&path, m->name, "");
     jw_object(w);
     jw_kv(w, "kind", "storage#object");
-    buf_printf(&id, "%.*s/%.*s/%llu", STR_ARG(m->bucket), STR_ARG(m->name), (unsigned long long)m->generation);
+    buf_printf(&id, "%.*s/%.*s/%llu", STR_ARG(m->bucket), STR_ARG(m->name),
+               (unsigned long long)m->generation);
     kv_str(w, "id", buf_str(&id));
     gcs_base_url(&url, x);
     buf_printf(&url, "/storage/v1/b/%s", path.p);
@@ -349,8 +357,9 @@ static int load(struct str text, json_t **ret, struct err *err) {
     }
     if (t.n > limits.max_object_metadata) {
         limits_hit(&limits.max_object_metadata);
-        return err_set(err, ERR_INVALID_ARGUMENT, "Metadata of %zu bytes exceeds the limit max_object_metadata (%llu)",
-                       t.n, (unsigned long long)limits.max_object_metadata);
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "Metadata of %zu bytes exceeds the limit max_object_metadata (%llu)", t.n,
+                       (unsigned long long)limits.max_object_metadata);
     }
     if (is_too_deep(t)) {
         limits_hit(&limits.max_json_depth);
@@ -361,19 +370,22 @@ static int load(struct str text, json_t **ret, struct err *err) {
     if (!json_is_object(j)) {
         bool is_json = j != NULL;
         json_decref(j);
-        return err_set(err, ERR_INVALID_ARGUMENT, "Parse Error: %s", is_json ? "not an object" : why.text);
+        return err_set(err, ERR_INVALID_ARGUMENT, "Parse Error: %s",
+                       is_json ? "not an object" : why.text);
     }
     *ret = j;
     return 0;
 }
 
-static int get_text(struct arena *a, const json_t *j, const char *key, struct str *ret, struct err *err) {
+static int get_text(struct arena *a, const json_t *j, const char *key, struct str *ret,
+                    struct err *err) {
     const json_t *v = json_object_get(j, key);
     if (!v || json_is_null(v)) {
         return 0;
     }
     if (!json_is_string(v)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, key, "Invalid value for %s: must be a string", key);
+        return err_field(err, ERR_INVALID_ARGUMENT, key, "Invalid value for %s: must be a string",
+                         key);
     }
     *ret = arena_str(a, str_n(json_string_value(v), json_string_length(v)));
     return 0;
@@ -386,7 +398,8 @@ static int get_custom(struct arena *a, json_t *j, struct blob_put *put, struct e
         return 0;
     }
     if (!json_is_object(m)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "metadata", "Invalid value for metadata: must be a map of strings");
+        return err_field(err, ERR_INVALID_ARGUMENT, "metadata",
+                         "Invalid value for metadata: must be a map of strings");
     }
     struct blob_pair *p = arena_calloc(a, json_object_size(m) + 1, sizeof(*p));
     size_t n = 0;
@@ -395,11 +408,12 @@ static int get_custom(struct arena *a, json_t *j, struct blob_put *put, struct e
             continue;
         }
         if (!json_is_string(v)) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "metadata", "Invalid value for metadata.%.100s: must be a string",
-                             key);
+            return err_field(err, ERR_INVALID_ARGUMENT, "metadata",
+                             "Invalid value for metadata.%.100s: must be a string", key);
         }
-        p[n++] = (struct blob_pair){arena_str(a, str_of(key)),
-                                    arena_str(a, str_n(json_string_value(v), json_string_length(v)))};
+        p[n++] =
+            (struct blob_pair){arena_str(a, str_of(key)),
+                               arena_str(a, str_n(json_string_value(v), json_string_length(v)))};
     }
     put->custom = p;
     put->nr_custom = n;
@@ -425,7 +439,8 @@ static int get_hashes(struct arena *a, const json_t *j, struct blob_put *put, st
             return err_field(err, ERR_INVALID_ARGUMENT, "crc32c", "Invalid CRC32C value: '%.*s'",
                              (int)(crc.n > 100 ? 100 : crc.n), crc.p);
         }
-        put->expect_crc32c = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+        put->expect_crc32c =
+            (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
     }
     return 0;
 }
@@ -435,26 +450,28 @@ int gcs_parse_object(struct arena *a, struct str text, struct blob_put *put, str
     if (load(text, &j, err) < 0) {
         return -1;
     }
-    int r = get_text(a, j, "name", &put->name, err) < 0 || get_text(a, j, "contentType", &put->content_type, err) < 0 ||
+    int r = get_text(a, j, "name", &put->name, err) < 0 ||
+                    get_text(a, j, "contentType", &put->content_type, err) < 0 ||
                     get_text(a, j, "contentEncoding", &put->content_encoding, err) < 0 ||
                     get_text(a, j, "cacheControl", &put->cache_control, err) < 0 ||
                     get_text(a, j, "contentDisposition", &put->content_disposition, err) < 0 ||
                     get_text(a, j, "contentLanguage", &put->content_language, err) < 0 ||
-                    get_text(a, j, "storageClass", &put->storage_class, err) < 0 || get_custom(a, j, put, err) < 0 ||
-                    get_hashes(a, j, put, err) < 0
+                    get_text(a, j, "storageClass", &put->storage_class, err) < 0 ||
+                    get_custom(a, j, put, err) < 0 || get_hashes(a, j, put, err) < 0
                 ? -1
                 : 0;
     json_decref(j);
     return r;
 }
 
-int gcs_parse_bucket(struct arena *a, struct str text, struct str *ret_name, struct str *ret_location,
-                     struct str *ret_class, struct err *err) {
+int gcs_parse_bucket(struct arena *a, struct str text, struct str *ret_name,
+                     struct str *ret_location, struct str *ret_class, struct err *err) {
     json_t *j;
     if (load(text, &j, err) < 0) {
         return -1;
     }
-    int r = get_text(a, j, "name", ret_name, err) < 0 || get_text(a, j, "location", ret_location, err) < 0 ||
+    int r = get_text(a, j, "name", ret_name, err) < 0 ||
+                    get_text(a, j, "location", ret_location, err) < 0 ||
                     get_text(a, j, "storageClass", ret_class, err) < 0
                 ? -1
                 : 0;

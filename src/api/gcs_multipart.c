@@ -122,7 +122,8 @@ static ptrdiff_t find_delim(const struct multipart *m, struct str s) {
             if (c == '-' && after + 1 == s.n) {
                 return -1;
             }
-            if ((c == '-' && s.p[after + 1] == '-') || c == '\r' || c == '\n' || c == ' ' || c == '\t') {
+            if ((c == '-' && s.p[after + 1] == '-') || c == '\r' || c == '\n' || c == ' ' ||
+                c == '\t') {
                 return (ptrdiff_t)at;
             }
         }
@@ -188,8 +189,8 @@ int multipart_feed(struct multipart *m, struct str s, struct err *err) {
         const char *lf = memchr(s.p, '\n', s.n);
         size_t n = lf ? (size_t)(lf - s.p) + 1 : s.n;
         if (buf_put(&m->head, s.p, n) < 0) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "The metadata part of the upload is larger than %zu bytes",
-                           m->head.max);
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "The metadata part of the upload is larger than %zu bytes", m->head.max);
         }
         s = str_sub(s, n, s.n);
         if (lf) {

@@ -5,8 +5,8 @@
 
 static int number(struct str key, struct str v, uint64_t *ret, bool *ret_has, struct err *err) {
     if (!str_to_u64(v, ret)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "query", "Invalid value for %.*s: '%.*s'", STR_ARG(key),
-                         (int)(v.n > 100 ? 100 : v.n), v.p ? v.p : "");
+        return err_field(err, ERR_INVALID_ARGUMENT, "query", "Invalid value for %.*s: '%.*s'",
+                         STR_ARG(key), (int)(v.n > 100 ? 100 : v.n), v.p ? v.p : "");
     }
     *ret_has = true;
     return 0;
@@ -18,12 +18,12 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         const char *name;
         struct str *to;
     } texts[] = {
-        {"project", &q->project},         {"name", &q->name},
-        {"prefix", &q->prefix},           {"delimiter", &q->delimiter},
-        {"pageToken", &q->page_token},    {"startOffset", &q->start_offset},
-        {"endOffset", &q->end_offset},    {"uploadType", &q->upload_type},
-        {"upload_id", &q->upload_id},     {"alt", &q->alt},
-        {"maxResults", &q->max_results},  {"generation", &q->generation},
+        {"project", &q->project},        {"name", &q->name},
+        {"prefix", &q->prefix},          {"delimiter", &q->delimiter},
+        {"pageToken", &q->page_token},   {"startOffset", &q->start_offset},
+        {"endOffset", &q->end_offset},   {"uploadType", &q->upload_type},
+        {"upload_id", &q->upload_id},    {"alt", &q->alt},
+        {"maxResults", &q->max_results}, {"generation", &q->generation},
         {"projection", &q->projection},
     };
     struct {
@@ -41,7 +41,8 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         struct str key = str_cut(&value, '=');
         struct str v = STR("");
         if (value.n && !enc_unpercent(a, value, true, &v)) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "query", "Malformed escape in the query parameter %.*s",
+            return err_field(err, ERR_INVALID_ARGUMENT, "query",
+                             "Malformed escape in the query parameter %.*s",
                              (int)(key.n > 100 ? 100 : key.n), key.p);
         }
         for (size_t i = 0; i < NR_OF(texts); i++) {

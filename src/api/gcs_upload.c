@@ -71,8 +71,8 @@ static void answer_more(struct transfer *t) {
 
 static void step(struct transfer *t);
 
-/* Keeps what may still come plus what is held below the room there is. The slack is for the few bytes
- * a multipart parser holds back and gives out later. */
+/* Keeps what may still come plus what is held below the room there is. The slack is for the few
+ * bytes a multipart parser holds back and gives out later. */
 static void regrant(struct transfer *t) {
     uint64_t room = t->cap < GCS_BUFFER ? t->cap : 2 * t->cap - 512;
     uint64_t used = t->n[0] + t->n[1] + t->credit;
@@ -99,7 +99,8 @@ static void submit(struct transfer *t) {
     int i = t->fill;
     t->fill = 1 - i;
     t->writing = true;
-    t->write = (struct blob_write){.bytes = str_n(t->buf[i], t->n[i]), .epoch = t->epoch, .cb = written, .arg = t};
+    t->write = (struct blob_write){
+        .bytes = str_n(t->buf[i], t->n[i]), .epoch = t->epoch, .cb = written, .arg = t};
     blob_upload_write(t->upload, &t->write);
 }
 
@@ -155,7 +156,8 @@ static void complete(struct transfer *t) {
         t->finish = (struct blob_finish){.epoch = t->epoch, .cb = finished, .arg = t};
         blob_upload_finish(t->upload, &t->finish);
     } else {
-        t->write = (struct blob_write){.bytes = STR(""), .sync = true, .epoch = t->epoch, .cb = synced, .arg = t};
+        t->write = (struct blob_write){
+            .bytes = STR(""), .sync = true, .epoch = t->epoch, .cb = synced, .arg = t};
         blob_upload_write(t->upload, &t->write);
     }
 }
@@ -167,11 +169,13 @@ static int check_length(struct transfer *t, struct err *err) {
         return 0;
     }
     if (r->has_last && t->received != r->last - r->first + 1) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "The body has %llu bytes but Content-Range says %llu.",
-                       (unsigned long long)t->received, (unsigned long long)(r->last - r->first + 1));
+        return err_set(
+            err, ERR_INVALID_ARGUMENT, "The body has %llu bytes but Content-Range says %llu.",
+            (unsigned long long)t->received, (unsigned long long)(r->last - r->first + 1));
     }
     if (t->is_final && r->has_total && offset != r->total) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "The upload has %llu bytes but Content-Range says %llu.",
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "The upload has %llu bytes but Content-Range says %llu.",
                        (unsigned long long)offset, (unsigned long long)r->total);
     }
     return 0;
@@ -322,7 +326,8 @@ static void media(struct transfer *t) {
 static void multipart(struct transfer *t) {
     struct err err;
     t->put.size = xch_head(t->c->x)->content_length;
-    if (multipart_init(&t->mp, xch_header(t->c->x, "content-type"), limits.max_object_metadata, store, t, &err) < 0 ||
+    if (multipart_init(&t->mp, xch_header(t->c->x, "content-type"), limits.max_object_metadata,
+                       store, t, &err) < 0 ||
         add_goog_hash(t, &err) < 0) {
         answer_err(t, &err);
         return;
@@ -422,8 +427,10 @@ static void chunk(struct transfer *t) {
     } else if (t->has_range) {
         if (r->first > offset) {
             err_set(&err, ERR_INVALID_ARGUMENT,
-                    "Invalid request. There were %llu byte(s) (or more) missing before byte %llu: received so far %llu.",
-                    (unsigned long long)(r->first - offset), (unsigned long long)r->first, (unsigned long long)offset);
+                    "Invalid request. There were %llu byte(s) (or more) missing before byte %llu: "
+                    "received so far %llu.",
+                    (unsigned long long)(r->first - offset), (unsigned long long)r->first,
+                    (unsigned long long)offset);
             answer_err(t, &err);
             return;
         }
@@ -496,7 +503,8 @@ void gcs_upload(struct gcs_call *c) {
     struct err err;
     struct transfer *t = transfer_new(c);
     struct str method = xch_head(c->x)->method, type = c->q.upload_type;
-    if (c->q.upload_id.n && (str_eqc(method, "PUT") || str_eqc(method, "POST") || str_eqc(method, "DELETE"))) {
+    if (c->q.upload_id.n &&
+        (str_eqc(method, "PUT") || str_eqc(method, "POST") || str_eqc(method, "DELETE"))) {
         resume(t);
     } else if (!str_eqc(method, "POST") && !str_eqc(method, "PUT")) {
         err_set(&err, ERR_INVALID_ARGUMENT, "An upload is a POST or a PUT");

@@ -1,7 +1,7 @@
-/* Images over HTTP. An upload is written to a spool file by the disk lane, one piece at a time; credit
- * is given back as pieces reach the disk, so a fast client waits for a slow disk and never fills
- * memory. Then the same lane imports the file. Every request is one struct image_request in its
- * exchange's arena, holding a reference until it has answered. */
+/* Images over HTTP. An upload is written to a spool file by the disk lane, one piece at a time;
+ * credit is given back as pieces reach the disk, so a fast client waits for a slow disk and never
+ * fills memory. Then the same lane imports the file. Every request is one struct image_request in
+ * its exchange's arena, holding a reference until it has answered. */
 #include "api/images.h"
 
 #include "api/call.h"
@@ -222,9 +222,10 @@ static void done_import(struct lane_work *lw) {
 static bool take_turn(struct image_request *r) {
     if (r->im->importing >= limits.image_max_imports) {
         limits_hit(&limits.image_max_imports);
-        (void)err_set(&r->err, ERR_RESOURCE_EXHAUSTED,
-                      "%u images are being imported already (limit image_max_imports); try again later",
-                      r->im->importing);
+        (void)err_set(
+            &r->err, ERR_RESOURCE_EXHAUSTED,
+            "%u images are being imported already (limit image_max_imports); try again later",
+            r->im->importing);
         return false;
     }
     r->im->importing++;
@@ -428,8 +429,7 @@ static void on_path_body(struct xch *x, void *arg, struct str body, const struct
 
 /* A path means a file of this machine: only for somebody who is on it. */
 static bool is_local(struct str peer) {
-    return str_starts(peer, STR("127.")) || str_starts(peer, STR("[::1]")) ||
-           str_eqc(peer, "unix");
+    return str_starts(peer, STR("127.")) || str_starts(peer, STR("[::1]")) || str_eqc(peer, "unix");
 }
 
 static void handle_path(struct api_images *im, struct xch *x) {
@@ -438,9 +438,10 @@ static void handle_path(struct api_images *im, struct xch *x) {
         return;
     }
     if (!is_local(xch_head(x)->peer)) {
-        (void)err_set(&r->err, ERR_PERMISSION_DENIED,
-                      "images:importPath is for clients on the server's machine; upload the file to "
-                      "images:import instead");
+        (void)err_set(
+            &r->err, ERR_PERMISSION_DENIED,
+            "images:importPath is for clients on the server's machine; upload the file to "
+            "images:import instead");
         finish(r, STR(""));
         return;
     }

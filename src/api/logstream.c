@@ -89,6 +89,11 @@ static void on_drain(struct xch *x, void *arg) {
  * without it a follower would wait for ever. */
 static void close_finished(struct stream *s, const struct store_row *row, const char *job_id) {
     struct job_status st;
+    auto_buf struct buf why = BUF_INIT(4096);
+    unsigned position;
+    if (ctl_job_explain(s->api->ctl, s->name.canonical, &why, &position)) {
+        return; /* the row was read before its commit was told to us: the last lines are to come */
+    }
     if (job_status_decode(xch_arena(s->xch), row->status, &st, NULL) == 0 &&
         job_state_is_terminal(st.state)) {
         logs_service_end(s->api->logs, job_id);
@@ -143,7 +148,7 @@ bool logstream_handle(struct api *a, struct xch *x) {
     if (!cusp_path_match(x, ":streamLogs", &name)) {
         return false;
     }
-    struct stream *s = arena_alloc(xch_arena(x), sizeof(*s));
+    struct stream *s = arena_own(xch_arena(x), sizeof(*s));
     if (name_parse_in(a->projects, xch_arena(x), name, "customJobs", "name", &s->name, &err)) {
         reply_error(x, &err);
         return true;

@@ -76,10 +76,14 @@ uint64_t projects_number(struct projects *p, struct str id) {
     char key[24];
     struct str k =
         str_n(key, (size_t)snprintf(key, sizeof(key), "%llu", (unsigned long long)number));
-    if (str_to_u64(id, &plain) || map_get(&p->ids, k) || p->ids.n >= KNOWN_MAX) {
+    if (str_to_u64(id, &plain)) {
         return number;
     }
-    map_put(&p->ids, k, str_dup(id));
+    char *known = map_get(&p->ids, k);
+    if ((known && !str_eqc(k, known)) || p->ids.n >= KNOWN_MAX) {
+        return number; /* its own number stands for an id not learned yet */
+    }
+    free(map_put(&p->ids, k, str_dup(id)));
     struct remember *r = xcalloc(1, sizeof(*r));
     store_txn_init(&r->txn, on_remembered, r);
     store_txn_kv(&r->txn, "project", k, id);

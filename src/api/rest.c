@@ -91,7 +91,7 @@ static struct str method_of(struct xch *x) {
 void rest_handle(struct api *a, struct xch *x) {
     const struct xch_head *h = xch_head(x);
     struct arena *arena = xch_arena(x);
-    struct pending *p = arena_alloc(arena, sizeof(*p));
+    struct pending *p = arena_own(arena, sizeof(*p));
     struct std_params std;
     struct err err;
     const struct route *route = route_match(method_of(x), h->path, arena, &p->match, &err);

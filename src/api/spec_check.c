@@ -350,7 +350,7 @@ void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job) {
             continue;
         }
         if (!p->disk_spec) {
-            p->disk_spec = arena_alloc(a, sizeof(*p->disk_spec));
+            p->disk_spec = arena_own(a, sizeof(*p->disk_spec));
             aip__disk_spec__init(p->disk_spec);
         }
         if (!p->disk_spec->boot_disk_type[0]) {

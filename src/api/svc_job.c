@@ -5,7 +5,6 @@
 #include "api/spec.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "logs/logs.h"
 #include "pb/pbmask.h"
 #include "store/filter.h"
 
@@ -19,7 +18,7 @@ static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
     if (!t) {
         return NULL;
     }
-    Google__Protobuf__Timestamp *ts = arena_alloc(a, sizeof(*ts));
+    Google__Protobuf__Timestamp *ts = arena_own(a, sizeof(*ts));
     google__protobuf__timestamp__init(ts);
     ts->seconds = (int64_t)(t / USEC_PER_SEC);
     ts->nanos = (int32_t)(t % USEC_PER_SEC) * 1000;
@@ -43,7 +42,7 @@ static int job_message(struct arena *a, const struct store_row *row, Aip__Custom
     job->end_time = timestamp(a, st.end_time);
     job->update_time = timestamp(a, st.update_time);
     if (st.error_code) {
-        job->error = arena_alloc(a, sizeof(*job->error));
+        job->error = arena_own(a, sizeof(*job->error));
         google__rpc__status__init(job->error);
         job->error->code = st.error_code;
         job->error->message = arena_strdup(a, st.error_msg ? st.error_msg : "");
@@ -74,7 +73,6 @@ static void fail_missing(struct call *c, struct str name) {
 struct create {
     struct call *call;
     struct ctl_call ctl;
-    struct str id; /* delete: whose logs go too */
 };
 
 static void on_created(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
@@ -93,6 +91,12 @@ void svc_job_create(struct call *c) {
     struct violations vs;
     Aip__CustomJob *job = req->custom_job;
     if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &parent, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    if (str_eqc(parent.location, "-")) {
+        err_field(&err, ERR_INVALID_ARGUMENT, "parent",
+                  "Location \"-\" stands for all locations in lists; a job needs one.");
         call_fail(c, &err);
         return;
     }
@@ -116,12 +120,12 @@ void svc_job_create(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    struct store_label *labels = arena_calloc(c->arena, job->n_labels + 1, sizeof(*labels));
+    struct store_label *labels = arena_own_array(c->arena, job->n_labels + 1, sizeof(*labels));
     for (size_t i = 0; i < job->n_labels; i++) {
         labels[i] =
             (struct store_label){str_of(job->labels[i]->key), str_of(job->labels[i]->value)};
     }
-    struct create *cr = arena_alloc(c->arena, sizeof(*cr));
+    struct create *cr = arena_own(c->arena, sizeof(*cr));
     cr->call = c;
     cr->ctl.cb = on_created;
     cr->ctl.arg = cr;
@@ -171,7 +175,7 @@ void svc_job_get(struct call *c) {
         reply_row(c, row);
         return;
     }
-    struct get *gt = arena_alloc(c->arena, sizeof(*gt));
+    struct get *gt = arena_own(c->arena, sizeof(*gt));
     gt->call = c;
     gt->get = (struct store_get){.name = n.canonical, .arena = c->arena, .cb = on_got, .arg = gt};
     c->api->store->ops->get(c->api->store, &gt->get);
@@ -210,9 +214,9 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
         call_fail(c, err);
         return;
     }
-    Aip__ListCustomJobsResponse *resp = arena_alloc(c->arena, sizeof(*resp));
+    Aip__ListCustomJobsResponse *resp = arena_own(c->arena, sizeof(*resp));
     aip__list_custom_jobs_response__init(resp);
-    resp->custom_jobs = arena_calloc(c->arena, nr + 1, sizeof(*resp->custom_jobs));
+    resp->custom_jobs = arena_own_array(c->arena, nr + 1, sizeof(*resp->custom_jobs));
     for (size_t i = 0; i < nr; i++) {
         if (job_message(c->arena, &rows[i], &resp->custom_jobs[i], &e)) {
             call_fail(c, &e);
@@ -241,7 +245,7 @@ void svc_job_list(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    struct listing *li = arena_alloc(c->arena, sizeof(*li));
+    struct listing *li = arena_own(c->arena, sizeof(*li));
     li->call = c;
     if (apply_read_mask(c, req->read_mask, &err)) {
         call_fail(c, &err);
@@ -299,7 +303,7 @@ void svc_job_cancel(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    struct create *cr = arena_alloc(c->arena, sizeof(*cr));
+    struct create *cr = arena_own(c->arena, sizeof(*cr));
     cr->call = c;
     cr->ctl.cb = on_cancelled;
     cr->ctl.arg = cr;
@@ -317,7 +321,6 @@ static void on_deleted(struct ctl_call *cc, const struct err *err, const struct 
     } else if (err) {
         call_fail(c, err);
     } else {
-        logs_remove(c->api->logs, arena_strndup(c->arena, cr->id.p, cr->id.n));
         svc_operation_reply_deleted(c, name);
     }
 }
@@ -331,9 +334,8 @@ void svc_job_delete(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    struct create *cr = arena_alloc(c->arena, sizeof(*cr));
+    struct create *cr = arena_own(c->arena, sizeof(*cr));
     cr->call = c;
-    cr->id = str_sub(n.rest, sizeof(COLLECTION), n.rest.n);
     cr->ctl.cb = on_deleted;
     cr->ctl.arg = cr;
     ctl_job_delete(c->api->ctl, n.canonical, &cr->ctl);

@@ -5,7 +5,7 @@
 
 static Google__Cloud__Location__Location *location_of(struct arena *a, const char *parent,
                                                       const char *id) {
-    Google__Cloud__Location__Location *l = arena_alloc(a, sizeof(*l));
+    Google__Cloud__Location__Location *l = arena_own(a, sizeof(*l));
     google__cloud__location__location__init(l);
     l->name = arena_printf(a, "%s/locations/%s", parent, id);
     l->location_id = arena_strdup(a, id);
@@ -38,13 +38,13 @@ void svc_locations_list(struct call *c) {
     }
     char *project = arena_printf(c->arena, "projects/%llu",
                                  (unsigned long long)projects_number(c->api->projects, rest));
-    Google__Cloud__Location__ListLocationsResponse *resp = arena_alloc(c->arena, sizeof(*resp));
+    Google__Cloud__Location__ListLocationsResponse *resp = arena_own(c->arena, sizeof(*resp));
     google__cloud__location__list_locations_response__init(resp);
     size_t nr = 0;
     while (location_at(nr)) {
         nr++;
     }
-    resp->locations = arena_calloc(c->arena, nr + 1, sizeof(*resp->locations));
+    resp->locations = arena_own_array(c->arena, nr + 1, sizeof(*resp->locations));
     for (size_t i = 0; i < nr; i++) {
         resp->locations[resp->n_locations++] = location_of(c->arena, project, location_at(i));
     }

@@ -66,7 +66,7 @@ static void on_got(struct store_get *g, const struct store_row *row, const struc
 }
 
 static void get_by_name(struct call *c, const char *name) {
-    struct op_call *oc = arena_alloc(c->arena, sizeof(*oc));
+    struct op_call *oc = arena_own(c->arena, sizeof(*oc));
     struct err err;
     oc->call = c;
     oc->name = str_of(name);
@@ -98,9 +98,9 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
         call_fail(c, err);
         return;
     }
-    Google__Longrunning__ListOperationsResponse *resp = arena_alloc(c->arena, sizeof(*resp));
+    Google__Longrunning__ListOperationsResponse *resp = arena_own(c->arena, sizeof(*resp));
     google__longrunning__list_operations_response__init(resp);
-    resp->operations = arena_calloc(c->arena, nr + 1, sizeof(*resp->operations));
+    resp->operations = arena_own_array(c->arena, nr + 1, sizeof(*resp->operations));
     for (size_t i = 0; i < nr; i++) {
         ProtobufCMessage *msg;
         if (pb_unpack(c->arena, &google__longrunning__operation__descriptor, rows[i].spec, &msg,
@@ -119,7 +119,7 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
 void svc_operations_list(struct call *c) {
     Google__Longrunning__ListOperationsRequest *req =
         (Google__Longrunning__ListOperationsRequest *)c->req;
-    struct op_call *oc = arena_alloc(c->arena, sizeof(*oc));
+    struct op_call *oc = arena_own(c->arena, sizeof(*oc));
     struct name_parts n;
     struct err err;
     if (name_parse(c->api->projects, c->arena, str_of(req->name), "name", &n, &err)) {
@@ -174,7 +174,7 @@ static void on_cancel_looked(struct store_get *g, const struct store_row *row,
 }
 
 void svc_operations_cancel(struct call *c) {
-    struct op_call *oc = arena_alloc(c->arena, sizeof(*oc));
+    struct op_call *oc = arena_own(c->arena, sizeof(*oc));
     struct err err;
     oc->call = c;
     oc->name = str_of(((Google__Longrunning__CancelOperationRequest *)c->req)->name);
@@ -205,7 +205,7 @@ static void on_removed(struct store_txn *t, const struct err *err) {
 }
 
 void svc_operations_delete(struct call *c) {
-    struct op_call *oc = arena_alloc(c->arena, sizeof(*oc));
+    struct op_call *oc = arena_own(c->arena, sizeof(*oc));
     struct str name;
     struct err err;
     oc->call = c;
@@ -223,7 +223,7 @@ void svc_operations_delete(struct call *c) {
 
 static Google__Protobuf__Any *any_of(struct call *c, const ProtobufCMessage *m, const char *type) {
     auto_buf struct buf b = BUF_INIT(65536);
-    Google__Protobuf__Any *any = arena_alloc(c->arena, sizeof(*any));
+    Google__Protobuf__Any *any = arena_own(c->arena, sizeof(*any));
     google__protobuf__any__init(any);
     (void)pb_pack(m, &b); /* our own small messages */
     any->type_url = arena_printf(c->arena, TYPE_PREFIX "%s", type);
@@ -244,7 +244,7 @@ static void on_stored(struct store_txn *t, const struct err *err) {
 }
 
 void svc_operation_reply_deleted(struct call *c, struct str name) {
-    struct op_call *oc = arena_alloc(c->arena, sizeof(*oc));
+    struct op_call *oc = arena_own(c->arena, sizeof(*oc));
     struct name_parts n;
     struct err err;
     usec_t now = c->api->clock->ops->wall(c->api->clock);
@@ -261,7 +261,7 @@ void svc_operation_reply_deleted(struct call *c, struct str name) {
     meta.generic_metadata = &generic;
     Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
 
-    Google__Longrunning__Operation *op = arena_alloc(c->arena, sizeof(*op));
+    Google__Longrunning__Operation *op = arena_own(c->arena, sizeof(*op));
     google__longrunning__operation__init(op);
     op->name = arena_printf(c->arena, "%.*s/operations/%llu", STR_ARG(n.parent),
                             (unsigned long long)rng_resource_id(c->api->rng));

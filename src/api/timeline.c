@@ -132,7 +132,7 @@ bool timeline_handle(struct api *a, struct xch *x) {
     if (!cusp_path_match(x, ":events", &rest)) {
         return false;
     }
-    t = arena_alloc(xch_arena(x), sizeof(*t));
+    t = arena_own(xch_arena(x), sizeof(*t));
     if (name_parse_in(a->projects, xch_arena(x), rest, "customJobs", "name", &t->name, &err)) {
         reply_error(x, &err);
         return true;

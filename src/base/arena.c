@@ -82,6 +82,21 @@ void *arena_alloc(struct arena *a, size_t n) {
     return p;
 }
 
+void *arena_own(struct arena *a, size_t n) {
+    size_t max = a->max;
+    a->max = ARENA_NO_MAX;
+    void *p = arena_alloc(a, n);
+    a->max = max;
+    CHECK(p);
+    return p;
+}
+
+void *arena_own_array(struct arena *a, size_t count, size_t size) {
+    size_t n;
+    CHECK(!__builtin_mul_overflow(count, size, &n));
+    return arena_own(a, n);
+}
+
 void *arena_calloc(struct arena *a, size_t count, size_t size) {
     size_t n;
     return __builtin_mul_overflow(count, size, &n) ? NULL : arena_alloc(a, n);

@@ -13,6 +13,10 @@ struct arena *arena_new(size_t max_bytes);
 void arena_free(struct arena *a);             /* NULL is fine */
 void arena_clear(struct arena *a);            /* frees everything but the first block */
 void *arena_alloc(struct arena *a, size_t n); /* 16-byte aligned, zeroed */
+/* For small things of our own making in an arena whose maximum bounds what a peer sent: never NULL,
+ * the maximum is not looked at. n is a constant or bounded by one. */
+void *arena_own(struct arena *a, size_t n);
+void *arena_own_array(struct arena *a, size_t count, size_t size);
 void *arena_calloc(struct arena *a, size_t count, size_t size); /* NULL on overflow */
 void *arena_memdup(struct arena *a, const void *p, size_t n);
 char *arena_strndup(struct arena *a, const char *p, size_t n); /* terminated */

@@ -13,6 +13,7 @@
 #include "api/origin.h"
 #include "api/projects.h"
 #include "base/fail.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "blob/blob.h"
 #include "engine/image/image.h"
@@ -27,11 +28,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define DISK_THREADS 4
+#define OWN_DESCRIPTORS 512 /* database, logs, uploads, run directories */
 #define SHUTDOWN_GRACE (10 * (usec_t)USEC_PER_SEC)
 
 struct server {
@@ -245,7 +248,8 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .strict_machines = s->cfg->strict_machines,
         .max_running = (uint32_t)s->cfg->max_running,
         .hold = s->cfg->hold,
-        .stop_grace = s->cfg->stop_grace_s ? s->cfg->stop_grace_s * USEC_PER_SEC : 1, /* 0: at once */
+        .stop_grace =
+            s->cfg->stop_grace_s ? s->cfg->stop_grace_s * USEC_PER_SEC : 1, /* 0: at once */
         .console_url = s->console_url,
     });
     s->api.ctl = s->ctl;
@@ -347,6 +351,25 @@ static int check_auth(const struct config *cfg, struct err *err) {
     return 0;
 }
 
+/* Connections need descriptors: the soft limit goes up to the hard one, and where that is not
+ * enough the number of connections comes down to what is left after our own files. */
+static void raise_descriptors(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r)) {
+        return;
+    }
+    r.rlim_cur = r.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &r); /* up to the hard limit needs no privilege */
+    (void)getrlimit(RLIMIT_NOFILE, &r);
+    uint64_t room =
+        r.rlim_cur > 2 * OWN_DESCRIPTORS ? r.rlim_cur - OWN_DESCRIPTORS : r.rlim_cur / 2;
+    if (limits.max_connections > room) {
+        log_warn("fewer connections than configured", "max_connections=%llu descriptors=%llu",
+                 (unsigned long long)room, (unsigned long long)r.rlim_cur);
+        limits.max_connections = room;
+    }
+}
+
 static void watch_signals(struct server *s) {
     sigset_t set;
     sigemptyset(&set);
@@ -394,6 +417,7 @@ int wire_run(const struct config *cfg, struct err *err) {
         free(s.data_dir);
         return -1;
     }
+    raise_descriptors();
     rng_seed_system(&s.rng);
     s.runner = cfg->runner[0] ? xstrdup(cfg->runner) : runner_beside_us();
     snprintf(s.console_url, sizeof(s.console_url), "http://%s", cfg->listen);

@@ -220,14 +220,14 @@ def finished_job(server):
     return name
 
 
-def test_delete_removes_the_logs(fake):
-    name, other = finished_job(fake), finished_job(fake)
-    dirs = [os.path.join(fake.data_dir, "logs", n.rsplit("/", 1)[1]) for n in (name, other)]
-    wait_until(lambda: all(map(os.path.isdir, dirs)), 10, "the logs")
-    assert fake.logs(name, follow=True)
+def test_delete_leaves_the_logs(fake):
+    """As on Vertex: deleting a job removes neither its outputs nor its logs (reference 01 §9)."""
+    name = finished_job(fake)
+    path = os.path.join(fake.data_dir, "logs", name.rsplit("/", 1)[1], "service", "out.000000.seg")
+    wait_until(lambda: os.path.exists(path), 10, "the log")
     assert fake.call("DELETE", "/v1/" + name).status_code == 200
-    wait_until(lambda: not os.path.exists(dirs[0]), 10, "the logs to be removed")
-    assert os.path.isdir(dirs[1])
+    fake.stop()
+    assert os.path.exists(path)
 
 
 def test_delete_is_answered_even_if_its_operation_cannot_be_stored(make_server, tmp_path):
