@@ -21,7 +21,7 @@ struct call {
     const struct route *route;
     const struct rpc_method *rpc;
     ProtobufCMessage *req; /* the method's input message, path and query merged in */
-    struct str body; /* the JSON body as sent, in the arena; empty when there was none */
+    struct str body;       /* the JSON body as sent, in the arena; empty when there was none */
     struct pb_json_opts json;
     struct str order_by; /* query parameter orderBy where the message has none (reference 01 §1) */
 };

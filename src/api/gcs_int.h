@@ -7,7 +7,8 @@
 #include "base/buf.h"
 #include "blob/blob.h"
 
-#define GCS_BUFFER (512u << 10) /* each transfer has two; larger ones fall out of the processor's cache */
+#define GCS_BUFFER                                                                                 \
+    (512u << 10) /* each transfer has two; larger ones fall out of the processor's cache */
 
 struct api_gcs {
     struct blob *blob;
@@ -15,7 +16,8 @@ struct api_gcs {
 
 /* Query parameters, decoded once. Unknown ones are ignored, as by the real service. */
 struct gcs_query {
-    struct str project, name, prefix, delimiter, page_token, start_offset, end_offset, upload_type, upload_id, alt;
+    struct str project, name, prefix, delimiter, page_token, start_offset, end_offset, upload_type,
+        upload_id, alt;
     struct str max_results, generation, projection;
     struct blob_precond pre;
 };
@@ -34,7 +36,8 @@ struct gcs_call *gcs_call_new(struct api_gcs *g, struct xch *x);
 void gcs_call_free(struct gcs_call *c);
 
 /* ---- gcs_json.c ---- */
-/* 507 for a full disk: official clients report it at once, where 429 and 503 make them try again. */
+/* 507 for a full disk: official clients report it at once, where 429 and 503 make them try again.
+ */
 int gcs_error_status(const struct err *err, const char **ret_reason);
 void gcs_reply_err(struct xch *x, const struct err *err);
 void gcs_reply_json(struct xch *x, int status, const struct buf *b);
@@ -47,8 +50,8 @@ void gcs_put_list(struct buf *b, const struct xch *x, const struct blob_req *r);
 void gcs_put_buckets(struct buf *b, const struct xch *x, const struct blob_req *r);
 /* Fills put (name, type, custom metadata, hashes) from an object resource; empty text is fine. */
 int gcs_parse_object(struct arena *a, struct str json, struct blob_put *put, struct err *err);
-int gcs_parse_bucket(struct arena *a, struct str json, struct str *ret_name, struct str *ret_location,
-                     struct str *ret_class, struct err *err);
+int gcs_parse_bucket(struct arena *a, struct str json, struct str *ret_name,
+                     struct str *ret_location, struct str *ret_class, struct err *err);
 void gcs_put_hashes(struct buf *b, const struct blob_meta *m); /* x-goog-hash value */
 
 /* ---- gcs_query.c ---- */

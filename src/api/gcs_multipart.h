@@ -25,7 +25,8 @@ struct multipart {
 
 /* content_type: the request's header. max_json bounds everything before the media bytes. */
 int multipart_init(struct multipart *m, struct str content_type, size_t max_json,
-                   void (*data)(void *arg, struct str bytes), void *arg, struct err *err) MUST_CHECK;
+                   void (*data)(void *arg, struct str bytes), void *arg,
+                   struct err *err) MUST_CHECK;
 void multipart_fini(struct multipart *m);
 int multipart_feed(struct multipart *m, struct str bytes, struct err *err) MUST_CHECK;
 /* The body is complete; gives out the last bytes. Fails when the last delimiter is missing. */

@@ -5,16 +5,16 @@
 #include "base/str.h"
 
 enum range_kind {
-    RANGE_WHOLE,         /* no header, several ranges, or one we do not understand: send everything */
-    RANGE_PART,          /* 206 */
+    RANGE_WHOLE, /* no header, several ranges, or one we do not understand: send everything */
+    RANGE_PART,  /* 206 */
     RANGE_UNSATISFIABLE, /* 416 */
 };
 enum range_kind range_parse(struct str header, uint64_t size, uint64_t *ret_first, uint64_t *ret_n);
 
-/* The forms of reference 21 §3.3: first-last/total with a star for what is not known, and a star for
- * the whole first-last in a status query. */
+/* The forms of reference 21 §3.3: first-last/total with a star for what is not known, and a star
+ * for the whole first-last in a status query. */
 struct content_range {
-    bool is_query;            /* no bytes: asks how much has arrived (and completes when it is all) */
+    bool is_query; /* no bytes: asks how much has arrived (and completes when it is all) */
     uint64_t first, last, total;
     bool has_last, has_total; /* neither, and not a query: the rest of the object, however long */
 };

@@ -1,12 +1,11 @@
 /* Images over HTTP (cusp's own surface; registries come later):
- *   GET    /cusp/v1/images                    {"images": [{name, digest, layers, sizeBytes, created, ...}]}
- *   POST   /cusp/v1/images:import?name=NAME   body: an archive (see image_import); NAME optional when
- *          &cmd=..&entrypoint=..&env=A%3Db&workdir=..&user=..   it carries one; the rest (repeatable)
- *                                             configures a plain root file system
- *   POST   /cusp/v1/images:importPath         {"path", "name", "config": {entrypoint, cmd, env, workdir,
- *                                             user}}: a file on the server's machine, from a client on it
- *   DELETE /cusp/v1/images/NAME               NAME percent-encoded
- * Loop thread; blocking work goes to the disk lane. Errors in Google's form. */
+ *   GET    /cusp/v1/images                    {"images": [{name, digest, layers, sizeBytes,
+ * created, ...}]} POST   /cusp/v1/images:import?name=NAME   body: an archive (see image_import);
+ * NAME optional when &cmd=..&entrypoint=..&env=A%3Db&workdir=..&user=..   it carries one; the rest
+ * (repeatable) configures a plain root file system POST   /cusp/v1/images:importPath {"path",
+ * "name", "config": {entrypoint, cmd, env, workdir, user}}: a file on the server's machine, from a
+ * client on it DELETE /cusp/v1/images/NAME               NAME percent-encoded Loop thread; blocking
+ * work goes to the disk lane. Errors in Google's form. */
 #ifndef CUSP_API_IMAGES_H
 #define CUSP_API_IMAGES_H
 
@@ -18,8 +17,8 @@ struct lane;
 struct loop;
 struct xch;
 
-/* in_use (may be NULL): image digests of unfinished jobs, NULL-terminated, in the arena; asked on the
- * loop thread before each removal. Uploads are spooled under DATA_DIR/images/tmp. */
+/* in_use (may be NULL): image digests of unfinished jobs, NULL-terminated, in the arena; asked on
+ * the loop thread before each removal. Uploads are spooled under DATA_DIR/images/tmp. */
 struct api_images *api_images_new(struct loop *loop, struct lane *disk, struct image_store *store,
                                   const char *data_dir,
                                   const char **(*in_use)(void *arg, struct arena *a), void *arg);

@@ -35,9 +35,8 @@ int err_code_http(enum err_code code) {
     return (unsigned)code < ERR_CODE_NR ? codes[code].http : 500;
 }
 
-__attribute__((format(printf, 5, 0))) static int fill(struct err *err, enum err_code code, int sys,
-                                                      const char *field, const char *fmt,
-                                                      va_list ap) {
+__attribute__((format(printf, 5, 0))) static int
+fill(struct err *err, enum err_code code, int sys, const char *field, const char *fmt, va_list ap) {
     if (!err) {
         return -1;
     }

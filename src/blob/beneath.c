@@ -1,6 +1,6 @@
-/* Files below a bucket. Every path made from a name passes beneath_open: the kernel refuses to leave
- * the directory and to follow any symbolic link, so a link that training code left under /gcs leads
- * nowhere. Synchronous, any thread. */
+/* Files below a bucket. Every path made from a name passes beneath_open: the kernel refuses to
+ * leave the directory and to follow any symbolic link, so a link that training code left under /gcs
+ * leads nowhere. Synchronous, any thread. */
 #include "blob/blob_int.h"
 
 #include <dirent.h>
@@ -62,7 +62,8 @@ static void cut_back(struct buf *raw, size_t n) {
     }
 }
 
-/* Depth-first over the few ways a name may be stored; the work is bounded by directories that exist. */
+/* Depth-first over the few ways a name may be stored; the work is bounded by directories that
+ * exist. */
 static int find_in(int fd, struct str rest, struct buf *raw, struct stat *st) {
     struct str after = rest;
     struct str comp = str_cut(&after, '/');
@@ -84,7 +85,8 @@ static int find_in(int fd, struct str rest, struct buf *raw, struct stat *st) {
                 return 0;
             }
         }
-        if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ELOOP && r != -ENAMETOOLONG && r != -EXDEV) {
+        if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ELOOP && r != -ENAMETOOLONG &&
+            r != -EXDEV) {
             result = r;
         }
     }
@@ -100,7 +102,8 @@ int place_find(int bucket_fd, struct str name, struct buf *ret_raw, struct stat 
     }
     if (all_plain) {
         buf_put_str(ret_raw, name);
-        if (!ret_raw->full && beneath_stat(bucket_fd, ret_raw->p, ret_st) == 0 && S_ISREG(ret_st->st_mode)) {
+        if (!ret_raw->full && beneath_stat(bucket_fd, ret_raw->p, ret_st) == 0 &&
+            S_ISREG(ret_st->st_mode)) {
             return 0;
         }
         buf_clear(ret_raw);
@@ -226,7 +229,8 @@ int place_remove_tree_of_dirs(int dirfd) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
             continue;
         }
-        auto_close int sub = openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        auto_close int sub =
+            openat(dirfd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (sub < 0) {
             /* A link or a special file is not an object: it goes with its bucket. */
             struct stat st;
@@ -293,7 +297,8 @@ int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, 
     struct stat st;
     int r = place_find(fd, rest, &raw, &st);
     if (r == -ENOENT || r == -ENAMETOOLONG) {
-        return err_set(err, ERR_NOT_FOUND, "No such object: %.*s/%.*s", STR_ARG(bucket), STR_ARG(rest));
+        return err_set(err, ERR_NOT_FOUND, "No such object: %.*s/%.*s", STR_ARG(bucket),
+                       STR_ARG(rest));
     }
     if (r < 0) {
         return err_sys(err, -r, "look up %.300s", gs_uri);

@@ -1,5 +1,5 @@
-/* Opening and closing, and buckets. A bucket is a directory below DIR/buckets; its record holds what
- * the directory cannot. A directory made by hand is a bucket with default facts. */
+/* Opening and closing, and buckets. A bucket is a directory below DIR/buckets; its record holds
+ * what the directory cannot. A directory made by hand is a bucket with default facts. */
 #include "blob/blob_int.h"
 
 #include "sys/loop.h"
@@ -22,7 +22,8 @@ static int open_dir(const char *dir, const char *sub, int *ret, struct err *err)
     return *ret < 0 ? err_sys(err, errno, "open %s", path) : 0;
 }
 
-struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, const char *data_dir, struct err *err) {
+struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, const char *data_dir,
+                       struct err *err) {
     struct blob *b = xcalloc(1, sizeof(*b));
     b->loop = l;
     b->disk = disk;
@@ -125,7 +126,9 @@ static void create_run(struct blob_req *r) {
         r->failed = true;
         if (errno == EEXIST) {
             err_set(&r->err, ERR_ALREADY_EXISTS,
-                    "Your previous request to create the named bucket succeeded and you already own it. (%s)", name);
+                    "Your previous request to create the named bucket succeeded and you already "
+                    "own it. (%s)",
+                    name);
         } else {
             err_sys(&r->err, errno, "make bucket %s", name);
         }
@@ -293,7 +296,8 @@ static void delete_run(struct blob_req *r) {
 /* Records of objects whose files vanished with their bucket, a batch at a time. */
 static void purge_more(struct blob_req *r);
 
-static void purge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n, const struct err *err) {
+static void purge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n,
+                       const struct err *err) {
     struct blob_req *r = s->arg;
     if (err || n == 0) {
         req_done(r); /* leftovers do no harm: a row counts only while it matches a file */
@@ -310,8 +314,12 @@ static void purge_more(struct blob_req *r) {
         req_done(r);
         return;
     }
-    r->scan = (struct store_kv_scan){.space = "object", .prefix = req_key(r, r->bucket, STR("")), .max = 500,
-                                     .arena = r->arena, .cb = purge_rows, .arg = r};
+    r->scan = (struct store_kv_scan){.space = "object",
+                                     .prefix = req_key(r, r->bucket, STR("")),
+                                     .max = 500,
+                                     .arena = r->arena,
+                                     .cb = purge_rows,
+                                     .arg = r};
     r->b->store->ops->kv_scan(r->b->store, &r->scan);
 }
 

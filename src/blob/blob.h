@@ -1,18 +1,19 @@
-/* CONTRACT. Object bytes: buckets are directories, objects are plain files (architecture notes §15 Blobs), so a
- * file that training code writes under /gcs is an object at once. Metadata that a file cannot carry
- * (custom metadata, content type, generation, checksums) lives in the store's kv spaces "bucket" and
- * "object"; a file without a record is an object all the same (computed on first read, cached by
- * inode, size, ctime). Everything asynchronous runs on the disk lane and completes on the loop.
+/* CONTRACT. Object bytes: buckets are directories, objects are plain files (architecture notes §15
+ * Blobs), so a file that training code writes under /gcs is an object at once. Metadata that a file
+ * cannot carry (custom metadata, content type, generation, checksums) lives in the store's kv
+ * spaces "bucket" and "object"; a file without a record is an object all the same (computed on
+ * first read, cached by inode, size, ctime). Everything asynchronous runs on the disk lane and
+ * completes on the loop.
  *
  * Object names and files. A name is cut at '/' into components. A component that can be a file name
  * is stored as it is. One that cannot is stored under an escape that begins with "%~":
  *     %~fX   the component X, as a file (last component)
  *     %~dX   the component X, as a directory
- *     %~+X   a directory holding the first 240 bytes of a long component; the rest follows inside it
- * Escaped are: "", ".", "..", components over 255 bytes, components that begin with "%~", and the
- * younger of two names of which one is an object and the other a "folder" ("a" and "a/b"). Names that
- * begin with "%~" are reserved under /gcs. Files whose name is not a legal object name (not UTF-8,
- * line breaks), symbolic links and special files are not objects.
+ *     %~+X   a directory holding the first 240 bytes of a long component; the rest follows inside
+ * it Escaped are: "", ".", "..", components over 255 bytes, components that begin with "%~", and
+ * the younger of two names of which one is an object and the other a "folder" ("a" and "a/b").
+ * Names that begin with "%~" are reserved under /gcs. Files whose name is not a legal object name
+ * (not UTF-8, line breaks), symbolic links and special files are not objects.
  *
  * Generation of an object: max(ctime of its file in microseconds, last recorded generation + 1). */
 #ifndef CUSP_BLOB_BLOB_H
@@ -28,12 +29,14 @@ struct loop;
 struct blob;
 
 /* Makes DIR/buckets and DIR/uploads, removes what crashed uploads left behind. */
-struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, const char *data_dir, struct err *err);
+struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, const char *data_dir,
+                       struct err *err);
 /* Every request must have been given before; waits for those running, then cb on the loop. */
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
 
-/* gs://BUCKET/NAME -> file path (owned), pure path arithmetic plus escape rules plus an existence check; any
- * thread. INVALID_ARGUMENT for malformed URIs, NOT_FOUND naming the bucket or the object. */
+/* gs://BUCKET/NAME -> file path (owned), pure path arithmetic plus escape rules plus an existence
+ * check; any thread. INVALID_ARGUMENT for malformed URIs, NOT_FOUND naming the bucket or the
+ * object. */
 int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, struct err *err);
 
 /* ---- names (pure, any thread) ---- */
@@ -63,7 +66,7 @@ struct blob_meta {
         storage_class;
     struct blob_pair *custom;
     size_t nr_custom;
-    uint64_t ino;     /* identity of the file these facts are about */
+    uint64_t ino; /* identity of the file these facts are about */
     int64_t ctime_ns;
 };
 
@@ -80,7 +83,7 @@ enum blob_hashes {
 };
 
 struct blob_item {
-    bool is_prefix;         /* then only meta->name counts */
+    bool is_prefix; /* then only meta->name counts */
     struct blob_meta *meta;
 };
 
@@ -94,17 +97,17 @@ struct blob_req {
     struct blob_precond pre;
     uint64_t generation; /* 0: the live one; else it must be this one (NOT_FOUND otherwise) */
     enum blob_hashes hashes;
-    bool want_fd;        /* object_get: also open the file */
-    uint64_t project;    /* bucket_create, bucket_list */
+    bool want_fd;     /* object_get: also open the file */
+    uint64_t project; /* bucket_create, bucket_list */
     struct str location, storage_class;
     struct str prefix, delimiter, page_token, start_offset, end_offset; /* lists */
-    unsigned max;        /* > 0 */
-    struct str dst_bucket, dst_name; /* copy */
+    unsigned max;                                                       /* > 0 */
+    struct str dst_bucket, dst_name;                                    /* copy */
     const struct blob_meta *dst_meta; /* copy: NULL takes the source's facts */
     /* results */
     struct arena *arena;
     struct blob_meta *meta;
-    int fd;              /* blob_req_fini closes it */
+    int fd; /* blob_req_fini closes it */
     struct blob_bucket *bucket_info;
     struct blob_bucket *buckets;
     size_t nr_buckets;
@@ -186,8 +189,9 @@ struct blob_write {
 };
 void blob_upload_write(struct blob_upload *u, struct blob_write *w);
 
-/* Makes the object, after the writes given before. FAILED_PRECONDITION, INVALID_ARGUMENT (checksums,
- * names), NOT_FOUND (bucket), ABORTED (a newer request owns the session). meta is valid during cb. */
+/* Makes the object, after the writes given before. FAILED_PRECONDITION, INVALID_ARGUMENT
+ * (checksums, names), NOT_FOUND (bucket), ABORTED (a newer request owns the session). meta is valid
+ * during cb. */
 struct blob_finish {
     uint64_t epoch; /* as in blob_write */
     void (*cb)(struct blob_finish *, const struct blob_meta *meta, const struct err *err);
@@ -198,16 +202,16 @@ void blob_upload_finish(struct blob_upload *u, struct blob_finish *f);
 
 /* ---- resumable sessions: survive a restart of the server; expire after a week. */
 struct blob_session {
-    struct str id;      /* resume, cancel: in */
+    struct str id; /* resume, cancel: in */
     void (*cb)(struct blob_session *, const struct err *err);
     void *arg;
     /* out: */
     struct blob_upload *upload; /* a reference for the caller, NULL when the object is complete */
-    uint64_t epoch;             /* writes of earlier epochs are refused: the newest request owns the session */
+    uint64_t epoch; /* writes of earlier epochs are refused: the newest request owns the session */
     bool is_complete;
-    struct str bucket, name;    /* is_complete; valid during cb */
+    struct str bucket, name; /* is_complete; valid during cb */
     uint64_t generation;
-    struct blob_req req;        /* the module's */
+    struct blob_req req; /* the module's */
 };
 /* RESOURCE_EXHAUSTED past limits.max_open_uploads. */
 void blob_session_start(struct blob *b, struct blob_session *s, const struct blob_put *put);

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 
 #define BLOB_ESC "%~"
-#define BLOB_CHUNK 240        /* bytes of a long component held by one "%~+" directory */
-#define BLOB_RAW_MAX 4000     /* bytes of a path below the bucket; the kernel takes 4096 */
+#define BLOB_CHUNK 240              /* bytes of a long component held by one "%~+" directory */
+#define BLOB_RAW_MAX 4000           /* bytes of a path below the bucket; the kernel takes 4096 */
 #define BLOB_MD5_INLINE (64u << 20) /* larger uploads get an MD5 only when the client sent one */
 #define BLOB_SESSION_LIFE (7ull * 24 * 3600 * USEC_PER_SEC)
 
@@ -62,14 +62,15 @@ int place_open_parent(int bucket_fd, const char *raw, const char **ret_leaf);
 void place_prune(int bucket_fd, const char *raw);
 /* Removes directories without files in them; -ENOTEMPTY when there is a file. */
 int place_remove_tree_of_dirs(int dirfd);
-int bucket_open_fd(const struct blob *b, struct str bucket, struct err *err); /* fd or -1 with err */
+int bucket_open_fd(const struct blob *b, struct str bucket,
+                   struct err *err); /* fd or -1 with err */
 int buckets_dir_open(const char *data_dir, struct err *err);
 
 /* ---- walk.c ---- */
 struct walk_opts {
     struct str prefix, delimiter, start, end;
-    struct str after;   /* exclusive */
-    bool skip_after;    /* also everything that begins with `after` */
+    struct str after; /* exclusive */
+    bool skip_after;  /* also everything that begins with `after` */
     unsigned max;
 };
 struct walk_item {
@@ -82,7 +83,8 @@ struct walk_result {
     size_t n;
     bool more;
 };
-int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct walk_result *ret, struct err *err);
+int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct walk_result *ret,
+              struct err *err);
 
 /* ---- meta.c ---- */
 int64_t meta_ctime_ns(const struct stat *st);
@@ -116,11 +118,13 @@ int digest_file(int fd, uint64_t size, struct digest *d);
 void req_begin(struct blob *b, struct blob_req *r);
 void req_lane(struct blob_req *r, void (*fn)(struct blob_req *), void (*next)(struct blob_req *));
 /* Result (or empty) in r->row. */
-void req_row(struct blob_req *r, const char *space, struct str key, void (*next)(struct blob_req *));
+void req_row(struct blob_req *r, const char *space, struct str key,
+             void (*next)(struct blob_req *));
 struct store_txn *req_txn(struct blob_req *r);
 void req_commit(struct blob_req *r, void (*next)(struct blob_req *));
 /* Serialises changes of one object. next runs when the lock is ours (maybe at once). */
-void req_lock(struct blob_req *r, struct str bucket, struct str name, void (*next)(struct blob_req *));
+void req_lock(struct blob_req *r, struct str bucket, struct str name,
+              void (*next)(struct blob_req *));
 void req_unlock(struct blob_req *r);
 void req_done(struct blob_req *r);
 struct str req_key(struct blob_req *r, struct str bucket, struct str name);

@@ -20,7 +20,8 @@ struct digest *digest_new(bool with_md5) {
         d->md5 = EVP_MD_CTX_new();
         CHECK(d->md5);
         if (EVP_DigestInit_ex(d->md5, EVP_md5(), NULL) != 1) {
-            digest_drop_md5(d); /* a FIPS-only provider has none: objects then carry CRC-32C alone */
+            digest_drop_md5(
+                d); /* a FIPS-only provider has none: objects then carry CRC-32C alone */
         }
     }
     return d;

@@ -30,7 +30,8 @@ static void put_custom(struct buf *b, const struct blob_pair *p, size_t n) {
     }
 }
 
-static void get_custom(struct arena *a, const struct rec *r, struct blob_pair **ret, size_t *ret_n) {
+static void get_custom(struct arena *a, const struct rec *r, struct blob_pair **ret,
+                       size_t *ret_n) {
     struct str s;
     size_t n = 0, it = 0, vit = 0;
     while (rec_next(r, "mk", &it, &s)) {
@@ -110,7 +111,8 @@ bool meta_decode(struct arena *a, struct str row, struct blob_meta *ret) {
 }
 
 bool meta_matches(const struct blob_meta *m, const struct stat *st) {
-    return m->ino == st->st_ino && m->size == (uint64_t)st->st_size && m->ctime_ns == meta_ctime_ns(st);
+    return m->ino == st->st_ino && m->size == (uint64_t)st->st_size &&
+           m->ctime_ns == meta_ctime_ns(st);
 }
 
 uint64_t meta_generation(const struct stat *st, const struct blob_meta *old) {
@@ -137,14 +139,16 @@ void meta_from_file(struct arena *a, struct str bucket, struct str name, const s
 
 int meta_check_precond(const struct blob_precond *p, const struct blob_meta *cur, struct err *err) {
     uint64_t gen = cur ? cur->generation : 0, metagen = cur ? cur->metageneration : 0;
-    const char *which = p->has_gen && p->gen != gen                   ? "ifGenerationMatch"
-                        : p->has_not_gen && p->not_gen == gen         ? "ifGenerationNotMatch"
-                        : p->has_metagen && p->metagen != metagen     ? "ifMetagenerationMatch"
-                        : p->has_not_metagen && p->not_metagen == metagen ? "ifMetagenerationNotMatch"
-                                                                      : NULL;
+    const char *which = p->has_gen && p->gen != gen               ? "ifGenerationMatch"
+                        : p->has_not_gen && p->not_gen == gen     ? "ifGenerationNotMatch"
+                        : p->has_metagen && p->metagen != metagen ? "ifMetagenerationMatch"
+                        : p->has_not_metagen && p->not_metagen == metagen
+                            ? "ifMetagenerationNotMatch"
+                            : NULL;
     if (which) {
         return err_field(err, ERR_FAILED_PRECONDITION, which,
-                         "At least one of the pre-conditions you specified did not hold: %s.", which);
+                         "At least one of the pre-conditions you specified did not hold: %s.",
+                         which);
     }
     return 0;
 }
@@ -207,9 +211,11 @@ void meta_copy_put(struct arena *a, const struct blob_put *in, struct blob_put *
 #define X(f, key) ret->f = arena_str(a, in->f);
     TEXT_FACTS(X)
 #undef X
-    struct blob_pair *custom = in->nr_custom ? arena_calloc(a, in->nr_custom, sizeof(*custom)) : NULL;
+    struct blob_pair *custom =
+        in->nr_custom ? arena_calloc(a, in->nr_custom, sizeof(*custom)) : NULL;
     for (size_t i = 0; i < in->nr_custom; i++) {
-        custom[i] = (struct blob_pair){arena_str(a, in->custom[i].key), arena_str(a, in->custom[i].value)};
+        custom[i] =
+            (struct blob_pair){arena_str(a, in->custom[i].key), arena_str(a, in->custom[i].value)};
     }
     ret->custom = custom;
 }

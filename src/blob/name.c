@@ -1,5 +1,5 @@
-/* Bucket and object names: which are legal, and how a component that cannot be a file name is stored
- * (blob.h describes the escape). Pure. */
+/* Bucket and object names: which are legal, and how a component that cannot be a file name is
+ * stored (blob.h describes the escape). Pure. */
 #include "blob/blob_int.h"
 
 #include "base/limits.h"
@@ -59,14 +59,17 @@ int blob_check_object_name(struct str name, struct err *err) {
     if (name.n > limits.max_object_name) {
         limits_hit(&limits.max_object_name);
         return err_field(err, ERR_INVALID_ARGUMENT, "name",
-                         "The maximum object length is %llu bytes (max_object_name), but got a name with %zu bytes.",
+                         "The maximum object length is %llu bytes (max_object_name), but got a "
+                         "name with %zu bytes.",
                          (unsigned long long)limits.max_object_name, name.n);
     }
     if (str_eqc(name, ".") || str_eqc(name, "..")) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "name", "Disallowed object name: '%.*s'", STR_ARG(name));
+        return err_field(err, ERR_INVALID_ARGUMENT, "name", "Disallowed object name: '%.*s'",
+                         STR_ARG(name));
     }
     if (!str_is_utf8(name)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "name", "Disallowed unicode characters present in object name: not UTF-8");
+        return err_field(err, ERR_INVALID_ARGUMENT, "name",
+                         "Disallowed unicode characters present in object name: not UTF-8");
     }
     if (str_chr(name, '\n') >= 0 || str_chr(name, '\r') >= 0 || memchr(name.p, 0, name.n)) {
         return err_field(err, ERR_INVALID_ARGUMENT, "name",
@@ -76,7 +79,8 @@ int blob_check_object_name(struct str name, struct err *err) {
 }
 
 bool name_is_plain(struct str c) {
-    return c.n > 0 && c.n <= 255 && !str_eqc(c, ".") && !str_eqc(c, "..") && !str_starts(c, STR(BLOB_ESC));
+    return c.n > 0 && c.n <= 255 && !str_eqc(c, ".") && !str_eqc(c, "..") &&
+           !str_starts(c, STR(BLOB_ESC));
 }
 
 void name_escape(struct buf *raw, struct str c, bool is_dir) {

@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 #define SCAN_BATCH 256
-#define SETTLED_USEC (2 * USEC_PER_SEC) /* a younger file may still change within one clock tick */
+#define SETTLED_USEC (2 * USEC_PER_SEC) /* a younger file may still change within one clock tick   \
+                                         */
 
 static void fail_missing(struct blob_req *r) {
     r->failed = true;
-    err_set(&r->err, ERR_NOT_FOUND, "No such object: %.*s/%.*s", STR_ARG(r->bucket), STR_ARG(r->name));
+    err_set(&r->err, ERR_NOT_FOUND, "No such object: %.*s/%.*s", STR_ARG(r->bucket),
+            STR_ARG(r->name));
 }
 
 /* The file of r's object, open. On failure r is failed. */
@@ -30,7 +32,8 @@ static int open_object(struct blob_req *r, struct buf *raw, struct stat *st, int
     }
     if (fd < 0 || fstat(fd, st) < 0) {
         r->failed = true;
-        return err_sys(&r->err, fd < 0 ? -fd : errno, "open object %.*s/%.*s", STR_ARG(r->bucket), STR_ARG(r->name));
+        return err_sys(&r->err, fd < 0 ? -fd : errno, "open object %.*s/%.*s", STR_ARG(r->bucket),
+                       STR_ARG(r->name));
     }
     return fd;
 }
@@ -83,7 +86,8 @@ static void hash_run(struct blob_req *r) {
 }
 
 static void get_finish(struct blob_req *r) {
-    r->failed = false; /* the cached facts lost a race with a newer change: they were right when read */
+    r->failed =
+        false; /* the cached facts lost a race with a newer change: they were right when read */
     if (!r->want_fd && r->fd >= 0) {
         close(r->fd);
         r->fd = -1;
@@ -114,8 +118,8 @@ static void get_relock(struct blob_req *r);
 
 static void get_checked(struct blob_req *r) {
     if (!r->failed && !r->row_current && !r->locked) {
-        /* No row speaks of this file. If a change is under way its row comes in a moment: look again
-         * when nobody holds the object. */
+        /* No row speaks of this file. If a change is under way its row comes in a moment: look
+         * again when nobody holds the object. */
         req_lock(r, r->bucket, r->name, get_relock);
         return;
     }
@@ -160,8 +164,11 @@ static void list_run(struct blob_req *r) {
     if (fd < 0) {
         return;
     }
-    struct walk_opts o = {.prefix = r->prefix, .delimiter = r->delimiter, .start = r->start_offset,
-                          .end = r->end_offset, .max = r->max};
+    struct walk_opts o = {.prefix = r->prefix,
+                          .delimiter = r->delimiter,
+                          .start = r->start_offset,
+                          .end = r->end_offset,
+                          .max = r->max};
     if (r->page_token.n) { /* 'p' PREFIX or 'n' NAME: what the last page ended with */
         o.after = str_sub(r->page_token, 1, r->page_token.n);
         o.skip_after = r->page_token.p[0] == 'p';
@@ -179,7 +186,8 @@ static void list_run(struct blob_req *r) {
     }
     if (res.more) {
         const struct walk_item *last = &res.items[res.n - 1];
-        r->next_page = str_of(arena_printf(r->arena, "%c%.*s", last->is_prefix ? 'p' : 'n', STR_ARG(last->name)));
+        r->next_page = str_of(
+            arena_printf(r->arena, "%c%.*s", last->is_prefix ? 'p' : 'n', STR_ARG(last->name)));
     }
     r->cursor = 0;
     r->failed = false;
@@ -202,7 +210,8 @@ static void merge_row(struct blob_req *r, struct blob_meta *m, struct str row) {
 static void merge_next(struct blob_req *r);
 
 /* Rows come in the same order as items, so both lists advance together. */
-static void merge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n, const struct err *err) {
+static void merge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n,
+                       const struct err *err) {
     struct blob_req *r = s->arg;
     if (err) {
         r->failed = true;
@@ -296,8 +305,8 @@ static void delete_run(struct blob_req *r) {
     auto_close int parent = place_open_parent(bucket, raw.p, &leaf);
     if (parent < 0 || unlinkat(parent, leaf, 0) < 0 || fsync(parent) < 0) {
         r->failed = true;
-        err_sys(&r->err, parent < 0 ? -parent : errno, "delete object %.*s/%.*s", STR_ARG(r->bucket),
-                STR_ARG(r->name));
+        err_sys(&r->err, parent < 0 ? -parent : errno, "delete object %.*s/%.*s",
+                STR_ARG(r->bucket), STR_ARG(r->name));
         return;
     }
     place_prune(bucket, raw.p);

@@ -73,9 +73,11 @@ static void row_got(struct store_kv_get *g, struct str value, const struct err *
     r->next(r);
 }
 
-void req_row(struct blob_req *r, const char *space, struct str key, void (*next)(struct blob_req *)) {
+void req_row(struct blob_req *r, const char *space, struct str key,
+             void (*next)(struct blob_req *)) {
     r->next = next;
-    r->kv = (struct store_kv_get){.space = space, .key = key, .arena = r->arena, .cb = row_got, .arg = r};
+    r->kv = (struct store_kv_get){
+        .space = space, .key = key, .arena = r->arena, .cb = row_got, .arg = r};
     r->b->store->ops->kv_get(r->b->store, &r->kv);
 }
 
@@ -108,7 +110,8 @@ struct str req_key(struct blob_req *r, struct str bucket, struct str name) {
     return str_of(p);
 }
 
-void req_lock(struct blob_req *r, struct str bucket, struct str name, void (*next)(struct blob_req *)) {
+void req_lock(struct blob_req *r, struct str bucket, struct str name,
+              void (*next)(struct blob_req *)) {
     CHECK(!r->locked && !r->lock_key);
     r->lock_key = xasprintf("%.*s/%.*s", STR_ARG(bucket), STR_ARG(name));
     r->lock_key_n = strlen(r->lock_key);

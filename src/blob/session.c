@@ -102,7 +102,8 @@ static void start_refused_run(struct blob_req *r) {
     (void)s;
     r->failed = true;
     limits_hit(&limits.max_open_uploads);
-    err_set(&r->err, ERR_RESOURCE_EXHAUSTED, "Too many resumable uploads in progress (max_open_uploads = %llu)",
+    err_set(&r->err, ERR_RESOURCE_EXHAUSTED,
+            "Too many resumable uploads in progress (max_open_uploads = %llu)",
             (unsigned long long)limits.max_open_uploads);
 }
 
@@ -158,8 +159,7 @@ void session_wake(struct blob_upload *u) {
     }
 }
 
-static void nothing_run(struct blob_req *r) {
-}
+static void nothing_run(struct blob_req *r) {}
 
 static void resume_join(struct blob_req *r) {
     struct blob_session *s = r->arg;
@@ -171,7 +171,8 @@ static void resume_join(struct blob_req *r) {
     }
 }
 
-/* The row is there, the file is not: the finish got as far as the rename, unless the bytes are lost. */
+/* The row is there, the file is not: the finish got as far as the rename, unless the bytes are
+ * lost. */
 static bool resume_moved(struct blob_req *r, struct blob_upload *u, uint64_t ino) {
     auto_close int bucket = bucket_open_fd(u->b, u->put.bucket, NULL);
     auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
@@ -313,7 +314,8 @@ static void resume_locked(struct blob_req *r) {
 static void illegal_id(struct blob_req *r) {
     struct blob_session *s = r->arg;
     struct err err;
-    err_set(&err, ERR_NOT_FOUND, "No such upload session: %.*s", (int)(s->id.n > 100 ? 100 : s->id.n), s->id.p ? s->id.p : "");
+    err_set(&err, ERR_NOT_FOUND, "No such upload session: %.*s",
+            (int)(s->id.n > 100 ? 100 : s->id.n), s->id.p ? s->id.p : "");
     session_end(r, &err);
 }
 

@@ -47,7 +47,8 @@ static void sweep_end(struct blob_req *r) {
     blob_drop(b);
 }
 
-static void sweep_rows(struct store_kv_scan *k, const struct store_kv_pair *p, size_t n, const struct err *err) {
+static void sweep_rows(struct store_kv_scan *k, const struct store_kv_pair *p, size_t n,
+                       const struct err *err) {
     struct blob_req *r = k->arg;
     struct blob_sweep *s = r->arg;
     usec_t now = time_wall();
@@ -89,8 +90,12 @@ static void sweep_next(struct blob_req *r) {
         return;
     }
     if (!s->after.p || s->after.n) {
-        r->scan = (struct store_kv_scan){.space = "upload", .after = s->after, .max = 500, .arena = r->arena,
-                                         .cb = sweep_rows, .arg = r};
+        r->scan = (struct store_kv_scan){.space = "upload",
+                                         .after = s->after,
+                                         .max = 500,
+                                         .arena = r->arena,
+                                         .cb = sweep_rows,
+                                         .arg = r};
         r->b->store->ops->kv_scan(r->b->store, &r->scan);
         return;
     }

@@ -15,7 +15,8 @@
 
 #define FLUSH_STEP (8u << 20) /* start writeback this often, so that the final fsync is short */
 
-struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id, bool is_session) {
+struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id,
+                                bool is_session) {
     struct blob_upload *u = xcalloc(1, sizeof(*u));
     u->b = b;
     u->refs = 1;
@@ -172,7 +173,8 @@ static void write_run(struct lane_work *w) {
         err_sys(&u->err, errno, "store uploaded bytes");
     }
     if (!u->failed && u->offset - u->flushed >= FLUSH_STEP) {
-        (void)sync_file_range(u->fd, (off_t)u->flushed, (off_t)(u->offset - u->flushed), SYNC_FILE_RANGE_WRITE);
+        (void)sync_file_range(u->fd, (off_t)u->flushed, (off_t)(u->offset - u->flushed),
+                              SYNC_FILE_RANGE_WRITE);
         u->flushed = u->offset; /* only a hint: the fsync decides */
     }
 }
@@ -199,8 +201,7 @@ static void write_done(struct lane_work *w) {
     blob_upload_unref(u);
 }
 
-static void refuse_run(struct lane_work *w) {
-}
+static void refuse_run(struct lane_work *w) {}
 
 static void refuse_done(struct lane_work *w) {
     struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
@@ -215,8 +216,8 @@ static void refuse_done(struct lane_work *w) {
 
 static void finish_next(struct blob_upload *u);
 
-/* One thing at a time: a write, or when none waits a finish. What comes too late (the upload is done,
- * or a newer request owns the session) is refused in its turn. */
+/* One thing at a time: a write, or when none waits a finish. What comes too late (the upload is
+ * done, or a newer request owns the session) is refused in its turn. */
 static void write_pump(struct blob_upload *u) {
     if (u->cur || u->fin) {
         return;
@@ -228,7 +229,8 @@ static void write_pump(struct blob_upload *u) {
     u->cur = list_first(&u->queue, struct blob_write, link);
     list_del(&u->cur->link);
     bool refused = u->is_dead || u->is_complete || u->cur->epoch != u->epoch;
-    u->work = (struct lane_work){.run = refused ? refuse_run : write_run, .done = refused ? refuse_done : write_done};
+    u->work = (struct lane_work){.run = refused ? refuse_run : write_run,
+                                 .done = refused ? refuse_done : write_done};
     blob_upload_ref(u);
     lane_submit(u->b->disk, &u->work);
 }
@@ -240,15 +242,17 @@ void blob_upload_write(struct blob_upload *u, struct blob_write *w) {
 
 /* ---- finish ---- */
 
-static int check_hash(const char *what, const void *given, const void *real, size_t n, struct err *err) {
+static int check_hash(const char *what, const void *given, const void *real, size_t n,
+                      struct err *err) {
     if (memcmp(given, real, n) == 0) {
         return 0;
     }
     auto_buf struct buf g = BUF_INIT(64), r = BUF_INIT(64);
     enc_base64(&g, given, n);
     enc_base64(&r, real, n);
-    return err_field(err, ERR_INVALID_ARGUMENT, what, "Provided %s \"%s\" doesn't match calculated %s \"%s\".", what,
-                     buf_cstr(&g), what, buf_cstr(&r));
+    return err_field(err, ERR_INVALID_ARGUMENT, what,
+                     "Provided %s \"%s\" doesn't match calculated %s \"%s\".", what, buf_cstr(&g),
+                     what, buf_cstr(&r));
 }
 
 static int check_hashes(struct blob_upload *u, struct err *err) {
@@ -257,7 +261,8 @@ static int check_hashes(struct blob_upload *u, struct err *err) {
     bool want_md5 = p->has_expect_md5 || u->offset <= BLOB_MD5_INLINE;
     m->has_md5 = digest_length(u->digest) == u->offset && digest_md5(u->digest, m->md5);
     if (digest_length(u->digest) != u->offset || (want_md5 && !m->has_md5)) {
-        /* A session that went over a restart, or a checksum learnt at the end: read it once more. */
+        /* A session that went over a restart, or a checksum learnt at the end: read it once more.
+         */
         digest_free(u->digest);
         u->digest = digest_new(want_md5);
         int e = digest_file(u->fd, u->offset, u->digest);
@@ -276,7 +281,8 @@ static int check_hashes(struct blob_upload *u, struct err *err) {
     if (p->has_expect_crc32c && check_hash("CRC32C", given, real, 4, err) < 0) {
         return -1;
     }
-    return p->has_expect_md5 && m->has_md5 ? check_hash("MD5 hash", p->expect_md5, m->md5, 16, err) : 0;
+    return p->has_expect_md5 && m->has_md5 ? check_hash("MD5 hash", p->expect_md5, m->md5, 16, err)
+                                           : 0;
 }
 
 static void settle_run(struct blob_req *r) {
@@ -286,8 +292,9 @@ static void settle_run(struct blob_req *r) {
         err_set(&r->err, ERR_ABORTED, "another request took over this upload");
         return;
     }
-    if (blob_check_object_name(u->put.name, &r->err) < 0 || (u->fd < 0 && open_temp(u, &r->err) < 0) ||
-        check_hashes(u, &r->err) < 0 || FAIL_POINT("blob.put.before_fsync", &r->err) < 0) {
+    if (blob_check_object_name(u->put.name, &r->err) < 0 ||
+        (u->fd < 0 && open_temp(u, &r->err) < 0) || check_hashes(u, &r->err) < 0 ||
+        FAIL_POINT("blob.put.before_fsync", &r->err) < 0) {
         return;
     }
     if (fsync(u->fd) < 0) {
@@ -345,7 +352,8 @@ static void publish_run(struct blob_req *r) {
     bool has_old = meta_decode(r->arena, r->row, &old);
     int e = place_find(bucket, u->put.name, &raw, &st);
     if (e < 0 && e != -ENOENT && e != -ENAMETOOLONG) {
-        err_sys(&r->err, -e, "look up object %.*s/%.*s", STR_ARG(u->put.bucket), STR_ARG(u->put.name));
+        err_sys(&r->err, -e, "look up object %.*s/%.*s", STR_ARG(u->put.bucket),
+                STR_ARG(u->put.name));
         return; /* not to be taken for "there is none" */
     }
     if (e == 0 && has_old && meta_matches(&old, &st)) {
@@ -367,11 +375,14 @@ static void publish_run(struct blob_req *r) {
     }
     if (moved < 0) {
         if (moved == -ENAMETOOLONG) {
-            err_field(&r->err, ERR_INVALID_ARGUMENT, "name", "The object name has too many parts to be stored");
+            err_field(&r->err, ERR_INVALID_ARGUMENT, "name",
+                      "The object name has too many parts to be stored");
         } else if (moved == -EAGAIN && faccessat(u->b->uploads_fd, u->id, F_OK, 0) == 0) {
-            err_set(&r->err, ERR_NOT_FOUND, "The specified bucket does not exist: %.*s", STR_ARG(u->put.bucket));
+            err_set(&r->err, ERR_NOT_FOUND, "The specified bucket does not exist: %.*s",
+                    STR_ARG(u->put.bucket));
         } else {
-            err_sys(&r->err, -moved, "store object %.*s/%.*s", STR_ARG(u->put.bucket), STR_ARG(u->put.name));
+            err_sys(&r->err, -moved, "store object %.*s/%.*s", STR_ARG(u->put.bucket),
+                    STR_ARG(u->put.name));
         }
         return;
     }

@@ -12,10 +12,10 @@ struct blob_upload {
     bool is_session, is_complete, is_dead;
     struct arena *arena;
     struct blob_put put;
-    int replaced_fd; /* of the file this upload took the place of, or negative */
-    int fd;          /* -1: file not made yet */
-    uint64_t offset; /* bytes in the file */
-    uint64_t flushed; /* writeback was started up to here */
+    int replaced_fd;       /* of the file this upload took the place of, or negative */
+    int fd;                /* -1: file not made yet */
+    uint64_t offset;       /* bytes in the file */
+    uint64_t flushed;      /* writeback was started up to here */
     struct digest *digest; /* of the first digest_length() bytes */
     uint64_t epoch;
     /* writes, one at a time on the lane */
@@ -25,7 +25,7 @@ struct blob_upload {
     struct err err; /* of the write under way; sticky when is_dead */
     bool failed;
     /* finish */
-    struct list fins; /* waiting */
+    struct list fins;        /* waiting */
     struct blob_finish *fin; /* under way */
     bool fin_refused;
     struct blob_req req;
@@ -34,7 +34,8 @@ struct blob_upload {
     struct list resumers; /* struct blob_session waiting for the upload to fall idle */
 };
 
-struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id, bool is_session);
+struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id,
+                                bool is_session);
 bool upload_is_idle(const struct blob_upload *u);
 /* What the session's record says: in progress, or complete with this object. */
 void session_encode(struct buf *b, const struct blob_upload *u);

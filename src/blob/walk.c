@@ -37,7 +37,8 @@ struct walk {
 };
 
 static bool node_less(const struct heap_node *x, const struct heap_node *y) {
-    const struct node *a = CONTAINER_OF(x, struct node, link), *b = CONTAINER_OF(y, struct node, link);
+    const struct node *a = CONTAINER_OF(x, struct node, link),
+                      *b = CONTAINER_OF(y, struct node, link);
     int c = str_cmp(a->key, b->key);
     if (c != 0) {
         return c < 0;
@@ -124,7 +125,8 @@ struct batch {
     struct str last; /* largest key kept when cut */
 };
 
-/* Keeps the smallest `keep` (and those of equal key, so that a continuation "after last" loses none). */
+/* Keeps the smallest `keep` (and those of equal key, so that a continuation "after last" loses
+ * none). */
 static void batch_cut(struct batch *b, size_t keep) {
     if (b->v.n <= keep) {
         return;
@@ -157,7 +159,8 @@ static bool is_dir_entry(int dirfd, const struct dirent *e, bool *ret_usable) {
     return t == DT_DIR;
 }
 
-/* The prefix names the next component in full: go there instead of reading a directory that may be huge. */
+/* The prefix names the next component in full: go there instead of reading a directory that may be
+ * huge. */
 static void descend(struct walk *w, struct str base, const char *raw, struct str comp) {
     auto_buf struct buf path = BUF_INIT(BLOB_RAW_MAX);
     for (int escaped = name_is_plain(comp) ? 0 : 1; escaped < 2; escaped++) {
@@ -174,7 +177,8 @@ static void descend(struct walk *w, struct str base, const char *raw, struct str
         struct str part = is_chunk ? str_sub(comp, 0, BLOB_CHUNK) : comp;
         struct node *n = node_new(is_chunk ? NODE_CHUNK : NODE_DIR, base, part, raw, entry);
         struct stat st;
-        if (subtree_wanted(w, n->key) && beneath_stat(w->fd, n->raw, &st) == 0 && S_ISDIR(st.st_mode)) {
+        if (subtree_wanted(w, n->key) && beneath_stat(w->fd, n->raw, &st) == 0 &&
+            S_ISDIR(st.st_mode)) {
             heap_push(&w->heap, &n->link);
         } else {
             node_free(n);
@@ -182,8 +186,8 @@ static void descend(struct walk *w, struct str base, const char *raw, struct str
     }
 }
 
-static int read_dir(struct walk *w, struct str base, const char *raw, bool in_chunk, const struct str *from,
-                    struct err *err) {
+static int read_dir(struct walk *w, struct str base, const char *raw, bool in_chunk,
+                    const struct str *from, struct err *err) {
     const struct str prefix = w->o->prefix;
     if (!in_chunk && !from && prefix.n > base.n && str_starts(prefix, base)) {
         struct str rest = str_sub(prefix, base.n, prefix.n);
@@ -216,10 +220,13 @@ static int read_dir(struct walk *w, struct str base, const char *raw, bool in_ch
         if (kind == NAME_NONE || base.n + part.n > limits.max_object_name) {
             continue;
         }
-        struct node *n = node_new(kind == NAME_FILE ? NODE_FILE : kind == NAME_DIR ? NODE_DIR : NODE_CHUNK, base,
-                                  part, raw, entry);
+        struct node *n = node_new(kind == NAME_FILE  ? NODE_FILE
+                                  : kind == NAME_DIR ? NODE_DIR
+                                                     : NODE_CHUNK,
+                                  base, part, raw, entry);
         bool wanted = n->kind == NODE_FILE ? name_wanted(w, n->key) : subtree_wanted(w, n->key);
-        if (!wanted || (from && str_cmp(n->key, *from) <= 0) || (b.is_cut && str_cmp(n->key, b.last) > 0)) {
+        if (!wanted || (from && str_cmp(n->key, *from) <= 0) ||
+            (b.is_cut && str_cmp(n->key, b.last) > 0)) {
             node_free(n);
             continue;
         }
@@ -281,8 +288,10 @@ static bool visit_file(struct walk *w, const struct node *n) {
     return emit(w, n->key, false, &st);
 }
 
-int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct walk_result *ret, struct err *err) {
-    struct walk w = {.fd = bucket_fd, .o = o, .out = a, .keep = o->max + 2u < 64 ? 64 : o->max + 2u};
+int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct walk_result *ret,
+              struct err *err) {
+    struct walk w = {
+        .fd = bucket_fd, .o = o, .out = a, .keep = o->max + 2u < 64 ? 64 : o->max + 2u};
     heap_init(&w.heap, node_less);
     bool more = false;
     int r = read_dir(&w, STR(""), ".", false, NULL, err);

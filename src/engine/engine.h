@@ -154,8 +154,8 @@ struct engine_fake_census {
     uint32_t cpu_milli; /* granted to those alive */
     uint64_t mem_bytes;
     uint64_t nr_launched; /* containers ever started */
-    uint32_t nr_double; /* starts that must never be: of a replica that is there already, of a job
-                           with another attempt alive, of a job of one replica that succeeded */
+    uint32_t nr_double;   /* starts that must never be: of a replica that is there already, of a job
+                             with another attempt alive, of a job of one replica that succeeded */
 };
 void engine_fake_count(struct engine *e, struct engine_fake_census *ret);
 /* Live containers of one job, by attempt: how many attempts of it have any alive. */

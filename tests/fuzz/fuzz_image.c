@@ -1,6 +1,6 @@
-/* Archives from anywhere: sniffed, unpacked or spilled, parsed as manifests, whatever the bytes say.
- * The store lies in a scratch directory; a canary beside it must never change, and an import that
- * fails must leave no layer behind. */
+/* Archives from anywhere: sniffed, unpacked or spilled, parsed as manifests, whatever the bytes
+ * say. The store lies in a scratch directory; a canary beside it must never change, and an import
+ * that fails must leave no layer behind. */
 #include "base/limits.h"
 #include "engine/image/image.h"
 #include "sys/files.h"

@@ -31,7 +31,8 @@ static int parse(struct str type, struct str body, size_t piece, struct buf *out
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const types[] = {"multipart/related; boundary=B", "multipart/related; boundary='=='",
+    static const char *const types[] = {"multipart/related; boundary=B",
+                                        "multipart/related; boundary='=='",
                                         "multipart/related; boundary=\"==0==\""};
     if (size < 2 || size > 4096) {
         return 0;
@@ -44,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
     }
     auto_buf struct buf whole = BUF_INIT(BUF_NO_MAX), pieces = BUF_INIT(BUF_NO_MAX);
-    int a = parse(type, body, body.n + 1, &whole), b = parse(type, body, 1 + data[0] / 3 % 7, &pieces);
+    int a = parse(type, body, body.n + 1, &whole),
+        b = parse(type, body, 1 + data[0] / 3 % 7, &pieces);
     CHECK(a == b);
     CHECK(a < 0 || str_eq(buf_str(&whole), buf_str(&pieces)));
     return 0;

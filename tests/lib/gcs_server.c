@@ -70,7 +70,8 @@ int main(int argc, char **argv) {
         return 1;
     }
     s.gcs = api_gcs_new(s.blob);
-    struct net_config cfg = {.listen = argc > 2 ? argv[2] : "127.0.0.1:0", .handler = handle, .disk = s.disk};
+    struct net_config cfg = {
+        .listen = argc > 2 ? argv[2] : "127.0.0.1:0", .handler = handle, .disk = s.disk};
     s.net = net_listen(s.loop, &cfg, &err);
     if (!s.net) {
         fprintf(stderr, "gcs_server: %s\n", err.msg);

@@ -22,10 +22,11 @@ static const char *const root_caps[] = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_F
                                         "CAP_SETGID", "CAP_SETUID"};
 
 static const char *const masked[] = {
-    "/proc/acpi",       "/proc/asound",      "/proc/interrupts",  "/proc/kallsyms",
-    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi",       "/proc/timer_list",  "/proc/timer_stats", "/sys/firmware",
-    "/sys/fs/selinux",  "/sys/dev/block",    "/sys/devices/virtual/powercap",
+    "/proc/acpi",          "/proc/asound",      "/proc/interrupts",
+    "/proc/kallsyms",      "/proc/kcore",       "/proc/keys",
+    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list",    "/proc/timer_stats", "/sys/firmware",
+    "/sys/fs/selinux",     "/sys/dev/block",    "/sys/devices/virtual/powercap",
 };
 
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
@@ -60,7 +61,8 @@ static int check_spec(const struct bundle_spec *s, struct err *err) {
         return err_set(err, ERR_INVALID_ARGUMENT, "the container has no command to run");
     }
     if (!path_is_clean(s->cwd)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "working directory \"%s\" is not an absolute path",
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "working directory \"%s\" is not an absolute path",
                        s->cwd != NULL ? s->cwd : "");
     }
     if (!is_abs(s->rootfs)) {

@@ -6,12 +6,13 @@
  * gives the honest "Operation not permitted" instead of a misleading "not implemented".
  *
  * What training code needs beyond the obvious, and why it is in: process_vm_readv/writev and kcmp
- * (shared memory transports between local ranks), the NUMA policy calls (OpenBLAS, oneDNN; they only
- * touch the caller's own pages), memfd, userfaultfd-free checkpointing, ptrace of one's own children
- * (py-spy, debuggers; without CAP_SYS_PTRACE it reaches nobody else), inotify and landlock.
- * What is out although containers commonly allow it: io_uring (its requests bypass this filter),
- * keyrings (not namespaced), vsock and packet sockets, userfaultfd, every mount call, new namespaces
- * (setns, unshare, clone with CLONE_NEW*), bpf, perf, modules, clocks, swap, quota, reboot. */
+ * (shared memory transports between local ranks), the NUMA policy calls (OpenBLAS, oneDNN; they
+ * only touch the caller's own pages), memfd, userfaultfd-free checkpointing, ptrace of one's own
+ * children (py-spy, debuggers; without CAP_SYS_PTRACE it reaches nobody else), inotify and
+ * landlock. What is out although containers commonly allow it: io_uring (its requests bypass this
+ * filter), keyrings (not namespaced), vsock and packet sockets, userfaultfd, every mount call, new
+ * namespaces (setns, unshare, clone with CLONE_NEW*), bpf, perf, modules, clocks, swap, quota,
+ * reboot. */
 #include "engine/bundle/bundle_int.h"
 
 #include <errno.h>

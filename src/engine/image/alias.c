@@ -6,9 +6,9 @@
 #include "engine/image/image_int.h"
 
 static const struct family {
-    const char *prefix;    /* of NAME in .../training/NAME[:TAG] */
-    const char *local[3];  /* tried in this order after NAME itself */
-    const char *recipe;    /* builds local[0], or NULL */
+    const char *prefix;   /* of NAME in .../training/NAME[:TAG] */
+    const char *local[3]; /* tried in this order after NAME itself */
+    const char *recipe;   /* builds local[0], or NULL */
 } families[] = {
     /* The gpu variants of scikit-learn and XGBoost differ in drivers only; on a machine without an
      * image of that name the cpu one trains the same model. */

@@ -4,8 +4,8 @@
  * created with calls that never follow links. So a symbolic link in the archive is only ever text
  * for the container that will see it, never a way for a later entry.
  *
- * Kept: modes without set-user-id and set-group-id on files (the tree lies on the host, where such a
- * file would be a real privilege; inside, no_new_privs makes them useless anyway), numeric owners
+ * Kept: modes without set-user-id and set-group-id on files (the tree lies on the host, where such
+ * a file would be a real privilege; inside, no_new_privs makes them useless anyway), numeric owners
  * (as root), times, user.* attributes. Dropped and counted: device nodes and sockets (the runtime
  * makes /dev), other attributes (trusted.overlay.* would redirect the mount, security.capability
  * grants what jobs do not get). */
@@ -50,11 +50,13 @@ void unpack_fini(struct unpack *u) {
 int unpack_clean_path(const char *path, struct buf *ret, struct err *err) {
     struct str rest = str_of(path);
     if (rest.n >= PATH_MAX_BYTES) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "a path in the archive has %zu bytes, more than %u",
-                       rest.n, PATH_MAX_BYTES - 1);
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "a path in the archive has %zu bytes, more than %u", rest.n,
+                       PATH_MAX_BYTES - 1);
     }
     if (rest.n > 0 && rest.p[0] == '/') {
-        return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds the absolute path \"%s\"", path);
+        return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds the absolute path \"%s\"",
+                       path);
     }
     while (rest.p != NULL) {
         struct str part = str_cut(&rest, '/');
@@ -62,8 +64,8 @@ int unpack_clean_path(const char *path, struct buf *ret, struct err *err) {
             continue;
         }
         if (str_eqc(part, "..")) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds a path with \"..\": \"%s\"",
-                           path);
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "the archive holds a path with \"..\": \"%s\"", path);
         }
         if (part.n > COMPONENT_MAX_BYTES) {
             return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds a file name of %zu bytes",
@@ -204,7 +206,8 @@ static int write_data(int fd, struct archive *ar, uint64_t size, const char *pat
     int rc;
     while ((rc = archive_read_data_block(ar, &p, &n, &at)) == ARCHIVE_OK) {
         if (at < 0 || (uint64_t)at > size || n > size - (uint64_t)at) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "\"%s\" is longer than its header says", path);
+            return err_set(err, ERR_INVALID_ARGUMENT, "\"%s\" is longer than its header says",
+                           path);
         }
         for (size_t done = 0; done < n;) {
             ssize_t w = pwrite(fd, (const char *)p + done, n - done, at + (off_t)done);
@@ -296,9 +299,8 @@ static int put_symlink(struct unpack *u, struct archive_entry *e, int parent, co
         return err_sys(err, errno, "make link \"%s\" of the image", path);
     }
     if (u->keep_meta) {
-        if (geteuid() == 0 &&
-            fchownat(parent, base, id_of(archive_entry_uid(e)), id_of(archive_entry_gid(e)),
-                     AT_SYMLINK_NOFOLLOW) < 0) {
+        if (geteuid() == 0 && fchownat(parent, base, id_of(archive_entry_uid(e)),
+                                       id_of(archive_entry_gid(e)), AT_SYMLINK_NOFOLLOW) < 0) {
             return err_sys(err, errno, "set the owner of \"%s\" of the image", path);
         }
         (void)utimensat(parent, base, (struct timespec[]){mtime_of(e), mtime_of(e)},
@@ -389,8 +391,10 @@ static int count_entry(struct unpack *u, struct archive_entry *e, const char *pa
                        struct err *err) {
     if (++u->entries > limits.image_max_entries) {
         limits_hit(&limits.image_max_entries);
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "the archive has more than %llu entries (limit "
-                       "image_max_entries)", (unsigned long long)limits.image_max_entries);
+        return err_set(err, ERR_RESOURCE_EXHAUSTED,
+                       "the archive has more than %llu entries (limit "
+                       "image_max_entries)",
+                       (unsigned long long)limits.image_max_entries);
     }
     int64_t size = archive_entry_size(e);
     if (size < 0) {
@@ -400,8 +404,10 @@ static int count_entry(struct unpack *u, struct archive_entry *e, const char *pa
     if (archive_entry_filetype(e) == AE_IFREG && archive_entry_hardlink(e) == NULL) {
         if ((uint64_t)size > limits.image_max_bytes - u->bytes) {
             limits_hit(&limits.image_max_bytes);
-            return err_set(err, ERR_RESOURCE_EXHAUSTED, "the archive unpacks to more than %llu bytes "
-                           "(limit image_max_bytes)", (unsigned long long)limits.image_max_bytes);
+            return err_set(err, ERR_RESOURCE_EXHAUSTED,
+                           "the archive unpacks to more than %llu bytes "
+                           "(limit image_max_bytes)",
+                           (unsigned long long)limits.image_max_bytes);
         }
         u->bytes += (uint64_t)size;
     }

@@ -11,8 +11,8 @@
 #define SHA256_HEX_LEN 64
 
 struct image_ref {
-    char *name;                    /* canonical, see image_name_canonical */
-    char hex[SHA256_HEX_LEN + 1];  /* image digest without "sha256:" */
+    char *name;                   /* canonical, see image_name_canonical */
+    char hex[SHA256_HEX_LEN + 1]; /* image digest without "sha256:" */
 };
 
 struct image_alias {
@@ -20,7 +20,7 @@ struct image_alias {
 };
 
 struct image_store {
-    char *dir;  /* absolute */
+    char *dir; /* absolute */
     int dir_fd;
     pthread_mutex_t lock; /* refs, aliases, and the moment a layer gets or loses its final name */
     VEC_OF(struct image_ref) refs;
@@ -40,7 +40,8 @@ bool digest_parse(struct str digest, char ret_hex[SHA256_HEX_LEN + 1]);
 bool hex_is_sha256(struct str hex);
 
 /* ---- names (alias.c) */
-/* Without ":latest" and without the registries that are implied ("docker.io/library/", "localhost/"). */
+/* Without ":latest" and without the registries that are implied ("docker.io/library/",
+ * "localhost/"). */
 char *image_name_canonical(struct arena *a, struct str name);
 /* INVALID_ARGUMENT for what no registry would take. */
 int image_name_check(struct str name, struct err *err);
@@ -51,9 +52,10 @@ bool alias_matches(struct str pattern, struct str uri);
 
 /* ---- unpacking (layer.c, entry.c) */
 struct unpack {
-    int root_fd; /* borrowed: where entries go */
-    bool is_base; /* nothing is below: whiteouts are dropped instead of translated */
-    bool keep_meta; /* owners, modes, times, xattrs (a layer); else plain files of ours (an archive) */
+    int root_fd;    /* borrowed: where entries go */
+    bool is_base;   /* nothing is below: whiteouts are dropped instead of translated */
+    bool keep_meta; /* owners, modes, times, xattrs (a layer); else plain files of ours (an archive)
+                     */
     /* results */
     uint64_t bytes, entries, skipped;
     /* work */
@@ -74,7 +76,8 @@ void unpack_fini(struct unpack *u);
 int unpack_entry(struct unpack *u, struct archive *ar, struct archive_entry *e, struct err *err);
 /* Directories' modes and times, which writing below them would have disturbed. */
 int unpack_finish(struct unpack *u, struct err *err);
-/* Strips "./" and slashes; *ret is "" for the root itself. Refuses absolute paths, "..", NUL, length. */
+/* Strips "./" and slashes; *ret is "" for the root itself. Refuses absolute paths, "..", NUL,
+ * length. */
 int unpack_clean_path(const char *path, struct buf *ret, struct err *err);
 
 struct layer_want {
@@ -95,7 +98,7 @@ int archive_sniff(int fd, enum archive_kind *ret, struct err *err);
 /* ---- records and references (store.c) */
 struct image_record {
     char hex[SHA256_HEX_LEN + 1];
-    const char *kind; /* "oci", "docker", "rootfs" */
+    const char *kind;   /* "oci", "docker", "rootfs" */
     struct str *layers; /* diff ids, lowest first */
     size_t nr_layers;
     const char **entrypoint, **cmd, **env; /* NULL-terminated, may be NULL */
@@ -105,8 +108,10 @@ struct image_record {
 };
 int store_put_blob(struct image_store *s, const char *hex, struct str bytes, struct err *err);
 /* Writes the record durably; then name points to it. */
-int store_publish(struct image_store *s, const struct image_record *r, const char *name, struct err *err);
-/* Fresh directory under tmp/, swept at the next open if we die. Path below dir_fd; owned by arena. */
+int store_publish(struct image_store *s, const struct image_record *r, const char *name,
+                  struct err *err);
+/* Fresh directory under tmp/, swept at the next open if we die. Path below dir_fd; owned by arena.
+ */
 char *store_tmp_dir(struct image_store *s, struct arena *a, struct err *err);
 void store_drop_tmp(struct image_store *s, const char *tmp); /* gone already: fine */
 int store_load(struct image_store *s, struct arena *a, const char *hex, const char *ref,

@@ -126,7 +126,8 @@ static int import_fd(struct image_store *s, int fd, const char *name, const stru
 static int check_config(const struct image_config *c, struct err *err) {
     for (size_t i = 0; c->env != NULL && c->env[i] != NULL; i++) {
         if (c->env[i][0] == '=' || strchr(c->env[i], '=') == NULL) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "env", "\"%s\" is not NAME=value", c->env[i]);
+            return err_field(err, ERR_INVALID_ARGUMENT, "env", "\"%s\" is not NAME=value",
+                             c->env[i]);
         }
     }
     if (c->workdir != NULL && c->workdir[0] != '/') {

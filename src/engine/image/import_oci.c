@@ -2,8 +2,8 @@
  * (the older shape with HEX/layer.tar, and the newer one that is an OCI layout with a manifest.json
  * beside it). Archives have been unpacked to plain files before they come here.
  *
- * Nothing is believed: every blob is hashed before it is parsed, sizes are bounded, paths inside the
- * JSON are opened beneath the layout's directory, and the number of layers must agree between
+ * Nothing is believed: every blob is hashed before it is parsed, sizes are bounded, paths inside
+ * the JSON are opened beneath the layout's directory, and the number of layers must agree between
  * manifest and config. Digests: an OCI image is known by its manifest's, a docker one by its
  * config's (the image id docker shows). */
 #include "base/limits.h"
@@ -99,7 +99,8 @@ static int strings_of(struct import *im, const json_t *config, const char *key, 
     for (size_t i = 0; i < n; i++) {
         const char *s = json_string_value(json_array_get(list, i));
         if (s == NULL) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "%s of the image's config holds no text", key);
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s of the image's config holds no text",
+                           key);
         }
         v[i] = arena_strdup(im->a, s);
     }
@@ -134,7 +135,8 @@ static int read_config(struct import *im, const json_t *config, struct image_rec
                        struct err *err) {
     const json_t *c = json_object_get(config, "config");
     const json_t *diffs = json_object_get(json_object_get(config, "rootfs"), "diff_ids");
-    if (check_platform(config, err) < 0 || strings_of(im, c, "Entrypoint", &r->entrypoint, err) < 0 ||
+    if (check_platform(config, err) < 0 ||
+        strings_of(im, c, "Entrypoint", &r->entrypoint, err) < 0 ||
         strings_of(im, c, "Cmd", &r->cmd, err) < 0 || strings_of(im, c, "Env", &r->env, err) < 0) {
         return -1;
     }
@@ -143,9 +145,10 @@ static int read_config(struct import *im, const json_t *config, struct image_rec
     r->user = arena_strdup(im->a, string_of(c, "User"));
     r->nr_layers = json_array_size(diffs);
     if (r->nr_layers == 0 || r->nr_layers > limits.image_max_layers) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "the image has %zu layers, 1 to %llu are possible "
-                       "(limit image_max_layers)", r->nr_layers,
-                       (unsigned long long)limits.image_max_layers);
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "the image has %zu layers, 1 to %llu are possible "
+                       "(limit image_max_layers)",
+                       r->nr_layers, (unsigned long long)limits.image_max_layers);
     }
     r->layers = arena_calloc(im->a, r->nr_layers, sizeof(*r->layers));
     for (size_t i = 0; i < r->nr_layers; i++) {
@@ -166,7 +169,8 @@ static int add_layer(struct import *im, const struct image_record *r, size_t i, 
     if (layer_exists(im->s, want.diff_hex)) {
         return 0;
     }
-    auto_close int fd = file_open_beneath(im->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0, err);
+    auto_close int fd =
+        file_open_beneath(im->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0, err);
     if (fd < 0) {
         return err_wrap(err, "layer %zu of %zu", i + 1, r->nr_layers);
     }
@@ -180,10 +184,12 @@ static int publish(struct import *im, const struct image_record *r, const char *
                    struct err *err) {
     const char *name = im->forced_name != NULL ? im->forced_name : own_name;
     if (im->nr_images >= IMAGES_MAX) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds more than %d images", IMAGES_MAX);
+        return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds more than %d images",
+                       IMAGES_MAX);
     }
     if (name == NULL || name[0] == '\0') {
-        return err_field(err, ERR_INVALID_ARGUMENT, "name", "the archive carries no name: give one");
+        return err_field(err, ERR_INVALID_ARGUMENT, "name",
+                         "the archive carries no name: give one");
     }
     if (store_publish(im->s, r, name, err) < 0) {
         return -1;
@@ -206,8 +212,8 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
         return -1;
     }
     auto_json json_t *manifest = parse(&text, "the manifest", err);
-    if (manifest == NULL ||
-        read_blob(im, json_object_get(manifest, "config"), "config", &config_text, r.blobs[1], err) < 0) {
+    if (manifest == NULL || read_blob(im, json_object_get(manifest, "config"), "config",
+                                      &config_text, r.blobs[1], err) < 0) {
         return -1;
     }
     auto_json json_t *config = parse(&config_text, "the config", err);
@@ -328,7 +334,8 @@ static int import_docker_image(struct import *im, const json_t *image, struct er
     for (size_t i = 0; i < r.nr_layers; i++) {
         const char *path = json_string_value(json_array_get(layers, i));
         if (path == NULL) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu of manifest.json is no text", i + 1);
+            return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu of manifest.json is no text",
+                           i + 1);
         }
         if (add_layer(im, &r, i, path, NULL, err) < 0) {
             return -1;

@@ -20,7 +20,8 @@
 #define IO_BYTES (256u * 1024u)
 
 /* The file as stored, then what its compression hides. Two libarchive readers: the outer only
- * decompresses, so that the bytes of the tar can be counted and hashed on their way to the inner. */
+ * decompresses, so that the bytes of the tar can be counted and hashed on their way to the inner.
+ */
 struct source {
     int fd;
     struct hash *blob_hash, *diff_hash; /* NULL: nobody asks */
@@ -175,8 +176,8 @@ static int unpack_all(struct source *s, struct unpack *u, struct err *err) {
 }
 
 static bool is_archive_name(struct str path) {
-    static const char *const fixed[] = {"blobs", "blobs/sha256", "oci-layout", "index.json",
-                                        "manifest.json", "repositories", ""};
+    static const char *const fixed[] = {
+        "blobs", "blobs/sha256", "oci-layout", "index.json", "manifest.json", "repositories", ""};
     for (size_t i = 0; i < NR_OF(fixed); i++) {
         if (str_eqc(path, fixed[i])) {
             return true;
@@ -269,8 +270,8 @@ static int layer_name(struct image_store *s, const char *tmp, const char *hex, u
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
     if (!layer_exists(s, hex)) {
-        rc = file_write_atomic(s->dir_fd, arena_printf(a, "layers/%s.size", hex), str_of(text), 0644,
-                               FILE_SYNC, err);
+        rc = file_write_atomic(s->dir_fd, arena_printf(a, "layers/%s.size", hex), str_of(text),
+                               0644, FILE_SYNC, err);
         if (rc == 0 && (rc = FAIL_POINT("image.layer.before_rename", err)) == 0 &&
             renameat(s->dir_fd, tmp, s->dir_fd, path) < 0) {
             rc = err_sys(err, errno, "name layer %.12s", hex);
@@ -336,8 +337,8 @@ static int layer_unpack(struct image_store *s, int fd, const struct layer_want *
     return rc;
 }
 
-/* Diff id without unpacking. Reading a file costs a tenth of writing its tree, and importing what is
- * here already (the same recipe again) is common. */
+/* Diff id without unpacking. Reading a file costs a tenth of writing its tree, and importing what
+ * is here already (the same recipe again) is common. */
 static int layer_digest(int fd, char ret_hex[SHA256_HEX_LEN + 1], struct err *err) {
     __attribute__((cleanup(source_close))) struct source *src = source_open(fd, false, true, err);
     if (src == NULL || source_drain(src, err) < 0) {

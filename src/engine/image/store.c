@@ -495,13 +495,15 @@ int image_resolve(struct image_store *s, struct arena *a, const char *uri, struc
         return rc;
     }
     if (recipe != NULL) {
-        return err_set(err, ERR_NOT_FOUND,
-                       "image \"%.300s\" is not on this machine; build it with: cusp images build %s",
-                       uri, recipe);
+        return err_set(
+            err, ERR_NOT_FOUND,
+            "image \"%.300s\" is not on this machine; build it with: cusp images build %s", uri,
+            recipe);
     }
     return err_set(err, ERR_NOT_FOUND,
                    "image \"%.300s\" is not on this machine; import it with: "
-                   "cusp images import FILE --name=%.300s", uri, missing != NULL ? missing : uri);
+                   "cusp images import FILE --name=%.300s",
+                   uri, missing != NULL ? missing : uri);
 }
 
 int image_list(struct image_store *s, struct arena *a, struct image **ret, size_t *ret_n,
@@ -521,8 +523,8 @@ int image_list(struct image_store *s, struct arena *a, struct image **ret, size_
     return rc;
 }
 
-int image_remove(struct image_store *s, const char *ref, bool (*in_use)(void *arg, const char *digest),
-                 void *arg, struct err *err) {
+int image_remove(struct image_store *s, const char *ref,
+                 bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct image_ref found;
     int rc = 0;
@@ -530,7 +532,8 @@ int image_remove(struct image_store *s, const char *ref, bool (*in_use)(void *ar
     if (!lookup(s, a, str_of(ref), &found)) {
         rc = err_set(err, ERR_NOT_FOUND, "there is no image \"%.300s\"", ref);
     } else if (in_use != NULL && in_use(arg, arena_printf(a, "sha256:%s", found.hex))) {
-        rc = err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is used by a running job", ref);
+        rc =
+            err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is used by a running job", ref);
     } else {
         size_t i = (size_t)(find_ref(s, str_of(found.name)) - s->refs.p);
         struct image_ref gone = s->refs.p[i];

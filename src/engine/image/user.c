@@ -129,7 +129,8 @@ int image_lookup_user(const struct image *img, struct arena *a, struct image_use
                       struct err *err) {
     struct str group = str_of(img->user != NULL ? img->user : "");
     struct str user = str_cut(&group, ':');
-    auto_buf struct buf passwd = BUF_INIT(ACCOUNTS_MAX_BYTES), groups = BUF_INIT(ACCOUNTS_MAX_BYTES);
+    auto_buf struct buf passwd = BUF_INIT(ACCOUNTS_MAX_BYTES),
+                        groups = BUF_INIT(ACCOUNTS_MAX_BYTES);
     if (read_account_file(img, "passwd", &passwd, err) < 0 ||
         read_account_file(img, "group", &groups, err) < 0) {
         return -1;
@@ -139,8 +140,10 @@ int image_lookup_user(const struct image *img, struct arena *a, struct image_use
     bool is_number = user.n == 0 || to_id(user, &u.uid);
     bool known = find_account(buf_str(&passwd), user, is_number ? &u.uid : NULL, &acc);
     if (!is_number && !known) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "image \"%s\" runs as user \"%.*s\", which is not "
-                       "in its /etc/passwd", img->ref, STR_ARG(user));
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "image \"%s\" runs as user \"%.*s\", which is not "
+                       "in its /etc/passwd",
+                       img->ref, STR_ARG(user));
     }
     if (known) {
         u.uid = acc.uid;
@@ -148,8 +151,10 @@ int image_lookup_user(const struct image *img, struct arena *a, struct image_use
     }
     if (group.p != NULL && group.n > 0) {
         if (!to_id(group, &u.gid) && !find_group(buf_str(&groups), group, &u.gid)) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "image \"%s\" runs in group \"%.*s\", which is "
-                           "not in its /etc/group", img->ref, STR_ARG(group));
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "image \"%s\" runs in group \"%.*s\", which is "
+                           "not in its /etc/group",
+                           img->ref, STR_ARG(group));
         }
     } else if (known) {
         add_memberships(buf_str(&groups), acc.name, &u); /* a named group means: only that one */

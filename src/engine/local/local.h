@@ -31,9 +31,9 @@ struct engine_local_opts {
 
 struct engine *engine_local_new(const struct engine_local_opts *o, struct err *err);
 
-/* Digests of the images that unreleased attempts were given, NULL-terminated, in the arena. An attempt
- * that was picked up after a restart, or is only now looking for its image, is answered for by what
- * its URI names today. [loop] Reads small files. */
+/* Digests of the images that unreleased attempts were given, NULL-terminated, in the arena. An
+ * attempt that was picked up after a restart, or is only now looking for its image, is answered for
+ * by what its URI names today. [loop] Reads small files. */
 const char **engine_local_images_in_use(struct engine *e, struct arena *a);
 
 /* What the probe found, for `cuspd` start-up lines and /metrics: "runc 1.1.5, cgroup hybrid,

@@ -112,8 +112,8 @@ static void finished(struct blob_finish *f, const struct blob_meta *meta, const 
     x->r->done = true;
 }
 
-bool brig_put(struct brig *r, const char *bucket, struct str name, struct str data, const struct blob_precond *pre,
-              struct blob_meta *ret) {
+bool brig_put(struct brig *r, const char *bucket, struct str name, struct str data,
+              const struct blob_precond *pre, struct blob_meta *ret) {
     struct blob_put put = {.bucket = str_of(bucket), .name = name, .size = -1};
     if (pre) {
         put.pre = *pre;
@@ -134,7 +134,8 @@ bool brig_put(struct brig *r, const char *bucket, struct str name, struct str da
     return r->err.code == ERR_OK;
 }
 
-bool brig_get(struct brig *r, const char *bucket, struct str name, struct blob_meta *ret, char **ret_data) {
+bool brig_get(struct brig *r, const char *bucket, struct str name, struct blob_meta *ret,
+              char **ret_data) {
     struct blob_req req;
     blob_req_init(&req);
     req.bucket = str_of(bucket);

@@ -1,4 +1,5 @@
-/* kill -9 at every step of storing an object: afterwards the old or the new object is there, whole. */
+/* kill -9 at every step of storing an object: afterwards the old or the new object is there, whole.
+ */
 #include "rig.h"
 
 #include <signal.h>
@@ -69,6 +70,7 @@ int main(int argc, char **argv) {
         (void)brig_put(&r, "bkt", STR("d/o"), STR("the new bytes"), NULL, NULL);
         return 0;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kill_while_storing_leaves_a_whole_object)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kill_while_storing_leaves_a_whole_object)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,8 @@
 
 static void test_bucket_names_follow_the_rules(void **state) {
     static const char *const good[] = {"abc", "a-b_c.d", "0bucket9", "a.b.c"};
-    static const char *const bad[] = {"", "ab", "Abc", "a b", "-ab", "ab-", "a..b", ".abc", "abc.", "1.2.3.4", "../x",
-                                      "a/b", "%~d", "abc\n"};
+    static const char *const bad[] = {"",     "ab",   "Abc",     "a b",  "-ab", "ab-", "a..b",
+                                      ".abc", "abc.", "1.2.3.4", "../x", "a/b", "%~d", "abc\n"};
     for (size_t i = 0; i < NR_OF(good); i++) {
         assert_int_equal(blob_check_bucket_name(str_of(good[i]), NULL), 0);
     }
@@ -97,12 +97,13 @@ static int cmp(const void *a, const void *b) {
 }
 
 /* What a list must be, computed from the sorted names the slow way. */
-static size_t reference(const struct str *names, size_t n, const struct walk_opts *o, struct str *out) {
+static size_t reference(const struct str *names, size_t n, const struct walk_opts *o,
+                        struct str *out) {
     size_t k = 0;
     for (size_t i = 0; i < n; i++) {
         struct str s = names[i];
-        if ((i && str_eq(s, names[i - 1])) || !str_starts(s, o->prefix) || str_cmp(s, o->start) < 0 ||
-            (o->end.n && str_cmp(s, o->end) >= 0)) {
+        if ((i && str_eq(s, names[i - 1])) || !str_starts(s, o->prefix) ||
+            str_cmp(s, o->start) < 0 || (o->end.n && str_cmp(s, o->end) >= 0)) {
             continue;
         }
         if (o->delimiter.n) {
@@ -116,7 +117,8 @@ static size_t reference(const struct str *names, size_t n, const struct walk_opt
     return k;
 }
 
-static void check_list(struct dir *d, const struct str *names, size_t n, struct walk_opts o, unsigned page) {
+static void check_list(struct dir *d, const struct str *names, size_t n, struct walk_opts o,
+                       unsigned page) {
     struct str *want = xcalloc(n, sizeof(*want));
     size_t nr = reference(names, n, &o, want), got = 0;
     o.max = page;
@@ -131,7 +133,8 @@ static void check_list(struct dir *d, const struct str *names, size_t n, struct 
         for (size_t i = 0; i < res.n; i++) {
             assert_true(got < nr);
             if (!str_eq(res.items[i].name, want[got])) {
-                fail_msg("item %zu is '%.*s', want '%.*s'", got, STR_ARG(res.items[i].name), STR_ARG(want[got]));
+                fail_msg("item %zu is '%.*s', want '%.*s'", got, STR_ARG(res.items[i].name),
+                         STR_ARG(want[got]));
             }
             got++;
         }
@@ -146,7 +149,8 @@ static void check_list(struct dir *d, const struct str *names, size_t n, struct 
 }
 
 static struct str random_name(struct arena *a, struct rng *g) {
-    static const char *const parts[] = {"a", "b", "a-", "a.", "a0", "", ".", "..", "%~f", "%~+x", "A", "zz", "\xc3\xbc", "!"};
+    static const char *const parts[] = {"a",  "b",   "a-",   "a.", "a0", "",         ".",
+                                        "..", "%~f", "%~+x", "A",  "zz", "\xc3\xbc", "!"};
     struct buf b = BUF_INIT(BUF_NO_MAX);
     size_t n = 1 + rng_below(g, 4);
     for (size_t i = 0; i < n; i++) {
@@ -194,8 +198,10 @@ static void test_lists_are_in_bytewise_order_whatever_the_names(void **state) {
         check_list(&d, names, n, (struct walk_opts){.prefix = STR("a")}, 11);
         check_list(&d, names, n, (struct walk_opts){.prefix = STR("/")}, 4);
         check_list(&d, names, n, (struct walk_opts){.prefix = names[n / 2]}, 2);
-        check_list(&d, names, n, (struct walk_opts){.prefix = str_sub(names[n / 3], 0, names[n / 3].n / 2)}, 9);
-        check_list(&d, names, n, (struct walk_opts){.start = names[n / 4], .end = names[n / 2]}, 10);
+        check_list(&d, names, n,
+                   (struct walk_opts){.prefix = str_sub(names[n / 3], 0, names[n / 3].n / 2)}, 9);
+        check_list(&d, names, n, (struct walk_opts){.start = names[n / 4], .end = names[n / 2]},
+                   10);
         dir_close(&d);
     }
 }
@@ -231,7 +237,8 @@ static void test_gs_uris_become_paths_below_the_bucket_only(void **state) {
     assert_true(brig_put(&r, "pkgs", STR("a/trainer.tar.gz"), STR("x"), NULL, NULL));
     assert_true(brig_put(&r, "pkgs", STR("../up"), STR("y"), NULL, NULL));
     assert_int_equal(blob_object_path(r.dir, "gs://pkgs/a/trainer.tar.gz", &path, &err), 0);
-    assert_true(str_ends(str_of(path), STR("/buckets/pkgs/a/trainer.tar.gz")) && access(path, R_OK) == 0);
+    assert_true(str_ends(str_of(path), STR("/buckets/pkgs/a/trainer.tar.gz")) &&
+                access(path, R_OK) == 0);
     free(path);
     assert_int_equal(blob_object_path(r.dir, "gs://pkgs/../up", &path, &err), 0);
     assert_null(strstr(path, "/../"));
@@ -239,10 +246,11 @@ static void test_gs_uris_become_paths_below_the_bucket_only(void **state) {
     static const struct {
         const char *uri;
         enum err_code code;
-    } bad[] = {{"gs://pkgs/none", ERR_NOT_FOUND},      {"gs://nobucket/x", ERR_NOT_FOUND},
-               {"gs://pkgs/../../cusp.db", ERR_NOT_FOUND}, {"gs://../cusp.db", ERR_INVALID_ARGUMENT},
-               {"gs://pkgs", ERR_INVALID_ARGUMENT},    {"gs://pkgs/", ERR_INVALID_ARGUMENT},
-               {"/etc/passwd", ERR_INVALID_ARGUMENT},  {"gs://pkgs/a", ERR_NOT_FOUND}};
+    } bad[] = {
+        {"gs://pkgs/none", ERR_NOT_FOUND},          {"gs://nobucket/x", ERR_NOT_FOUND},
+        {"gs://pkgs/../../cusp.db", ERR_NOT_FOUND}, {"gs://../cusp.db", ERR_INVALID_ARGUMENT},
+        {"gs://pkgs", ERR_INVALID_ARGUMENT},        {"gs://pkgs/", ERR_INVALID_ARGUMENT},
+        {"/etc/passwd", ERR_INVALID_ARGUMENT},      {"gs://pkgs/a", ERR_NOT_FOUND}};
     for (size_t i = 0; i < NR_OF(bad); i++) {
         assert_int_equal(blob_object_path(r.dir, bad[i].uri, &path, &err), -1);
         assert_int_equal(err.code, bad[i].code);

@@ -1,4 +1,5 @@
-/* Objects: what is stored comes back, generations grow, changes are noticed, nothing is left behind. */
+/* Objects: what is stored comes back, generations grow, changes are noticed, nothing is left
+ * behind. */
 #include "rig.h"
 
 #include <errno.h>
@@ -72,7 +73,8 @@ static void test_generations_only_grow(void **state) {
 static void test_preconditions_decide_under_the_lock(void **state) {
     struct brig *r = *state;
     struct blob_meta m;
-    struct blob_precond absent = {.has_gen = true}, match = {.has_gen = true}, differ = {.has_not_gen = true};
+    struct blob_precond absent = {.has_gen = true}, match = {.has_gen = true},
+                        differ = {.has_not_gen = true};
     assert_true(brig_put(r, "bkt", STR("p"), STR("1"), &absent, &m));
     assert_false(brig_put(r, "bkt", STR("p"), STR("2"), &absent, NULL));
     assert_int_equal(r->err.code, ERR_FAILED_PRECONDITION);
@@ -106,7 +108,8 @@ static void test_one_of_many_concurrent_creates_wins(void **state) {
     struct blob_finish f[RACERS];
     won = lost = 0;
     for (int i = 0; i < RACERS; i++) {
-        struct blob_put put = {.bucket = STR("bkt"), .name = STR("race"), .size = -1, .pre.has_gen = true};
+        struct blob_put put = {
+            .bucket = STR("bkt"), .name = STR("race"), .size = -1, .pre.has_gen = true};
         u[i] = blob_upload_new(r->blob, &put);
         w[i] = (struct blob_write){.bytes = STR("x"), .cb = raced_write};
         f[i] = (struct blob_finish){.cb = raced};
@@ -162,7 +165,8 @@ static void test_delete_prunes_empty_folders_but_not_the_bucket(void **state) {
     assert_true(brig_put(r, "bkt", STR("x/y/z"), STR("1"), NULL, NULL));
     assert_true(brig_put(r, "bkt", STR("x/k"), STR("1"), NULL, NULL));
     assert_true(brig_delete(r, "bkt", STR("x/y/z")));
-    auto_free char *x = xasprintf("%s/buckets/bkt/x", r->dir), *y = xasprintf("%s/y", x), *k = xasprintf("%s/buckets/bkt", r->dir);
+    auto_free char *x = xasprintf("%s/buckets/bkt/x", r->dir), *y = xasprintf("%s/y", x),
+                   *k = xasprintf("%s/buckets/bkt", r->dir);
     assert_int_equal(access(y, F_OK), -1);
     assert_int_equal(access(x, F_OK), 0);
     assert_true(brig_delete(r, "bkt", STR("x/k")));
@@ -241,12 +245,14 @@ static void test_sessions_live_over_a_restart_and_orphans_do_not(void **state) {
     blob_session_start(r->blob, &a, &put);
     brig_wait(r);
     auto_free char *id = xstrdup(blob_upload_id(a.upload));
-    struct blob_write w = {.bytes = STR("12345"), .epoch = a.epoch, .sync = true, .cb = write_cb, .arg = r};
+    struct blob_write w = {
+        .bytes = STR("12345"), .epoch = a.epoch, .sync = true, .cb = write_cb, .arg = r};
     blob_upload_write(a.upload, &w);
     brig_wait(r);
     blob_upload_unref(a.upload);
     brig_stop(r);
-    auto_free char *t = xasprintf("%s/uploads/t-crashed", r->dir), *s = xasprintf("%s/uploads/r-crashed", r->dir);
+    auto_free char *t = xasprintf("%s/uploads/t-crashed", r->dir),
+                   *s = xasprintf("%s/uploads/r-crashed", r->dir);
     close(open(t, O_CREAT | O_WRONLY, 0600));
     close(open(s, O_CREAT | O_WRONLY, 0600));
     brig_start(r);
@@ -263,7 +269,8 @@ static void test_sessions_live_over_a_restart_and_orphans_do_not(void **state) {
     blob_session_resume(r->blob, &a);
     brig_wait(r);
     assert_int_equal(r->err.code, ERR_NOT_FOUND);
-    while (brig_uploads(r)) { /* the sweep runs by itself; the suite's deadline ends a wait in vain */
+    while (
+        brig_uploads(r)) { /* the sweep runs by itself; the suite's deadline ends a wait in vain */
         loop_turn(r->loop);
     }
 }
@@ -294,7 +301,8 @@ static void test_open_sessions_are_limited(void **state) {
     limits = before;
 }
 
-/* A real full file system: the error says so, old objects stay readable, room makes it work again. */
+/* A real full file system: the error says so, old objects stay readable, room makes it work again.
+ */
 static void test_full_disk(void **state) {
     struct brig r = {0};
     brig_make_dir(r.dir);

@@ -103,7 +103,7 @@ static json_t *path_of(json_t *j, const char *dotted) {
         auto_free char *k = str_dup(key);
         uint64_t index;
         j = json_is_array(j) && str_to_u64(key, &index) ? json_array_get(j, index)
-                                                       : json_object_get(j, k);
+                                                        : json_object_get(j, k);
     }
     if (j == NULL) {
         fail_msg("no %s in config.json", dotted);
@@ -143,8 +143,8 @@ static void test_arguments_survive_as_json(void **state) {
 
 static void test_every_container_is_strict(void **state) {
     const struct bundle_spec specs[] = {minimal(), full()};
-    static const char *const never[] = {"CAP_SYS_ADMIN", "CAP_MKNOD",     "CAP_NET_RAW",
-                                        "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_MODULE",
+    static const char *const never[] = {"CAP_SYS_ADMIN",       "CAP_MKNOD",      "CAP_NET_RAW",
+                                        "CAP_NET_ADMIN",       "CAP_SYS_PTRACE", "CAP_SYS_MODULE",
                                         "CAP_DAC_READ_SEARCH", "CAP_SYS_CHROOT"};
     static const char *const sets[] = {"bounding", "effective", "permitted", "inheritable",
                                        "ambient"};

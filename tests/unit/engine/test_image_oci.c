@@ -41,7 +41,8 @@ static int setup(void **state) {
     f->a = arena_new(ARENA_NO_MAX);
     f->layout = arena_printf(f->a, "%s/layout", f->dir);
     f->tar = arena_printf(f->a, "%s/x.tar", f->dir);
-    assert_int_equal(file_mkdirs(AT_FDCWD, arena_printf(f->a, "%s/blobs/sha256", f->layout), 0755, NULL), 0);
+    assert_int_equal(
+        file_mkdirs(AT_FDCWD, arena_printf(f->a, "%s/blobs/sha256", f->layout), 0755, NULL), 0);
     f->s = image_store_open(arena_printf(f->a, "%s/images", f->dir), &f->err);
     assert_non_null(f->s);
     *state = f;
@@ -94,7 +95,8 @@ static struct str make_tar(struct fixture *f, int filter, const struct file *fil
         archive_entry_set_perm(e, 0755);
         archive_entry_set_size(e, (la_int64_t)len);
         assert_int_equal(archive_write_header(ar, e), ARCHIVE_OK);
-        assert_int_equal(archive_write_data(ar, files[i].text != NULL ? files[i].text : "", len), len);
+        assert_int_equal(archive_write_data(ar, files[i].text != NULL ? files[i].text : "", len),
+                         len);
         archive_entry_free(e);
     }
     assert_int_equal(archive_write_close(ar), ARCHIVE_OK);
@@ -102,20 +104,24 @@ static struct str make_tar(struct fixture *f, int filter, const struct file *fil
     return str_n(mem, used);
 }
 
-static const struct file lower[] = {{"etc", NULL},     {"etc/passwd", "root:x:0:0::/root:/\nlow:x:5:5::/l:/\n"},
-                                    {"gone", "x"},     {"data", NULL},
-                                    {"data/old", "o"}, {"stay", "s"}};
-static const struct file upper[] = {{".wh.gone", ""},      {"data", NULL},     {"data/.wh..wh..opq", ""},
-                                    {"data/new", "n"},     {".wh..wh.aufs", ""}, {"etc/.wh.passwd", ""}};
+static const struct file lower[] = {
+    {"etc", NULL},     {"etc/passwd", "root:x:0:0::/root:/\nlow:x:5:5::/l:/\n"},
+    {"gone", "x"},     {"data", NULL},
+    {"data/old", "o"}, {"stay", "s"}};
+static const struct file upper[] = {{".wh.gone", ""},          {"data", NULL},
+                                    {"data/.wh..wh..opq", ""}, {"data/new", "n"},
+                                    {".wh..wh.aufs", ""},      {"etc/.wh.passwd", ""}};
 
 struct made {
     const char *diff[2], *blob[2], *config, *manifest;
 };
 
 static const char *config_json(struct fixture *f, const struct made *m, const char *arch) {
-    return arena_printf(f->a,
+    return arena_printf(
+        f->a,
         "{\"architecture\":\"%s\",\"os\":\"linux\",\"config\":{\"Entrypoint\":[\"python3\",\"-m\"],"
-        "\"Cmd\":[\"trainer\"],\"Env\":[\"PATH=/bin\",\"A=b\"],\"WorkingDir\":\"/work\",\"User\":\"5\"},"
+        "\"Cmd\":[\"trainer\"],\"Env\":[\"PATH=/bin\",\"A=b\"],\"WorkingDir\":\"/"
+        "work\",\"User\":\"5\"},"
         "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:%s\",\"sha256:%s\"]}}",
         arch, m->diff[0], m->diff[1]);
 }
@@ -136,18 +142,22 @@ static struct made make_layers(struct fixture *f, int filter) {
 }
 
 static const char *put_manifest(struct fixture *f, const struct made *m) {
-    return put_blob(f, str_of(arena_printf(f->a,
-        "{\"schemaVersion\":2,\"config\":{\"digest\":\"sha256:%s\"},"
-        "\"layers\":[{\"digest\":\"sha256:%s\"},{\"digest\":\"sha256:%s\"}]}",
-        m->config, m->blob[0], m->blob[1])));
+    return put_blob(f, str_of(arena_printf(
+                           f->a,
+                           "{\"schemaVersion\":2,\"config\":{\"digest\":\"sha256:%s\"},"
+                           "\"layers\":[{\"digest\":\"sha256:%s\"},{\"digest\":\"sha256:%s\"}]}",
+                           m->config, m->blob[0], m->blob[1])));
 }
 
 static void put_index(struct fixture *f, const char *manifest, const char *ref) {
     put(f, "oci-layout", STR("{\"imageLayoutVersion\":\"1.0.0\"}"));
-    put(f, "index.json", str_of(arena_printf(f->a,
-        "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
-        "\"digest\":\"sha256:%s\",\"size\":1,\"annotations\":{\"org.opencontainers.image.ref.name\":\"%s\"}}]}",
-        manifest, ref)));
+    put(f, "index.json",
+        str_of(arena_printf(f->a,
+                            "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/"
+                            "vnd.oci.image.manifest.v1+json\","
+                            "\"digest\":\"sha256:%s\",\"size\":1,\"annotations\":{\"org."
+                            "opencontainers.image.ref.name\":\"%s\"}}]}",
+                            manifest, ref)));
 }
 
 static struct made make_oci(struct fixture *f, int filter, const char *ref) {
@@ -200,7 +210,8 @@ static void check_image(struct fixture *f, const struct image *img, const struct
     assert_int_equal(lstat(arena_printf(f->a, "%s/gone", top), &st), 0);
     assert_true(S_ISCHR(st.st_mode));
     assert_int_equal(st.st_rdev, makedev(0, 0));
-    assert_int_equal(getxattr(arena_printf(f->a, "%s/data", top), "trusted.overlay.opaque", &value, 1), 1);
+    assert_int_equal(
+        getxattr(arena_printf(f->a, "%s/data", top), "trusted.overlay.opaque", &value, 1), 1);
     assert_int_equal(value, 'y');
     assert_int_equal(lstat(arena_printf(f->a, "%s/data/.wh..wh..opq", top), &st), -1);
     assert_int_equal(lstat(arena_printf(f->a, "%s/.wh.gone", top), &st), -1);
@@ -229,7 +240,9 @@ static void test_oci_layout_is_imported_under_its_own_name(void **state) {
         assert_string_equal(img.ref, "demo");
         assert_string_equal(img.digest, arena_printf(f->a, "sha256:%s", m.manifest));
         check_image(f, &img, &m);
-        assert_int_equal(image_resolve(f->s, f->a, arena_printf(f->a, "other@%s", img.digest), &again, &f->err), 0);
+        assert_int_equal(
+            image_resolve(f->s, f->a, arena_printf(f->a, "other@%s", img.digest), &again, &f->err),
+            0);
     }
 }
 
@@ -278,8 +291,10 @@ static void make_docker(struct fixture *f, bool modern, const char *tags) {
         put(f, "oci-layout", STR("{}"));
         put(f, "index.json", STR("{\"manifests\":[]}"));
     }
-    put(f, "manifest.json", str_of(arena_printf(f->a,
-        "[{\"Config\":\"%s\",\"RepoTags\":%s,\"Layers\":[\"%s\",\"%s\"]}]", config, tags, layers[0], layers[1])));
+    put(f, "manifest.json",
+        str_of(arena_printf(f->a,
+                            "[{\"Config\":\"%s\",\"RepoTags\":%s,\"Layers\":[\"%s\",\"%s\"]}]",
+                            config, tags, layers[0], layers[1])));
 }
 
 static void test_docker_save_old_and_new(void **state) {
@@ -341,9 +356,11 @@ static void test_blobs_that_are_missing_or_elsewhere_are_refused(void **state) {
     assert_int_equal(symlink("/etc/passwd", path), 0);
     struct image img;
     assert_int_equal(import_dir(f, NULL, &img), -1);
-    put(f, "manifest.json", STR("[{\"Config\":\"../../../../etc/passwd\",\"RepoTags\":[\"x:1\"],\"Layers\":[]}]"));
+    put(f, "manifest.json",
+        STR("[{\"Config\":\"../../../../etc/passwd\",\"RepoTags\":[\"x:1\"],\"Layers\":[]}]"));
     assert_int_equal(import_dir(f, NULL, &img), -1);
-    put(f, "manifest.json", STR("[{\"Config\":\"/etc/passwd\",\"RepoTags\":[\"x:1\"],\"Layers\":[]}]"));
+    put(f, "manifest.json",
+        STR("[{\"Config\":\"/etc/passwd\",\"RepoTags\":[\"x:1\"],\"Layers\":[]}]"));
     assert_int_equal(import_dir(f, NULL, &img), -1);
 }
 
@@ -356,7 +373,8 @@ static void test_disagreeing_and_foreign_images_are_refused(void **state) {
     m.config = put_blob(f, STR("{\"rootfs\":{\"diff_ids\":[]}}"));
     put_index(f, put_manifest(f, &m), "x:1");
     expect_refused(f, NULL, "0 layers");
-    m.config = put_blob(f, str_of(arena_printf(f->a, "{\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}", m.diff[0])));
+    m.config = put_blob(
+        f, str_of(arena_printf(f->a, "{\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}", m.diff[0])));
     put_index(f, put_manifest(f, &m), "x:1");
     expect_refused(f, NULL, "the manifest has 2 layers, the config 1");
     m.config = put_blob(f, STR("{\"rootfs\":{\"diff_ids\":[\"md5:00\"]}}"));
@@ -369,8 +387,14 @@ static void test_disagreeing_and_foreign_images_are_refused(void **state) {
 
 static void test_malformed_json_is_refused(void **state) {
     struct fixture *f = *state;
-    static const char *const texts[] = {"", "{", "[]", "{}", "{\"manifests\":[{}]}", "{\"manifests\":7}",
-                                        "{\"manifests\":[{\"digest\":\"sha256:zz\"}]}", "{\"a\":1,\"a\":2}"};
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{}",
+                                        "{\"manifests\":[{}]}",
+                                        "{\"manifests\":7}",
+                                        "{\"manifests\":[{\"digest\":\"sha256:zz\"}]}",
+                                        "{\"a\":1,\"a\":2}"};
     for (size_t i = 0; i < NR_OF(texts); i++) {
         put(f, "index.json", str_of(texts[i]));
         expect_refused(f, "x", "");
@@ -388,7 +412,8 @@ static void test_manifest_past_the_limit_is_refused(void **state) {
     const struct limits saved = limits;
     struct image img;
     limits.image_max_manifest = 64;
-    put(f, "index.json", str_of("{\"manifests\":[]                                                   }"));
+    put(f, "index.json",
+        str_of("{\"manifests\":[]                                                   }"));
     assert_int_equal(import_dir(f, "x", &img), -1);
     limits = saved;
     assert_int_equal(f->err.code, ERR_RESOURCE_EXHAUSTED);
@@ -400,19 +425,28 @@ static void test_index_of_platforms_yields_ours_and_endless_nesting_ends(void **
     struct fixture *f = *state;
     struct image img;
     struct made m = make_oci(f, ARCHIVE_FILTER_NONE, "x:1");
-    const char *inner = put_blob(f, str_of(arena_printf(f->a,
-        "{\"manifests\":[{\"digest\":\"sha256:%s\",\"platform\":{\"os\":\"linux\",\"architecture\":\"s390x\"}},"
-        "{\"digest\":\"sha256:%s\",\"platform\":{\"os\":\"linux\",\"architecture\":\"" ARCH "\"}},"
-        "{\"digest\":\"sha256:%s\",\"platform\":{\"os\":\"unknown\",\"architecture\":\"unknown\"}}]}",
-        m.config, m.manifest, m.config)));
+    const char *inner = put_blob(
+        f, str_of(arena_printf(
+               f->a,
+               "{\"manifests\":[{\"digest\":\"sha256:%s\",\"platform\":{\"os\":\"linux\","
+               "\"architecture\":\"s390x\"}},"
+               "{\"digest\":\"sha256:%s\",\"platform\":{\"os\":\"linux\",\"architecture\":\"" ARCH
+               "\"}},"
+               "{\"digest\":\"sha256:%s\",\"platform\":{\"os\":\"unknown\",\"architecture\":"
+               "\"unknown\"}}]}",
+               m.config, m.manifest, m.config)));
     for (unsigned depth = 0; depth < 7; depth++) {
-        put(f, "index.json", str_of(arena_printf(f->a,
-            "{\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"digest\":\"sha256:%s\"}]}",
-            inner)));
+        put(f, "index.json",
+            str_of(arena_printf(f->a,
+                                "{\"manifests\":[{\"mediaType\":\"application/"
+                                "vnd.oci.image.index.v1+json\",\"digest\":\"sha256:%s\"}]}",
+                                inner)));
         assert_int_equal(import_dir(f, "multi", &img), depth < 4 ? 0 : -1);
-        inner = put_blob(f, str_of(arena_printf(f->a,
-            "{\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"digest\":\"sha256:%s\"}]}",
-            inner)));
+        inner = put_blob(
+            f, str_of(arena_printf(f->a,
+                                   "{\"manifests\":[{\"mediaType\":\"application/"
+                                   "vnd.oci.image.index.v1+json\",\"digest\":\"sha256:%s\"}]}",
+                                   inner)));
     }
     assert_non_null(strstr(f->err.msg, "nested"));
 }

@@ -128,7 +128,8 @@ static int import(struct fixture *f, const struct item *items, size_t n, const c
     return image_import(f->s, f->tar, name, ret, f->a, &f->err);
 }
 
-static void expect_refused(struct fixture *f, const struct item *items, size_t n, const char *text) {
+static void expect_refused(struct fixture *f, const struct item *items, size_t n,
+                           const char *text) {
     struct image img;
     assert_int_equal(import(f, items, n, "evil", &img), -1);
     if (strstr(f->err.msg, text) == NULL) {
@@ -150,8 +151,8 @@ static const char *slurp(struct fixture *f, const char *path) {
 static const struct item plain[] = {
     {'d', "./", NULL, 0755},
     {'d', "./etc/", NULL, 0755},
-    {'f', "./etc/passwd",
-     "root:x:0:0:root:/root:/bin/sh\nbroken\nu:x:1000:1000::/home/u:/bin/sh\n", 0644},
+    {'f', "./etc/passwd", "root:x:0:0:root:/root:/bin/sh\nbroken\nu:x:1000:1000::/home/u:/bin/sh\n",
+     0644},
     {'f', "./etc/group", "root:x:0:\nu:x:1000:\nvideo:x:44:a,u\nother:x:45:uu\n", 0644},
     {'f', "./bin/tool", "#!/bin/sh\n", 04755},
     {'l', "./bin/link", "/etc/passwd"},
@@ -183,17 +184,20 @@ static void test_root_file_system_becomes_an_image(void **state) {
     assert_int_equal(lstat(arena_printf(f->a, "%s/bin/link", root), &st), 0);
     assert_true(S_ISLNK(st.st_mode));
     assert_int_equal(lstat(arena_printf(f->a, "%s/dev/null", root), &st), -1);
-    assert_string_equal(slurp(f, arena_printf(f->a, "%s/na\xc3\xafve/\xe6\x96\x87\xff", root)), "bytes");
+    assert_string_equal(slurp(f, arena_printf(f->a, "%s/na\xc3\xafve/\xe6\x96\x87\xff", root)),
+                        "bytes");
     if (geteuid() == 0) {
         assert_int_equal(other.st_uid, 1234);
         assert_int_equal(other.st_gid, 4321);
     }
     char value[8];
-    ssize_t n = getxattr(arena_printf(f->a, "%s/bin/tool", root), "user.kept", value, sizeof(value));
+    ssize_t n =
+        getxattr(arena_printf(f->a, "%s/bin/tool", root), "user.kept", value, sizeof(value));
     assert_true(n == 1 || (n < 0 && errno == ENOTSUP));
     assert_true(getxattr(arena_printf(f->a, "%s/bin/tool", root), "trusted.overlay.redirect", value,
                          sizeof(value)) < 0);
-    assert_int_equal(image_resolve(f->s, f->a, "docker.io/library/base:latest", &again, &f->err), 0);
+    assert_int_equal(image_resolve(f->s, f->a, "docker.io/library/base:latest", &again, &f->err),
+                     0);
     assert_string_equal(again.digest, img.digest);
     assert_int_equal(image_resolve(f->s, f->a, img.digest, &again, &f->err), 0);
 }
@@ -256,7 +260,8 @@ static void test_writing_through_a_link_is_refused(void **state) {
     const struct item from[] = {{'l', "way", outside}, {'h', "got", "way/secret"}};
     expect_refused(f, from, NR_OF(from), "symbolic link");
     /* a file in a link's place replaces the link, not what it points to */
-    const struct item same[] = {{'l', "f", arena_printf(f->a, "%s/made", outside)}, {'f', "f", "x"}};
+    const struct item same[] = {{'l', "f", arena_printf(f->a, "%s/made", outside)},
+                                {'f', "f", "x"}};
     struct image img;
     assert_int_equal(import(f, same, NR_OF(same), "ok", &img), 0);
     assert_string_equal(slurp(f, arena_printf(f->a, "%s/f", img.layers[0])), "x");
@@ -301,7 +306,8 @@ static void test_later_entries_replace_earlier_ones(void **state) {
 
 static void test_read_only_directories_can_still_be_filled(void **state) {
     struct fixture *f = *state;
-    const struct item items[] = {{'d', "ro", NULL, 0555}, {'f', "ro/x", "y"}, {'d', "ro/d", NULL, 0500}};
+    const struct item items[] = {
+        {'d', "ro", NULL, 0555}, {'f', "ro/x", "y"}, {'d', "ro/d", NULL, 0500}};
     struct image img;
     struct stat st;
     assert_int_equal(import(f, items, NR_OF(items), "ro", &img), 0);
@@ -381,7 +387,8 @@ static void test_damaged_archives_are_refused_and_leave_nothing(void **state) {
     }
     static const char *const junk[] = {"", "hello, this is not a tar archive at all\n"};
     for (size_t i = 0; i < NR_OF(junk); i++) {
-        assert_int_equal(file_write_atomic(AT_FDCWD, f->tar, str_of(junk[i]), 0600, FILE_NO_SYNC, NULL), 0);
+        assert_int_equal(
+            file_write_atomic(AT_FDCWD, f->tar, str_of(junk[i]), 0600, FILE_NO_SYNC, NULL), 0);
         err_clear(&f->err);
         assert_int_equal(image_import(f->s, f->tar, "junk", &img, f->a, &f->err), -1);
         assert_int_equal(f->err.code, ERR_INVALID_ARGUMENT);
@@ -443,7 +450,10 @@ static void test_published_training_uris_find_the_local_image(void **state) {
         "us-docker.pkg.dev/vertex-ai/training/never-heard.1-0:latest",
         "us-docker.pkg.dev/other/training/sklearn-cpu.1-6:latest",
         "us-docker.pkg.dev/vertex-ai/training/",
-        "", "sha256:00", "sklearn", "sklearn-cpu:v2",
+        "",
+        "sha256:00",
+        "sklearn",
+        "sklearn-cpu:v2",
     };
     for (size_t i = 0; i < NR_OF(unknown); i++) {
         assert_int_equal(image_resolve(f->s, f->a, unknown[i], &img, &f->err), -1);
@@ -459,14 +469,18 @@ static void test_configured_alias_wins_and_the_later_one_more(void **state) {
     const struct item other[] = {{'f', "only", "this"}};
     assert_int_equal(import(f, plain, NR_OF(plain), "sklearn-cpu", &img), 0);
     assert_int_equal(import(f, other, 1, "mine", &img), 0);
-    assert_int_equal(image_store_add_alias(f->s, "*-docker.pkg.dev/vertex-ai/training/*", "mine", &f->err), 0);
+    assert_int_equal(
+        image_store_add_alias(f->s, "*-docker.pkg.dev/vertex-ai/training/*", "mine", &f->err), 0);
     const char *uri = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6:latest";
     assert_int_equal(image_resolve(f->s, f->a, uri, &img, &f->err), 0);
     assert_string_equal(img.ref, "mine");
-    assert_int_equal(image_store_add_alias(f->s, "us-docker.pkg.dev/*/training/sklearn-cpu.*", "absent", &f->err), 0);
+    assert_int_equal(image_store_add_alias(f->s, "us-docker.pkg.dev/*/training/sklearn-cpu.*",
+                                           "absent", &f->err),
+                     0);
     assert_int_equal(image_resolve(f->s, f->a, uri, &img, &f->err), -1);
     assert_non_null(strstr(f->err.msg, "--name=absent"));
-    assert_int_equal(image_resolve(f->s, f->a, "us-docker.pkg.dev/vertex-ai/training/a/b", &img, NULL), -1);
+    assert_int_equal(
+        image_resolve(f->s, f->a, "us-docker.pkg.dev/vertex-ai/training/a/b", &img, NULL), -1);
 }
 
 static void test_images_survive_reopening_and_garbage_does_not(void **state) {
@@ -477,10 +491,14 @@ static void test_images_survive_reopening_and_garbage_does_not(void **state) {
     image_store_close(f->s);
     static const char *const garbage[] = {"tmp/dead/x", "layers/00ff/y", "records"};
     for (size_t i = 0; i < NR_OF(garbage); i++) {
-        assert_int_equal(file_mkdirs(AT_FDCWD, arena_printf(f->a, "%s/%s", f->store_dir, garbage[i]), 0755, NULL), 0);
+        assert_int_equal(file_mkdirs(AT_FDCWD,
+                                     arena_printf(f->a, "%s/%s", f->store_dir, garbage[i]), 0755,
+                                     NULL),
+                         0);
     }
     assert_int_equal(file_write_atomic(AT_FDCWD, arena_printf(f->a, "%s/records/abc", f->store_dir),
-                                       STR("junk"), 0600, FILE_NO_SYNC, NULL), 0);
+                                       STR("junk"), 0600, FILE_NO_SYNC, NULL),
+                     0);
     f->s = image_store_open(f->store_dir, &f->err);
     assert_non_null(f->s);
     assert_int_equal(count_in(f, "tmp"), 0);
@@ -529,8 +547,12 @@ static void test_user_is_looked_up_in_the_image(void **state) {
         size_t extra;
         const char *home;
     } cases[] = {
-        {"", 0, 0, 0, "/root"},         {"u", 1000, 1000, 1, "/home/u"}, {"1000", 1000, 1000, 1, "/home/u"},
-        {"u:video", 1000, 44, 0, "/home/u"}, {"77", 77, 0, 0, "/"},       {"77:88", 77, 88, 0, "/"},
+        {"", 0, 0, 0, "/root"},
+        {"u", 1000, 1000, 1, "/home/u"},
+        {"1000", 1000, 1000, 1, "/home/u"},
+        {"u:video", 1000, 44, 0, "/home/u"},
+        {"77", 77, 0, 0, "/"},
+        {"77:88", 77, 88, 0, "/"},
         {"root", 0, 0, 0, "/root"},
     };
     assert_int_equal(import(f, plain, NR_OF(plain), "users", &img), 0);
@@ -555,7 +577,9 @@ static void test_account_files_behind_links_stay_inside_the_image(void **state) 
     struct image img;
     struct image_user u;
     const char *secret = arena_printf(f->a, "%s/secret", f->dir);
-    assert_int_equal(file_write_atomic(AT_FDCWD, secret, STR("spy:x:7:7::/spy:/\n"), 0644, FILE_NO_SYNC, NULL), 0);
+    assert_int_equal(
+        file_write_atomic(AT_FDCWD, secret, STR("spy:x:7:7::/spy:/\n"), 0644, FILE_NO_SYNC, NULL),
+        0);
     const struct item items[] = {{'d', "etc", NULL}, {'l', "etc/passwd", secret}};
     assert_int_equal(import(f, items, NR_OF(items), "spy", &img), 0);
     img.user = "spy";

@@ -142,7 +142,8 @@ static void give_up(struct rig *r) {
     loop_stop(r->loop);
 }
 
-/* Lines past the queue's limit are dropped while the lane is busy; the end must not be among them. */
+/* Lines past the queue's limit are dropped while the lane is busy; the end must not be among them.
+ */
 static void test_the_end_is_written_however_much_was_dropped(void **state) {
     struct rig *r = *state;
     auto_free char *text = xmalloc(100001);

@@ -135,7 +135,8 @@ static void test_close_waits_for_running_and_cancels_queued(void **state) {
 
 enum { ENDLESS = 500 }; /* a lane that never lets go fails instead of hanging */
 
-/* As a large transfer does: each `done` submits the next piece, which is through before it returns. */
+/* As a large transfer does: each `done` submits the next piece, which is through before it returns.
+ */
 static void done_and_through_again(struct lane_work *w) {
     struct lane_stats before, now;
     if (++fx.nr_done >= ENDLESS) {
@@ -170,7 +171,7 @@ static void test_a_work_that_submits_itself_leaves_turns_to_others(void **state)
     assert_null(timer.fn);
     assert_true(fx.nr_done < ENDLESS);
     assert_true(fx.nr_done - at <= 2 * turns); /* tasks run twice a turn */
-    fx.nr_done = ENDLESS; /* the next one is the last */
+    fx.nr_done = ENDLESS;                      /* the next one is the last */
     lane_close(fx.lane);
     loop_free(fx.loop);
 }
