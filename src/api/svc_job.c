@@ -32,6 +32,8 @@ static int job_message(struct arena *a, const struct store_row *row, Aip__Custom
     struct job_status st;
     if (pb_unpack(a, &aip__custom_job__descriptor, row->spec, &msg, err) ||
         job_status_decode(a, row->status, &st, err)) {
+        err->code =
+            ERR_DATA_LOSS; /* what we stored ourselves does not read: not the client's fault */
         return err_wrap(err, "read %.*s", STR_ARG(row->name));
     }
     Aip__CustomJob *job = (Aip__CustomJob *)msg;
@@ -218,12 +220,12 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
     aip__list_custom_jobs_response__init(resp);
     resp->custom_jobs = arena_own_array(c->arena, nr + 1, sizeof(*resp->custom_jobs));
     for (size_t i = 0; i < nr; i++) {
-        if (job_message(c->arena, &rows[i], &resp->custom_jobs[i], &e)) {
-            call_fail(c, &e);
-            return;
+        if (job_message(c->arena, &rows[i], &resp->custom_jobs[resp->n_custom_jobs], &e)) {
+            log_error("job left out of a list", "error=\"%s\"", e.msg);
+        } else {
+            resp->n_custom_jobs++;
         }
     }
-    resp->n_custom_jobs = nr;
     if (next_token.n) {
         resp->next_page_token = arena_strndup(c->arena, next_token.p, next_token.n);
     }

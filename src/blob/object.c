@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #define SCAN_BATCH 256
-#define SETTLED_USEC (2 * USEC_PER_SEC) /* a younger file may still change within one clock tick   \
-                                         */
+/* A younger file may still change within one clock tick */
+#define SETTLED_USEC (2 * USEC_PER_SEC)
 
 static void fail_missing(struct blob_req *r) {
     r->failed = true;

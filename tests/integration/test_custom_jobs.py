@@ -1,6 +1,7 @@
 """CustomJob over REST: life, lists, filters, paging, cancel, delete, operations, dialect (reference 01, 10, 20)."""
 import os
 import re
+import sqlite3
 
 import pytest
 
@@ -246,3 +247,15 @@ def test_delete_is_answered_even_if_its_operation_cannot_be_stored(make_server, 
     assert "operation not stored" in server.log()
     assert server.call("GET", "/v1/" + name).status_code == 404
     server.stop()
+
+
+def test_a_row_that_cannot_be_read_does_not_hide_the_others(fake):
+    good, bad = finished_job(fake), finished_job(fake)
+    fake.stop()
+    with sqlite3.connect(os.path.join(fake.data_dir, "cusp.db")) as db:
+        db.execute("UPDATE resource SET spec = x'ff' WHERE name = ?", (bad,))
+    fake.start()
+    assert [j["name"] for j in fake.call("GET", f"/v1/{PARENT}/customJobs").json()["customJobs"]] == [good]
+    r = fake.call("GET", "/v1/" + bad)
+    assert r.status_code == 500 and "request=" in r.json()["error"]["message"]
+    assert bad in fake.log()
