@@ -45,7 +45,7 @@ fuzz:
 	@tools/fuzz $${FUZZ_SECONDS:-60}
 
 install: build
-	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
+	@$(if $(PREFIX),meson configure $(BUILD) --prefix=$(PREFIX) &&) meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
 
 clean:
 	rm -rf $(BUILD) $(DEV) build-fuzz
