@@ -68,6 +68,10 @@ static size_t utf8_at(struct str s) {
 
 static void quoted(struct jw *w, struct str s) {
     static const char hex[] = "0123456789abcdef";
+    if (s.n == 0) { /* p may be NULL, to which nothing may be added, not even 0 */
+        buf_puts(w->b, "\"\"");
+        return;
+    }
     buf_putc(w->b, '"');
     size_t from = 0, i = 0;
     while (i < s.n) {
