@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD_MAX (64u << 10)
@@ -63,6 +64,12 @@ static void put_exit(struct run *r, struct buf *b) {
     rec_put(b, RE_STDERR_TAIL, buf_str(&tail));
 }
 
+/* The run directory itself was removed while we ran (its data directory was thrown away). */
+static bool is_removed(int dir_fd) {
+    struct stat st;
+    return fstat(dir_fd, &st) == 0 && st.st_nlink == 0;
+}
+
 void record_exit(struct run *r) {
     auto_buf struct buf b = BUF_INIT(RECORD_MAX);
     struct err err;
@@ -72,6 +79,9 @@ void record_exit(struct run *r) {
             return;
         }
         dprintf(r->log_fd, "cusp-runner: write %s: %s\n", RUNDIR_EXIT, err.msg);
+        if (is_removed(r->dir_fd)) {
+            return; /* nobody will ever look there */
+        }
         if (unlinkat(r->dir_fd, RUNDIR_RESERVE, 0) < 0) {
             usleep(RETRY_PAUSE_USEC);
         }

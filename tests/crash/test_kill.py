@@ -150,6 +150,18 @@ def test_container_killed_from_outside(local):
     s.stop()
 
 
+@needs_root
+def test_a_runner_whose_data_directory_was_thrown_away_goes_away(local):
+    import shutil
+    s = local()
+    name = s.create(container_job("sleep", "1"))["name"]
+    s.wait_state(name, "JOB_STATE_RUNNING")
+    s.kill9()
+    shutil.rmtree(s.data_dir, ignore_errors=True)
+    wait_until(lambda: not runners(s.data_dir), 20, "the runner to end")
+    wait_until(lambda: not cgroups_of(name.split("/")[-1]), 20, "cgroups to go")
+
+
 def test_acknowledged_creates_survive_kills(make_server):
     """Creates in a loop from several connections, kill -9 in the middle: every answered job is there."""
     import threading
