@@ -5,6 +5,7 @@
 #include "api/spec.h"
 #include "engine/machine.h"
 #include "pb/pb.h"
+#include "pb/wkt.h"
 
 #define TIMEOUT_DEFAULT (7 * 86400 * (usec_t)USEC_PER_SEC)
 #define MAX_WAIT_DEFAULT (86400 * (usec_t)USEC_PER_SEC)
@@ -24,10 +25,6 @@ static struct env_var *env_of(struct arena *a, size_t n, Aip__EnvVar *const *env
         out[i] = (struct env_var){env[i]->name, env[i]->value};
     }
     return out;
-}
-
-static usec_t duration_of(const Google__Protobuf__Duration *d) {
-    return (usec_t)d->seconds * USEC_PER_SEC + (usec_t)d->nanos / 1000;
 }
 
 static int machine_of(struct machine *out, const Aip__MachineSpec *m, struct err *err) {
@@ -94,10 +91,10 @@ static void scheduling_of(struct job_spec *out, const Aip__Scheduling *s) {
         return;
     }
     if (s->timeout) {
-        out->timeout = duration_of(s->timeout);
+        out->timeout = wkt_duration_usec(s->timeout);
     }
     if (s->max_wait_duration) {
-        usec_t wait = duration_of(s->max_wait_duration);
+        usec_t wait = wkt_duration_usec(s->max_wait_duration);
         out->max_wait = wait ? wait : USEC_NEVER;
     }
     out->strategy = strategy_of(s->strategy);

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "pb/pbmask.h"
+#include "pb/wkt.h"
 #include "store/filter.h"
 
 #define COLLECTION "customJobs"
@@ -14,15 +15,9 @@
 
 /* ---- rows -> messages ---- */
 
+/* Absent when it has not happened yet. */
 static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
-    if (!t) {
-        return NULL;
-    }
-    Google__Protobuf__Timestamp *ts = arena_own(a, sizeof(*ts));
-    google__protobuf__timestamp__init(ts);
-    ts->seconds = (int64_t)(t / USEC_PER_SEC);
-    ts->nanos = (int32_t)(t % USEC_PER_SEC) * 1000;
-    return ts;
+    return t ? wkt_timestamp(a, t) : NULL;
 }
 
 /* Spec as sent + the mutable half = the resource. */
@@ -281,11 +276,27 @@ void svc_job_list(struct call *c) {
     c->api->store->ops->list(c->api->store, &li->list);
 }
 
-/* ---- cancel ---- */
+/* ---- cancel, delete ---- */
+
+/* Hands the named job to one of ctl's calls. */
+static void change_job(struct call *c, const char *name,
+                       void (*change)(struct ctl *, struct str name, struct ctl_call *),
+                       void (*cb)(struct ctl_call *, const struct err *,
+                                  const struct store_row *)) {
+    struct name_parts n;
+    struct err err;
+    if (name_parse_in(c->api->projects, c->arena, str_of(name), COLLECTION, "name", &n, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    struct ctl_call *cc = arena_own(c->arena, sizeof(*cc));
+    cc->cb = cb;
+    cc->arg = c;
+    change(c->api->ctl, n.canonical, cc);
+}
 
 static void on_cancelled(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
-    struct create *cr = cc->arg;
-    struct call *c = cr->call;
+    struct call *c = cc->arg;
     if (err && err->code == ERR_NOT_FOUND) {
         fail_missing(c, str_of(((Aip__CancelCustomJobRequest *)c->req)->name));
     } else if (err) {
@@ -297,26 +308,11 @@ static void on_cancelled(struct ctl_call *cc, const struct err *err, const struc
 }
 
 void svc_job_cancel(struct call *c) {
-    Aip__CancelCustomJobRequest *req = (Aip__CancelCustomJobRequest *)c->req;
-    struct name_parts n;
-    struct err err;
-    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), COLLECTION, "name", &n,
-                      &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    struct create *cr = arena_own(c->arena, sizeof(*cr));
-    cr->call = c;
-    cr->ctl.cb = on_cancelled;
-    cr->ctl.arg = cr;
-    ctl_job_cancel(c->api->ctl, n.canonical, &cr->ctl);
+    change_job(c, ((Aip__CancelCustomJobRequest *)c->req)->name, ctl_job_cancel, on_cancelled);
 }
 
-/* ---- delete ---- */
-
 static void on_deleted(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
-    struct create *cr = cc->arg;
-    struct call *c = cr->call;
+    struct call *c = cc->arg;
     struct str name = str_of(((Aip__DeleteCustomJobRequest *)c->req)->name);
     if (err && err->code == ERR_NOT_FOUND) {
         fail_missing(c, name);
@@ -328,17 +324,5 @@ static void on_deleted(struct ctl_call *cc, const struct err *err, const struct 
 }
 
 void svc_job_delete(struct call *c) {
-    Aip__DeleteCustomJobRequest *req = (Aip__DeleteCustomJobRequest *)c->req;
-    struct name_parts n;
-    struct err err;
-    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), COLLECTION, "name", &n,
-                      &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    struct create *cr = arena_own(c->arena, sizeof(*cr));
-    cr->call = c;
-    cr->ctl.cb = on_deleted;
-    cr->ctl.arg = cr;
-    ctl_job_delete(c->api->ctl, n.canonical, &cr->ctl);
+    change_job(c, ((Aip__DeleteCustomJobRequest *)c->req)->name, ctl_job_delete, on_deleted);
 }

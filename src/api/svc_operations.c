@@ -5,11 +5,11 @@
 #include "api/names.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "pb/wkt.h"
 #include "store/filter.h"
 
 #define KIND "operation"
 #define PAGE_SIZE_DEFAULT 100
-#define TYPE_PREFIX "type.googleapis.com/"
 
 /* Canonical name of an operation: nested and short forms are the same operation. */
 static int operation_name(struct call *c, struct str name, struct str *ret, struct err *err) {
@@ -221,17 +221,6 @@ void svc_operations_delete(struct call *c) {
 
 /* ---- finished delete operations ---- */
 
-static Google__Protobuf__Any *any_of(struct call *c, const ProtobufCMessage *m, const char *type) {
-    auto_buf struct buf b = BUF_INIT(65536);
-    Google__Protobuf__Any *any = arena_own(c->arena, sizeof(*any));
-    google__protobuf__any__init(any);
-    (void)pb_pack(m, &b); /* our own small messages */
-    any->type_url = arena_printf(c->arena, TYPE_PREFIX "%s", type);
-    any->value.len = b.n;
-    any->value.data = arena_memdup(c->arena, b.n ? b.p : "", b.n);
-    return any;
-}
-
 /* What the operation tells has happened, stored or not: with a full disk only a later look at the
  * operation finds nothing, and no client looks again at what was done when it was answered. */
 static void on_stored(struct store_txn *t, const struct err *err) {
@@ -252,11 +241,8 @@ void svc_operation_reply_deleted(struct call *c, struct str name) {
         call_fail(c, &err);
         return;
     }
-    Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-    at.seconds = (int64_t)(now / USEC_PER_SEC);
-    at.nanos = (int32_t)(now % USEC_PER_SEC) * 1000;
     Aip__GenericOperationMetadata generic = AIP__GENERIC_OPERATION_METADATA__INIT;
-    generic.create_time = generic.update_time = &at;
+    generic.create_time = generic.update_time = wkt_timestamp(c->arena, now);
     Aip__DeleteOperationMetadata meta = AIP__DELETE_OPERATION_METADATA__INIT;
     meta.generic_metadata = &generic;
     Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
@@ -265,10 +251,10 @@ void svc_operation_reply_deleted(struct call *c, struct str name) {
     google__longrunning__operation__init(op);
     op->name = arena_printf(c->arena, "%.*s/operations/%llu", STR_ARG(n.parent),
                             (unsigned long long)rng_resource_id(c->api->rng));
-    op->metadata = any_of(c, &meta.base, "google.cloud.aiplatform.v1.DeleteOperationMetadata");
+    op->metadata = wkt_any(c->arena, &meta.base);
     op->done = true;
     op->result_case = GOOGLE__LONGRUNNING__OPERATION__RESULT_RESPONSE;
-    op->response = any_of(c, &empty.base, "google.protobuf.Empty");
+    op->response = wkt_any(c->arena, &empty.base);
 
     struct buf packed = BUF_INIT(65536);
     (void)pb_pack(&op->base, &packed);

@@ -1,8 +1,7 @@
-/* The logs object: opening, removal of a job's log directory. */
+/* The logs object: opening and closing. */
 #include "logs/logs_int.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,33 +44,4 @@ void logs_service(struct logs *g, const char *job_id, usec_t when, int severity,
 
 void logs_service_end(struct logs *g, const char *job_id) {
     service_append(g, job_id, time_wall(), 200, "", true);
-}
-
-struct removal {
-    struct lane_work work;
-    char *path;
-};
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
-    return remove(path) && errno != ENOENT ? -1 : 0;
-}
-
-static void removal_run(struct lane_work *work) {
-    struct removal *r = CONTAINER_OF(work, struct removal, work);
-    (void)nftw(r->path, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* leftovers: the next sweep */
-}
-
-static void removal_done(struct lane_work *work) {
-    struct removal *r = CONTAINER_OF(work, struct removal, work);
-    free(r->path);
-    free(r);
-}
-
-void logs_remove(struct logs *g, const char *job_id) {
-    struct removal *r = xcalloc(1, sizeof(*r));
-    service_forget(g, job_id);
-    r->work.run = removal_run;
-    r->work.done = removal_done;
-    r->path = xasprintf("%s/%s", g->dir, job_id);
-    lane_submit(g->disk, &r->work);
 }

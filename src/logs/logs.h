@@ -49,7 +49,4 @@ struct log_follow *log_follow_start(struct logs *g, const struct log_follow_opts
 void log_follow_resume(struct log_follow *f);
 void log_follow_stop(struct log_follow *f); /* any time before on_end; frees */
 
-/* Removes all log files of a job (delete + retention). */
-void logs_remove(struct logs *g, const char *job_id);
-
 #endif
