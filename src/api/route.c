@@ -146,6 +146,12 @@ const struct route *route_match(struct str method, struct str path, struct arena
     } else if (str_eq(prefix, STR("v1beta1"))) {
         ret->prefix = ROUTE_PREFIX_V1BETA1;
         root = ROUTE_ROOT_BETA;
+    } else if (str_eq(prefix, STR("v2"))) {
+        ret->prefix = ROUTE_PREFIX_V2;
+        root = ROUTE_ROOT_V2;
+    } else if (str_eq(prefix, STR("v3"))) {
+        ret->prefix = ROUTE_PREFIX_V3;
+        root = ROUTE_ROOT_V3;
     }
     if (ret->prefix == ROUTE_PREFIX_NONE || !s.n) {
         return unknown(path, err);

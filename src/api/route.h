@@ -15,7 +15,14 @@
 #define ROUTE_VARS_MAX 4
 #define ROUTE_QUERY_MAX 256 /* parameters of one request */
 
-enum route_prefix { ROUTE_PREFIX_NONE = 0, ROUTE_PREFIX_V1, ROUTE_PREFIX_V1BETA1, ROUTE_PREFIX_UI };
+enum route_prefix {
+    ROUTE_PREFIX_NONE = 0,
+    ROUTE_PREFIX_V1,
+    ROUTE_PREFIX_V1BETA1,
+    ROUTE_PREFIX_UI,
+    ROUTE_PREFIX_V2, /* google.logging.v2 */
+    ROUTE_PREFIX_V3  /* google.cloud.resourcemanager.v3 */
+};
 
 struct route_match {
     enum route_prefix prefix;

@@ -38,7 +38,8 @@ struct route {
     unsigned n_vars;
 };
 
-/* Trie over template segments; node 0 is the root of v1 (and /ui), node 1 of v1beta1. */
+/* Trie over template segments; the first nodes are the roots: of v1 (and /ui), v1beta1, v2
+ * (logging) and v3 (resource manager). */
 struct route_node {
     uint16_t lit, n_lit;   /* route_lits[lit .. lit+n_lit), ordered by segment */
     uint16_t star;         /* child for any segment; 0 = none */
@@ -50,6 +51,8 @@ struct route_lit {
 };
 #define ROUTE_ROOT_V1 0
 #define ROUTE_ROOT_BETA 1
+#define ROUTE_ROOT_V2 2
+#define ROUTE_ROOT_V3 3
 
 extern const struct rpc_method rpc_table[]; /* ordered by full name */
 extern const size_t rpc_table_n;

@@ -18,9 +18,7 @@ NR_SHARDS = 4
 OPTION_ONLY = {"google/protobuf/descriptor.proto", "google/api/annotations.proto",
                "google/api/http.proto", "google/api/client.proto",
                "google/api/field_behavior.proto", "google/api/resource.proto",
-               "google/api/launch_stage.proto", "google/iam/v1/options.proto"}
-# iam/v1/options.proto does hold a message used by a field.
-OPTION_ONLY.discard("google/iam/v1/options.proto")
+               "google/api/field_info.proto"}
 
 
 class Message:
@@ -127,7 +125,7 @@ def link_tables(text, names):
 
 
 def generate(api, out):
-    files = [f for f in api.v1.file if f.name not in OPTION_ONLY]
+    files = [f for f in api.v1.file if f.name not in OPTION_ONLY and f.package not in load.TWINS]
     content = run_plugin([prepare(f) for f in files])
     names = {}
     gen = os.path.join(out, "gen")

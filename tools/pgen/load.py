@@ -5,9 +5,16 @@ import sys
 
 V1 = "google.cloud.aiplatform.v1"
 BETA = "google.cloud.aiplatform.v1beta1"
+# Packages that are another's twin: the same bytes under another name, served by its twin's messages
+# and method ids.
+TWINS = {BETA: V1, "grpc.reflection.v1alpha": "grpc.reflection.v1"}
 
 SERVICES = ["job", "pipeline", "model", "dataset", "persistent_resource", "vizier", "endpoint",
             "prediction", "tensorboard", "metadata"]
+# Services beside aiplatform.
+EXTRA = ["google/cloud/resourcemanager/v3/projects.proto", "google/logging/v2/logging.proto",
+         "grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto",
+         "grpc/reflection/v1alpha/reflection.proto"]
 SHARED = ["google/longrunning/operations.proto", "google/cloud/location/locations.proto",
           "google/iam/v1/iam_policy.proto", "google/rpc/error_details.proto",
           "google/rpc/status.proto", "google/rpc/code.proto", "google/protobuf/any.proto",
@@ -21,7 +28,8 @@ OPTION_FILES = ["google/api/annotations.proto", "google/api/http.proto", "google
 
 
 class Api:
-    """v1, beta: FileDescriptorSet; ext: the option extensions by short name."""
+    """v1: FileDescriptorSet of all but v1beta1; beta: of v1beta1; ext: the option extensions by short
+    name."""
 
 
 def protoc(dirs, args):
@@ -50,12 +58,20 @@ def option_modules(dirs, tmp):
     }
 
 
-def descriptor_set(dirs, tmp, version):
+def v1_twin(name):
+    """The name, or that of its twin ("a.v1beta1.X" -> "a.v1.X"); with or without leading dot."""
+    for twin, main in TWINS.items():
+        if name.lstrip(".").startswith(twin + "."):
+            return name.replace(twin + ".", main + ".", 1)
+    return name
+
+
+def descriptor_set(dirs, tmp, version, more):
     from google.protobuf import descriptor_pb2
     base = "google/cloud/aiplatform/%s/" % version
     out = os.path.join(tmp, version + ".ds")
     protoc(dirs, ["--include_imports", "--descriptor_set_out=" + out] +
-           [base + s + "_service.proto" for s in SERVICES] + SHARED)
+           [base + s + "_service.proto" for s in SERVICES] + SHARED + more)
     with open(out, "rb") as f:
         return descriptor_pb2.FileDescriptorSet.FromString(f.read())
 
@@ -71,7 +87,7 @@ def message_fields(ds, package):
     def walk(prefix, messages):
         for m in messages:
             out[prefix + "." + m.name] = {
-                f.name: (f.number, f.type, f.label, f.type_name.replace(BETA + ".", V1 + "."))
+                f.name: (f.number, f.type, f.label, v1_twin(f.type_name))
                 for f in m.field}
             walk(prefix + "." + m.name, m.nested_type)
 
@@ -81,17 +97,17 @@ def message_fields(ds, package):
     return out
 
 
-def check_beta(api):
-    """v1beta1 requests are read with the v1 messages. That holds only while fields of the same name
-    are the same on the wire and no number means two things; a new release that breaks it stops the
-    build."""
-    v1, beta = message_fields(api.v1, V1), message_fields(api.beta, BETA)
+def check_twin(main_ds, main, twin_ds, twin):
+    """Requests of a twin are read with the main messages. That holds only while fields of the same
+    name are the same on the wire and no number means two things; a new release that breaks it stops
+    the build."""
+    v1, beta = message_fields(main_ds, main), message_fields(twin_ds, twin)
     for name in sorted(set(v1) & set(beta)):
         numbers = {f[0]: field for field, f in v1[name].items()}
         for field, f in beta[name].items():
             same = v1[name].get(field, f) == f and numbers.get(f[0], field) == field
             if not same and name + "." + field not in BETA_DIFFERS:
-                sys.exit("pgen: v1beta1 %s.%s is not the v1 field" % (name, field))
+                sys.exit("pgen: %s%s.%s is not the field of %s" % (twin, name, field, main))
 
 
 def load(dirs, out):
@@ -99,9 +115,10 @@ def load(dirs, out):
     os.makedirs(tmp, exist_ok=True)
     api = Api()
     api.ext = option_modules(dirs, tmp)
-    api.v1 = descriptor_set(dirs, tmp, "v1")
-    api.beta = descriptor_set(dirs, tmp, "v1beta1")
-    check_beta(api)
+    api.v1 = descriptor_set(dirs, tmp, "v1", EXTRA)
+    api.beta = descriptor_set(dirs, tmp, "v1beta1", [])
+    for twin, main in TWINS.items():
+        check_twin(api.v1, main, api.beta if twin == BETA else api.v1, twin)
     return api
 
 

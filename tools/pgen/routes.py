@@ -1,14 +1,20 @@
 """pb_routes.c and rpc_id.h: every method, every HTTP binding, and a trie over the templates.
 
-There are two tries, v1 (also served as /ui) and v1beta1. A v1beta1 method shares the id, and by name
-the messages, of its v1 twin; where there is no twin the id is RPC_NONE and the descriptors are NULL,
-so the method is known and answers UNIMPLEMENTED."""
+There is a trie for each version prefix (v1, also served as /ui, v1beta1, ...). A method of a twin package
+(v1beta1) shares the id, and by name the messages, of its v1 twin; where there is no twin the id is
+RPC_NONE and the descriptors are NULL, so the method is known and answers UNIMPLEMENTED."""
 import os
 import re
 import sys
 
 import load
 import mixins
+
+# Packages with HTTP bindings of their own, and the version prefix these have. Others are bound in
+# mixins.py or by gRPC alone.
+BOUND = {load.V1: "v1", load.BETA: "v1beta1", "google.cloud.resourcemanager.v3": "v3",
+         "google.logging.v2": "v2"}
+ROOTS = ["v1", "v1beta1", "v2", "v3"]  # the order of ROUTE_ROOT_* in src/pb/rpc.h
 
 VAR = re.compile(r"\{([\w.]+)(?:=([^}]*))?\}")
 
@@ -27,8 +33,7 @@ def upper_snake(s):
 
 def rpc_id(service, method):
     short = service.rpartition(".")[2]
-    if short.endswith("Service"):
-        short = short[:-len("Service")]
+    short = re.sub(r"Service(V\d+)?$", "", short)
     return "RPC_%s_%s" % (upper_snake(short), upper_snake(method))
 
 
@@ -81,8 +86,8 @@ def collect(api, messages):
         r = Rpc()
         r.full, r.beta = full, beta
         r.id = rpc_id(package + "." + service.name, m.name)
-        r.input = m.input_type[1:].replace(load.BETA + ".", load.V1 + ".")
-        r.output = m.output_type[1:].replace(load.BETA + ".", load.V1 + ".")
+        r.input = load.v1_twin(m.input_type[1:])
+        r.output = load.v1_twin(m.output_type[1:])
         lro = m.options.Extensions[api.ext["lro"]]
         r.lro_response = qualify(lro.response_type, package)
         r.lro_metadata = qualify(lro.metadata_type, package)
@@ -104,19 +109,18 @@ def collect(api, messages):
 
     for beta, ds in ((False, api.v1), (True, api.beta)):
         for f in ds.file:
-            own = f.package == (load.BETA if beta else load.V1)
-            if not own and beta:
+            if beta and f.package != load.BETA:
                 continue
             for s in f.service:
                 for m in s.method:
                     r = add_rpc(f.package, s, m, beta)
-                    if not own:
+                    if f.package not in BOUND:
                         continue
                     for method, path, body, resp in http_rules(m.options.Extensions[api.ext["http"]]):
                         prefix, _, rest = path.lstrip("/").partition("/")
                         if prefix == "ui":
                             continue
-                        if prefix != ("v1beta1" if beta else "v1"):
+                        if prefix != BOUND[f.package]:
                             sys.exit("pgen: unexpected prefix in " + path)
                         add_route(r, prefix, method, rest, body, resp)
     for full, method, template, body in mixins.BINDINGS:
@@ -124,6 +128,11 @@ def collect(api, messages):
             sys.exit("pgen: mixin of unknown method " + full)
         for prefix in mixins.PREFIXES:
             add_route(rpcs[full], prefix, method, template, body, "")
+    owner = {}
+    for r in rpcs.values():
+        first = owner.setdefault(r.id, load.v1_twin(r.full))
+        if r.id != "RPC_NONE" and first != load.v1_twin(r.full):
+            sys.exit("pgen: %s and %s have the same id" % (first, r.full))
     return rpcs, routes
 
 
@@ -206,7 +215,7 @@ def generate(api, messages, out):
             load.c_str(t.verb), load.c_str(t.body), load.c_str(t.resp), order.index(t.rpc.full),
             "v%d" % i if t.vars else "NULL", len(t.vars)))
     c.append("};\nconst size_t route_table_n = %d;\n" % len(routes))
-    nodes, literals, terms = flatten([build_trie(routes, "v1"), build_trie(routes, "v1beta1")])
+    nodes, literals, terms = flatten([build_trie(routes, prefix) for prefix in ROOTS])
     if max(len(nodes), len(literals), len(terms)) > 65535:
         sys.exit("pgen: trie too big for 16-bit indexes")
     c.append("const struct route_node route_nodes[] = {")

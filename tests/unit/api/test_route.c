@@ -126,6 +126,30 @@ static void test_custom_job_methods_under_the_three_prefixes(void **state) {
     }
 }
 
+static void test_projects_and_logging_have_their_own_prefixes(void **state) {
+    struct fix *f = *state;
+    static const struct {
+        const char *method, *path;
+        enum rpc_id id;
+        enum route_prefix prefix;
+    } cases[] = {
+        {"GET", "/v3/projects/p", RPC_PROJECTS_GET_PROJECT, ROUTE_PREFIX_V3},
+        {"GET", "/v3/projects:search", RPC_PROJECTS_SEARCH_PROJECTS, ROUTE_PREFIX_V3},
+        {"POST", "/v2/entries:list", RPC_LOGGING_LIST_LOG_ENTRIES, ROUTE_PREFIX_V2},
+        {"POST", "/v2/entries:write", RPC_LOGGING_WRITE_LOG_ENTRIES, ROUTE_PREFIX_V2},
+        {"POST", "/v2/entries:tail", RPC_LOGGING_TAIL_LOG_ENTRIES, ROUTE_PREFIX_V2},
+        {"GET", "/v2/projects/p/logs", RPC_LOGGING_LIST_LOGS, ROUTE_PREFIX_V2},
+    };
+    for (size_t i = 0; i < NR_OF(cases); i++) {
+        const struct route *r = match(f, cases[i].method, cases[i].path);
+        assert_non_null(r);
+        assert_int_equal(r->rpc->id, cases[i].id);
+        assert_int_equal(f->m.prefix, cases[i].prefix);
+    }
+    assert_null(match(f, "GET", "/v2/projects/p"));
+    assert_null(match(f, "GET", "/v1/projects:search"));
+}
+
 static void test_variables_are_captured_and_decoded(void **state) {
     struct fix *f = *state;
     assert_non_null(match(f, "GET", "//v1//projects/my%20p/locations/l/customJobs/a%2Fb/"));
@@ -279,6 +303,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_every_generated_binding_matches_itself),
         T(test_custom_job_methods_under_the_three_prefixes),
+        T(test_projects_and_logging_have_their_own_prefixes),
         T(test_variables_are_captured_and_decoded),
         T(test_unknown_path_differs_from_known_path_with_another_method),
         T(test_body_query_and_path_make_the_request),

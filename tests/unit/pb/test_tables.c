@@ -70,11 +70,46 @@ static void test_methods_are_found_by_grpc_name_and_beta_shares_the_id(void **st
     assert_string_equal(up->lro_response, "google.cloud.aiplatform.v1.UploadModelResponse");
 }
 
+static void test_the_services_beside_aiplatform_are_known_by_grpc_name(void **state) {
+    static const struct {
+        const char *full;
+        enum rpc_id id;
+        bool cs, ss;
+    } cases[] = {
+        {"grpc.health.v1.Health/Check", RPC_HEALTH_CHECK, false, false},
+        {"grpc.health.v1.Health/Watch", RPC_HEALTH_WATCH, false, true},
+        {"grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+         RPC_SERVER_REFLECTION_SERVER_REFLECTION_INFO, true, true},
+        {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+         RPC_SERVER_REFLECTION_SERVER_REFLECTION_INFO, true, true},
+        {"google.cloud.resourcemanager.v3.Projects/GetProject", RPC_PROJECTS_GET_PROJECT, false,
+         false},
+        {"google.logging.v2.LoggingServiceV2/ListLogEntries", RPC_LOGGING_LIST_LOG_ENTRIES, false,
+         false},
+        {"google.logging.v2.LoggingServiceV2/TailLogEntries", RPC_LOGGING_TAIL_LOG_ENTRIES, true,
+         true},
+    };
+    for (size_t i = 0; i < NR_OF(cases); i++) {
+        const struct rpc_method *m = rpc_find(str_of(cases[i].full));
+        assert_non_null(m);
+        assert_int_equal(m->id, cases[i].id);
+        assert_int_equal(m->client_streams, cases[i].cs);
+        assert_int_equal(m->server_streams, cases[i].ss);
+        assert_non_null(m->input);
+        assert_non_null(m->output);
+        assert_false(m->is_beta);
+    }
+    const struct rpc_method *alpha =
+        rpc_find(STR("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"));
+    assert_ptr_equal(alpha->input, &grpc__reflection__v1__server_reflection_request__descriptor);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_message_reaches_its_table_and_every_field_both_names),
         cmocka_unit_test(test_custom_job_carries_behaviour_and_resource),
         cmocka_unit_test(test_methods_are_found_by_grpc_name_and_beta_shares_the_id),
+        cmocka_unit_test(test_the_services_beside_aiplatform_are_known_by_grpc_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
