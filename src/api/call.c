@@ -1,8 +1,14 @@
-/* Which method is handled where. A method missing here is known and answers UNIMPLEMENTED. */
+/* Which method is handled where, and the answers of every dialect. */
 #include "api/call.h"
+
+#include "api/rest.h"
 #include "api/svc.h"
+#include "base/log.h"
 #include "pb/rpc_id.h"
 
+#define ERROR_TEXT_MAX (128u * 1024u)
+
+/* A method missing here is known and answers UNIMPLEMENTED. */
 static const call_handler handlers[] = {
     [RPC_JOB_CREATE_CUSTOM_JOB] = svc_job_create,
     [RPC_JOB_GET_CUSTOM_JOB] = svc_job_get,
@@ -20,4 +26,93 @@ static const call_handler handlers[] = {
 
 call_handler call_handler_find(unsigned rpc_id) {
     return rpc_id && rpc_id < NR_OF(handlers) ? handlers[rpc_id] : NULL;
+}
+
+/* ---- answers */
+
+void call_reply(struct call *c, const ProtobufCMessage *msg) {
+    c->ops->reply(c, msg);
+}
+
+bool call_takes_packed(const struct call *c) {
+    return c->ops->reply_packed && !c->json.mask;
+}
+
+void call_reply_packed(struct call *c, const struct str *parts, size_t nr) {
+    c->ops->reply_packed(c, parts, nr);
+}
+
+/* Texts that may hold host paths go to our log; the peer gets the number to ask for. */
+static void seal(struct xch *x, struct api_error *e) {
+    const struct xch_head *h = xch_head(x);
+    if (!api_error_is_private(e->code)) {
+        return;
+    }
+    log_error("internal error", "request=%llu %.*s %.*s error=\"%.*s\"",
+              (unsigned long long)xch_id(x), STR_ARG(h->method), STR_ARG(h->path),
+              STR_ARG(e->message));
+    const char *text = arena_printf(
+        xch_arena(x),
+        "Internal error encountered. The server's log has the cause under request=%llu.",
+        (unsigned long long)xch_id(x));
+    e->message = text ? str_of(text) : STR("Internal error encountered.");
+    e->nr_details = 0;
+}
+
+void call_fail_error(struct call *c, const struct api_error *e) {
+    struct api_error own = *e;
+    seal(c->xch, &own);
+    c->ops->fail(c, &own);
+}
+
+void call_fail(struct call *c, const struct err *err) {
+    struct api_error e;
+    api_error_from(c->arena, err, &e);
+    call_fail_error(c, &e);
+}
+
+void reply_error(struct xch *x, const struct err *err) {
+    struct api_error e;
+    api_error_from(xch_arena(x), err, &e);
+    seal(x, &e);
+    rest_error(x, err_code_http(e.code), &e);
+}
+
+void call_fail_violations(struct call *c, const struct violations *vs) {
+    struct api_error e;
+    auto_buf struct buf text = BUF_INIT(ERROR_TEXT_MAX);
+    violations_list_text(vs, &text);
+    api_error_from_violations(c->arena, vs, buf_str(&text), &e);
+    c->ops->fail(c, &e);
+}
+
+void call_fail_decoding(struct call *c, const struct err *err, const struct violations *vs) {
+    struct api_error e;
+    auto_buf struct buf text = BUF_INIT(ERROR_TEXT_MAX);
+    if (!vs->n) {
+        call_fail(c, err);
+        return;
+    }
+    violations_plain_text(vs, &text);
+    api_error_from_violations(c->arena, vs, buf_str(&text), &e);
+    e.code = err->code;
+    c->ops->fail(c, &e);
+}
+
+/* ---- streams */
+
+void call_listen(struct call *c, const struct call_listener *l, void *arg) {
+    c->ops->listen(c, l, arg);
+}
+
+void call_next(struct call *c) {
+    c->ops->next(c);
+}
+
+bool call_send(struct call *c, const ProtobufCMessage *msg) {
+    return c->ops->send(c, msg);
+}
+
+void call_end(struct call *c) {
+    c->ops->end(c);
 }

@@ -1,7 +1,7 @@
 /* REST: request line -> method -> message -> handler (architecture: docs/internals/http.md).
  * Order: route, is it built, body under its limit, decode, handle. Errors are Google's JSON form.
  */
-#include "api/call.h"
+#include "api/rest.h"
 
 #include "api/route.h"
 #include "api/svc.h"
@@ -113,7 +113,9 @@ void rest_handle(struct api *a, struct xch *x) {
         return;
     }
     p->call = (struct call){
+        .ops = &rest_call_ops,
         .api = a,
+        .deadline = USEC_NEVER,
         .xch = xch_ref(x),
         .arena = arena,
         .route = route,
