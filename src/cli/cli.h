@@ -108,6 +108,7 @@ json_t *configfile_load(const char *path, struct err *err);
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_tls(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_env(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err);
 

@@ -15,6 +15,7 @@ static const struct {
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp storage …              cp, ls, cat, rm, buckets: gs:// objects\n"
      "  cusp images …               ls, build, import, rm: container images\n"
+     "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
      "  cusp version                this program's version\n\n"
      "Every command has --help. Global flags:\n"
@@ -102,6 +103,26 @@ static const struct {
      "FILE: OCI archive, docker save archive or root file system tar, compressed or not.\n"
      "--name is needed when the archive names no image.\n" GLOBAL},
     {"images rm", "cusp images rm NAME\n" GLOBAL},
+    {"tls",
+     "cusp tls: TLS and gRPC with a CA of your own\n\n"
+     "  init  make the CA once, and the server's certificate whenever it is due\n"
+     "  show  what is there, until when, for which names\n\n"
+     "cusp tls COMMAND --help says more.\n" GLOBAL},
+    {"tls init",
+     "cusp tls init (--data-dir DIR | --out DIR) [--host NAME]… [--days N] [--force]\n\n"
+     "Makes ca.pem, ca.key, ca.p12 (a Java trust store, password \"changeit\"), server.pem and server.key\n"
+     "(ECDSA P-256; keys readable by their owner only) in DIR/tls, where the server looks, or in --out.\n"
+     "Run it as often as you like: the CA stays; the certificate is renewed 30 days before it expires\n"
+     "or when the machine's names or addresses changed. A running server takes it on SIGHUP.\n\n"
+     "  --data-dir  the server's data directory (default $CUSP_DATA_DIR)\n"
+     "  --host      one more host name or address that clients use; remembered for later runs\n"
+     "  --days      validity of the server's certificate, 1 to 825 (default 397); the CA has 10 years\n"
+     "  --force     begin anew with another CA: every client must be given the new ca.pem\n\n"
+     "It is valid for localhost, this machine's names and addresses and, for jobs that call Google's\n"
+     "own host names, *.googleapis.com, *.pkg.dev, gcr.io and metadata.google.internal.\n" GLOBAL},
+    {"tls show",
+     "cusp tls show (--data-dir DIR | --out DIR)\n\n"
+     "Subject, expiry, SHA-256 fingerprint and names. Exit code 1 when a client would refuse it.\n" GLOBAL},
     {"env",
      "cusp env [python|node|go|gcloud|curl]: how to point an official client at this server\n\n"
      "  eval \"$(cusp env gcloud)\"   gcloud ai …\n"

@@ -17,6 +17,7 @@ static const struct {
     {"custom-jobs", true, cmd_custom_jobs},
     {"storage", true, cmd_storage},
     {"images", true, cmd_images},
+    {"tls", true, cmd_tls},
     {"env", false, cmd_env},
     {"serve", false, cmd_serve},
     {"version", false, cmd_version},
