@@ -1,4 +1,4 @@
-/* What operators and probes ask: alive, ready, metrics, version. */
+/* What operators and probes ask: alive, ready, metrics, version; and which CA signed for us. */
 #include "api/call.h"
 
 #include "base/limits.h"
@@ -57,6 +57,22 @@ static void metrics(struct api *a, struct xch *x) {
     xch_reply(x, 200, &h, 1, buf_str(&b));
 }
 
+/* So that `cusp env` can tell clients whom to trust: the CA's certificate is public. */
+static void tls(struct api *a, struct xch *x) {
+    auto_buf struct buf b = BUF_INIT(1 << 20);
+    struct jw w;
+    jw_init(&w, &b, 2);
+    jw_object(&w);
+    jw_kv(&w, "mode", a->tls_mode ? a->tls_mode : "off");
+    if (a->ca_pem) {
+        jw_kv(&w, "caPath", a->ca_path);
+        jw_kv(&w, "caPem", a->ca_pem);
+    }
+    jw_end_object(&w);
+    buf_putc(&b, '\n');
+    reply_json(x, 200, buf_str(&b));
+}
+
 bool admin_handle(struct api *a, struct xch *x) {
     struct str path = xch_head(x)->path;
     if (str_eqc(path, "/healthz")) {
@@ -75,6 +91,8 @@ bool admin_handle(struct api *a, struct xch *x) {
         jw_end_object(&w);
         buf_putc(&b, '\n');
         reply_json(x, 200, buf_str(&b));
+    } else if (str_eqc(path, "/cusp/v1/tls")) {
+        tls(a, x);
     } else {
         return false;
     }

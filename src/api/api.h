@@ -21,6 +21,10 @@ struct api {
     bool ready; /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;
+    /* What /cusp/v1/tls tells: "required", "optional", or NULL for no TLS; the local CA's file and
+     * its PEM text, NULL when there is none. Owner: the program, which may swap them on the loop
+     * thread. */
+    const char *tls_mode, *ca_path, *ca_pem;
     /* Extra text for /metrics, appended by the program (lanes, network, engine). May be NULL. */
     void (*more_metrics)(void *arg, struct buf *b);
     void *metrics_arg;
@@ -30,7 +34,8 @@ struct api {
  * unknown paths). */
 void rest_handle(struct api *a, struct xch *x);
 /* Each answers and returns true, or returns false when the path is not its own. */
-bool admin_handle(struct api *a, struct xch *x);     /* /healthz /readyz /metrics /version */
+bool admin_handle(struct api *a,
+                  struct xch *x); /* /healthz /readyz /metrics /version /cusp/v1/tls */
 bool logstream_handle(struct api *a, struct xch *x); /* /cusp/v1/…:streamLogs */
 bool timeline_handle(struct api *a, struct xch *x);  /* /cusp/v1/…:events */
 

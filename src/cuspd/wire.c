@@ -40,7 +40,8 @@
 struct server {
     const struct config *cfg;
     char *data_dir, *runner;
-    char console_url[320]; /* ctl reads it when it writes an error; the port is known late */
+    char *ca_path, *ca_pem; /* of the local CA, NULL when there is none */
+    char console_url[320];  /* ctl reads it when it writes an error; the port is known late */
     int lock_fd, signal_fd;
     struct loop *loop;
     struct loop_fd *signal_watch;
@@ -276,6 +277,18 @@ static int open_data_dir(struct server *s, struct err *err) {
     return 0;
 }
 
+/* The CA of `cusp tls init`, for clients that ask which it is. Not there: nothing to tell. */
+static void load_ca(struct server *s) {
+    auto_buf struct buf pem = BUF_INIT(1 << 16);
+    auto_free char *path = xasprintf("%s/tls/ca.pem", s->data_dir);
+    if (file_read(AT_FDCWD, path, &pem, NULL) == 0) {
+        free(s->ca_path);
+        free(s->ca_pem);
+        s->api.ca_path = s->ca_path = take(&path);
+        s->api.ca_pem = s->ca_pem = buf_take(&pem, NULL);
+    }
+}
+
 static char *runner_beside_us(void) {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -333,6 +346,7 @@ static int open_modules(struct server *s, struct err *err) {
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,
                           .metrics_arg = s};
+    load_ca(s);
     return 0;
 }
 
@@ -434,6 +448,8 @@ int wire_run(const struct config *cfg, struct err *err) {
     loop_free(s.loop);
     free(s.data_dir);
     free(s.runner);
+    free(s.ca_path);
+    free(s.ca_pem);
     if (s.failed) {
         *err = s.err;
         return -1;

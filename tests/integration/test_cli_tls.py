@@ -168,3 +168,17 @@ def test_refused_values_leave_the_folder_alone(tmp_path, flag):
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
     tls("init", "--out", tmp_path, flag, rc=2)
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_the_server_tells_which_ca_it_has(make_server, tmp_path):
+    s = make_server("--engine=fake")
+    s.start()
+    assert "caPem" not in s.http.get(s.url + "/cusp/v1/tls").json()
+    s.stop()
+    tls("init", "--data-dir", s.data_dir)
+    s.start()
+    got = s.http.get(s.url + "/cusp/v1/tls").json()
+    assert got["caPath"] == os.path.realpath(s.data_dir) + "/tls/ca.pem"
+    with open(got["caPath"], encoding="ascii") as f:
+        assert f.read() == got["caPem"]
+    assert got["mode"] in ("off", "optional", "required")
