@@ -54,7 +54,7 @@ class Server:
         def ready():
             with open(self.log_path, "rb") as f:
                 f.seek(at)
-                m = re.search(rb"ready.*listen=(http://\S+)", f.read())
+                m = re.search(rb"ready.*listen=(https?://\S+)", f.read())
             if m:
                 return m.group(1).decode()
             if self.proc.poll() is not None:

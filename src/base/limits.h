@@ -20,6 +20,8 @@
     X(body_idle_timeout_ms, 60000, "pause inside a request body")                                  \
     X(keepalive_timeout_ms, 75000, "idle time between requests")                                   \
     X(write_stall_timeout_ms, 60000, "no progress writing to a client")                            \
+    X(max_tls_handshakes, 512, "TLS handshakes begun and not complete; later clients wait")        \
+    X(tls_handshake_timeout_ms, 10000, "time to complete a TLS handshake")                         \
     X(max_h2_streams, 100, "concurrent requests of one HTTP/2 connection")                         \
     X(max_h2_resets, 500,                                                                          \
       "requests one HTTP/2 connection may reset at once; a tenth more a second")                   \

@@ -19,6 +19,11 @@ struct option {
 static const struct option options[] = {
     OPT("server", data_dir, TEXT, "", "directory of everything cusp keeps (required)"),
     OPT("server", listen, TEXT, "127.0.0.1:8780", "address and port; port 0 takes a free one"),
+    OPT("server", tls, TEXT, "optional",
+        "optional: TLS and clear text on the one port; required: TLS only; off: clear text only"),
+    OPT("server", tls_cert, TEXT, "",
+        "certificate chain, PEM; empty: DATA_DIR/tls/server.pem (`cusp tls init` makes it)"),
+    OPT("server", tls_key, TEXT, "", "its key, PEM; empty: DATA_DIR/tls/server.key"),
     OPT("server", auth, TEXT, "none", "none: no credentials are asked (loopback addresses only)"),
     OPT("server", log_level, TEXT, "info", "debug, info, warning, error"),
     OPT("server", log_json, BOOL, "false", "log lines as JSON"),
@@ -179,6 +184,11 @@ int config_load(struct config *c, int argc, char **argv, struct err *err) {
         } else if (flag(c, argc, argv, &i, err)) {
             return -1;
         }
+    }
+    if (strcmp(c->tls, "required") != 0 && strcmp(c->tls, "optional") != 0 &&
+        strcmp(c->tls, "off") != 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "tls: \"%s\" is none of required, optional, off",
+                       c->tls);
     }
     if (!c->data_dir[0] && !c->show_help && !c->show_version && !c->check_only) {
         return err_set(

@@ -9,10 +9,13 @@
 struct config {
     char *data_dir;
     char *listen;
-    char *auth;    /* "none"; others are not built yet */
-    char *engine;  /* local | fake */
-    char *runtime; /* auto | crun | runc | /path */
-    char *network; /* bridge | host | none */
+    char *tls;      /* required | optional | off */
+    char *tls_cert; /* PEM; "" is DATA/tls/server.pem */
+    char *tls_key;  /* PEM; "" is DATA/tls/server.key */
+    char *auth;     /* "none"; others are not built yet */
+    char *engine;   /* local | fake */
+    char *runtime;  /* auto | crun | runc | /path */
+    char *network;  /* bridge | host | none */
     char *subnet;
     char *runner;    /* path of cusp-runner; default beside cuspd */
     char *log_level; /* debug | info | warning | error */

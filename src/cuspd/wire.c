@@ -39,7 +39,7 @@
 
 struct server {
     const struct config *cfg;
-    char *data_dir, *runner;
+    char *data_dir, *runner, *tls_cert, *tls_key;
     char *ca_path, *ca_pem; /* of the local CA, NULL when there is none */
     char console_url[320];  /* ctl reads it when it writes an error; the port is known late */
     int lock_fd, signal_fd;
@@ -78,6 +78,26 @@ static int object_path(void *arg, const char *gs_uri, char **ret_path, struct er
     return blob_object_path(s->data_dir, gs_uri, ret_path, err);
 }
 
+static void tls_metrics(struct server *s, struct buf *b) {
+    struct net_stats n;
+    net_get_stats(s->net, &n);
+    if (!net_has_tls(s->net)) {
+        return;
+    }
+    buf_printf(b,
+               "# TYPE cusp_tls_certificate_expires_seconds gauge\n"
+               "cusp_tls_certificate_expires_seconds %lld\n"
+               "# TYPE cusp_tls_handshakes_open gauge\ncusp_tls_handshakes_open %llu\n"
+               "# TYPE cusp_tls_handshakes_total counter\n"
+               "cusp_tls_handshakes_total{result=\"full\"} %llu\n"
+               "cusp_tls_handshakes_total{result=\"resumed\"} %llu\n"
+               "cusp_tls_handshakes_total{result=\"failed\"} %llu\n",
+               (long long)(net_tls_expires_at(s->net) - (int64_t)(time_wall() / USEC_PER_SEC)),
+               (unsigned long long)n.handshakes_open,
+               (unsigned long long)(n.handshakes_total - n.handshakes_resumed),
+               (unsigned long long)n.handshakes_resumed, (unsigned long long)n.handshakes_failed);
+}
+
 static void more_metrics(void *arg, struct buf *b) {
     struct server *s = arg;
     struct net_stats n;
@@ -94,6 +114,7 @@ static void more_metrics(void *arg, struct buf *b) {
                (unsigned long long)n.connections_open, (unsigned long long)n.exchanges_total,
                (unsigned long long)n.bytes_in, (unsigned long long)n.bytes_out, l.depth,
                (unsigned long long)loop_take_worst_turn(s->loop));
+    tls_metrics(s, b);
 }
 
 static void handle(struct xch *x, void *arg) {
@@ -164,10 +185,26 @@ static void fatal(void *arg, const struct err *err) {
     (void)s;
 }
 
+static void reload(struct server *s) {
+    struct err err;
+    if (!s->net || s->stopping) {
+        return;
+    }
+    if (net_reload_tls(s->net, &err)) {
+        log_error("TLS not reloaded, the old certificate stays", "error=\"%s\"", err.msg);
+    } else {
+        log_info("TLS reloaded", "tls_cert=%s", s->tls_cert);
+    }
+}
+
 static void on_signal(void *arg, bool readable, bool writable) {
     struct server *s = arg;
     struct signalfd_siginfo si;
     while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+        if (si.ssi_signo == SIGHUP) {
+            reload(s);
+            continue;
+        }
         log_info("stopping", "signal=%u", si.ssi_signo);
         begin_stop(s);
     }
@@ -181,6 +218,13 @@ static void start_failed(struct server *s, const struct err *err) {
     begin_stop(s);
 }
 
+/* config.c has checked the word. */
+static enum net_tls tls_mode(const char *word) {
+    return strcmp(word, "required") == 0   ? NET_TLS_REQUIRED
+           : strcmp(word, "optional") == 0 ? NET_TLS_OPTIONAL
+                                           : NET_TLS_OFF;
+}
+
 static void on_ctl_started(void *arg, const struct err *err) {
     struct server *s = arg;
     struct err e;
@@ -188,15 +232,23 @@ static void on_ctl_started(void *arg, const struct err *err) {
         start_failed(s, err);
         return;
     }
-    struct net_config nc = {.listen = s->cfg->listen, .handler = handle, .arg = s, .disk = s->disk};
+    struct net_config nc = {.listen = s->cfg->listen,
+                            .tls = tls_mode(s->cfg->tls),
+                            .tls_cert = s->tls_cert,
+                            .tls_key = s->tls_key,
+                            .handler = handle,
+                            .arg = s,
+                            .disk = s->disk};
     s->net = net_listen(s->loop, &nc, &e);
     if (!s->net) {
         start_failed(s, &e);
         return;
     }
-    snprintf(s->console_url, sizeof(s->console_url), "http://%s", net_address(s->net));
+    const char *scheme = strcmp(s->cfg->tls, "required") == 0 ? "https" : "http";
+    snprintf(s->console_url, sizeof(s->console_url), "%s://%s", scheme, net_address(s->net));
     s->api.ready = true;
-    log_info("ready", "listen=http://%s data=%s", net_address(s->net), s->data_dir);
+    log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net),
+             net_has_tls(s->net) ? s->cfg->tls : "off", s->data_dir);
 }
 
 static void on_projects_loaded(void *arg, const struct err *err) {
@@ -389,6 +441,7 @@ static void watch_signals(struct server *s) {
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     CHECK(s->signal_fd >= 0);
@@ -433,6 +486,10 @@ int wire_run(const struct config *cfg, struct err *err) {
     }
     raise_descriptors();
     rng_seed_system(&s.rng);
+    s.tls_cert =
+        cfg->tls_cert[0] ? xstrdup(cfg->tls_cert) : xasprintf("%s/tls/server.pem", s.data_dir);
+    s.tls_key =
+        cfg->tls_key[0] ? xstrdup(cfg->tls_key) : xasprintf("%s/tls/server.key", s.data_dir);
     s.runner = cfg->runner[0] ? xstrdup(cfg->runner) : runner_beside_us();
     snprintf(s.console_url, sizeof(s.console_url), "http://%s", cfg->listen);
     s.loop = loop_new();
@@ -450,6 +507,8 @@ int wire_run(const struct config *cfg, struct err *err) {
     free(s.runner);
     free(s.ca_path);
     free(s.ca_pem);
+    free(s.tls_cert);
+    free(s.tls_key);
     if (s.failed) {
         *err = s.err;
         return -1;

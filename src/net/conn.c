@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "net/handshakes.h"
 #include "net/net_int.h"
 #include "net/sniff.h"
 
@@ -44,35 +45,45 @@ void conn_break(struct conn *c) {
 
 /* ---- input */
 
-/* Clients that speak something else hear it in their own language, as far as that goes. */
-static void refuse_tls(struct conn *c) {
-    static const char alert[] = {0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28}; /* handshake_failure */
-    log_info("TLS client on a cleartext port", "peer=%s", c->peer);
-    buf_put(transport_out(&c->t), alert, sizeof(alert));
-    conn_finish(c);
-}
-
 static void choose_h2(struct conn *c, usec_t now) {
     c->h2 = h2_open(c, now);
     c->state = c->h2 ? CONN_H2 : CONN_DEAD;
 }
 
+/* Returns false when nothing can be done with the bytes yet. */
+static bool choose_codec(struct conn *c, struct str bytes, usec_t now) {
+    struct net_server *s = c->server;
+    enum sniff what = sniff_first_bytes(bytes);
+    if (what == SNIFF_MORE) {
+        return false;
+    }
+    if (what == SNIFF_TLS && !c->t.tls) {
+        if (tls_creds_are_there(&s->creds)) {
+            c->state = CONN_HANDSHAKE;
+            handshakes_want(c);
+        } else {
+            net_refuse_tls(s, transport_out(&c->t), c->peer);
+            conn_finish(c);
+        }
+        return false;
+    }
+    if (s->tls == NET_TLS_REQUIRED && !c->t.tls) {
+        net_refuse_cleartext(s, transport_out(&c->t), c->peer, what == SNIFF_H2);
+        conn_finish(c);
+        return false;
+    }
+    if (what == SNIFF_H2) {
+        choose_h2(c, now);
+    } else {
+        c->state = CONN_H1;
+    }
+    return true;
+}
+
 /* Returns how many bytes were taken. */
 static size_t take_input(struct conn *c, struct str bytes, usec_t now) {
-    if (c->state == CONN_SNIFF) {
-        switch (sniff_first_bytes(bytes)) {
-        case SNIFF_MORE:
-            return 0;
-        case SNIFF_TLS:
-            refuse_tls(c);
-            return bytes.n;
-        case SNIFF_H2:
-            choose_h2(c, now);
-            break;
-        case SNIFF_H1:
-            c->state = CONN_H1;
-            break;
-        }
+    if (c->state == CONN_HANDSHAKE || (c->state == CONN_SNIFF && !choose_codec(c, bytes, now))) {
+        return 0;
     }
     if (c->state == CONN_H2) {
         h2_input(c->h2, bytes, now);
@@ -91,7 +102,7 @@ static void take_held(struct conn *c, usec_t now) {
     }
 }
 
-static size_t want(const struct conn *c) {
+static size_t codec_want(const struct conn *c) {
     switch (c->state) {
     case CONN_SNIFF:
         return NET_READ_HEAD;
@@ -99,6 +110,8 @@ static size_t want(const struct conn *c) {
         return h1_want(&c->h1, c->in.n);
     case CONN_H2:
         return h2_want(c->h2);
+    case CONN_HANDSHAKE: /* reads when it has its turn */
+        return list_is_empty(&c->turn_link) ? NET_READ_HEAD : 0;
     case CONN_LINGER:
         return NET_READ_HEAD;
     case CONN_ENDING:
@@ -106,6 +119,11 @@ static size_t want(const struct conn *c) {
         break;
     }
     return 0;
+}
+
+/* How many bytes are worth reading. Not while what TLS itself answers (key updates) piles up. */
+static size_t want(const struct conn *c) {
+    return transport_encrypted(&c->t) > NET_READ_BODY ? 0 : codec_want(c);
 }
 
 /* One read; false when there is no point in another one now. */
@@ -121,6 +139,11 @@ static bool read_once(struct conn *c, usec_t now) {
         return false;
     }
     if (r == TRANSPORT_BROKEN) {
+        if (c->t.tls && tls_why(c->t.tls)[0]) {
+            bool progress;
+            log_info("TLS connection broken off", "peer=%s why=\"%s\"", c->peer, tls_why(c->t.tls));
+            (void)transport_flush(&c->t, &progress); /* the alert, if the socket takes it */
+        }
         c->state = CONN_DEAD;
         return false;
     }
@@ -130,7 +153,7 @@ static bool read_once(struct conn *c, usec_t now) {
     }
     c->server->stats.bytes_in += (uint64_t)r;
     if (c->state == CONN_LINGER) {
-        return (size_t)r == n;
+        return c->t.more;
     }
     if (c->in.n == 0) {
         size_t used = take_input(c, str_n(room, (size_t)r), now);
@@ -145,12 +168,13 @@ static bool read_once(struct conn *c, usec_t now) {
         log_error("bug: input buffer overflow", "peer=%s", c->peer);
         c->state = CONN_DEAD;
     }
-    return (size_t)r == n; /* less: the socket is empty, the loop tells when it is not */
+    return c->t.more;
 }
 
 static void handle_eof(struct conn *c, usec_t now) {
     switch (c->state) {
     case CONN_SNIFF:
+    case CONN_HANDSHAKE:
     case CONN_LINGER:
         c->state = CONN_DEAD;
         break;
@@ -166,14 +190,61 @@ static void handle_eof(struct conn *c, usec_t now) {
     }
 }
 
+/* The handshake is over: its client speaks what it said it would, or what its bytes say. */
+static void begin_protected(struct conn *c, usec_t now) {
+    struct str protocol = tls_protocol(c->t.tls);
+    handshakes_done(c, true);
+    c->opened_at = now; /* the first request has its own time */
+    c->state = CONN_SNIFF;
+    h1_open(&c->h1, c, now);
+    if (str_eqc(protocol, "h2")) {
+        choose_h2(c, now);
+    } else if (protocol.n) {
+        c->state = CONN_H1;
+    }
+}
+
+static void run_handshake(struct conn *c, usec_t now) {
+    if (!c->t.tls) {
+        int rc =
+            transport_start_tls(&c->t, &c->server->creds, c->server->tls_room, buf_str(&c->in));
+        buf_fini(&c->in);
+        if (rc) {
+            log_warn("no memory for a TLS connection", "peer=%s", c->peer);
+            c->state = CONN_DEAD;
+            return;
+        }
+    }
+    ptrdiff_t r = transport_handshake(&c->t);
+    if (r == 1) {
+        begin_protected(c, now);
+    } else if (r == TRANSPORT_EOF) {
+        c->eof = true;
+    } else if (r == TRANSPORT_BROKEN) {
+        log_info("TLS handshake failed", "peer=%s why=\"%s\"", c->peer, tls_why(c->t.tls));
+        handshakes_done(c, false);
+        conn_finish(c);
+    }
+}
+
 static void run_input(struct conn *c, bool readable, usec_t now) {
+    if (c->state == CONN_HANDSHAKE) {
+        if (c->has_turn) {
+            c->has_turn = false;
+            run_handshake(c, now);
+        } else if (readable) {
+            handshakes_want(c);
+        }
+        readable = c->state != CONN_HANDSHAKE;
+    }
     /* Also with nothing held: a reply that was completed meanwhile makes way for the next request.
      */
     if (c->state == CONN_H1 || (c->state == CONN_SNIFF && c->in.n > 0)) {
         take_held(c, now);
     }
     /* A connection that was resting may have bytes waiting: look before watching again. */
-    if (readable || !(c->watched & LOOP_FD_READ)) {
+    bool hidden = c->t.tls && c->t.more;
+    if (c->state != CONN_HANDSHAKE && (readable || hidden || !(c->watched & LOOP_FD_READ))) {
         for (unsigned i = 0; i < READS_A_RUN && read_once(c, now); i++) {
         }
     }
@@ -204,8 +275,7 @@ static void run_output(struct conn *c, usec_t now) {
         c->stalled = true;
         c->stalled_since = now;
     }
-    if (c->state == CONN_ENDING && flushed) {
-        transport_end_output(&c->t);
+    if (c->state == CONN_ENDING && flushed && transport_end_output(&c->t)) {
         c->state = c->eof ? CONN_DEAD : CONN_LINGER;
         c->linger_until = now + (c->server->stopping ? LINGER_STOPPING : LINGER_TIME);
     } else if (c->state == CONN_H1) {
@@ -221,6 +291,8 @@ static usec_t deadline_of(const struct conn *c) {
     usec_t d = USEC_NEVER;
     if (c->state == CONN_SNIFF) {
         d = c->opened_at + limits.header_timeout_ms * USEC_PER_MSEC;
+    } else if (c->state == CONN_HANDSHAKE) {
+        d = c->opened_at + limits.tls_handshake_timeout_ms * USEC_PER_MSEC;
     } else if (c->state == CONN_H1 && !c->eof) {
         d = h1_deadline(&c->h1, c->in.n);
     } else if (c->state == CONN_H2) {
@@ -250,6 +322,9 @@ static void on_time(struct conn *c, usec_t now) {
         conn_break(c);
     } else if (c->state == CONN_SNIFF && c->in.n == 0) {
         c->state = CONN_DEAD; /* connected and said nothing */
+    } else if (c->state == CONN_HANDSHAKE) {
+        limits_hit(&limits.tls_handshake_timeout_ms);
+        c->state = CONN_DEAD;
     } else if (c->state == CONN_SNIFF) {
         c->state = CONN_H1;
         h1_timeout(&c->h1, c->in.n);
@@ -272,6 +347,7 @@ static void conn_free(struct conn *c) {
     s->clock->ops->disarm(s->clock, &c->timer);
     list_del(&c->link);
     list_del(&c->dirty_link);
+    handshakes_done(c, false);
     transport_close(&c->t, c->reset);
     buf_fini(&c->in);
     c->magic = 0;
@@ -285,6 +361,7 @@ static void watch(struct conn *c) {
     if (!c->eof && c->state != CONN_ENDING) {
         if (want(c) > 0) {
             events |= LOOP_FD_READ;
+            c->again = c->again || (c->t.tls && c->t.more); /* the socket does not know of it */
         } else if (!c->h1.blocked && c->state != CONN_H2) {
             events |= LOOP_FD_HUP;
         }
@@ -349,6 +426,7 @@ struct conn *conn_open(struct net_server *s, int fd, const char *peer) {
     buf_init(&c->in, (size_t)limits.max_header_bytes + 2 * NET_READ_BODY);
     list_init(&c->link);
     list_init(&c->dirty_link);
+    list_init(&c->turn_link);
     snprintf(c->peer, sizeof(c->peer), "%s", peer);
     if (transport_open(&c->t, s->loop, fd, on_event, c)) {
         free(c);
@@ -366,7 +444,8 @@ struct conn *conn_open(struct net_server *s, int fd, const char *peer) {
 }
 
 void conn_retire(struct conn *c) {
-    if (c->state == CONN_SNIFF || (c->state == CONN_H1 && h1_is_idle(&c->h1))) {
+    if (c->state == CONN_SNIFF || c->state == CONN_HANDSHAKE ||
+        (c->state == CONN_H1 && h1_is_idle(&c->h1))) {
         conn_finish(c);
         if (transport_is_flushed(&c->t)) {
             c->state = CONN_DEAD; /* an idle client need not be waited for */

@@ -10,7 +10,8 @@
 struct net_server;
 
 enum conn_state {
-    CONN_SNIFF, /* first bytes */
+    CONN_SNIFF,     /* first bytes, of the connection or of what TLS protects */
+    CONN_HANDSHAKE, /* TLS; works only when net/handshakes.h says so */
     CONN_H1,
     CONN_H2,
     CONN_ENDING, /* no more input is understood; queued output is flushed */
@@ -28,6 +29,9 @@ struct conn {
     struct h1 h1;
     struct h2 *h2; /* NULL unless it was chosen */
     struct list link, dirty_link;
+    struct list turn_link; /* CONN_HANDSHAKE: waiting for a turn or a place */
+    bool in_handshake;     /* has one of the max_tls_handshakes places */
+    bool has_turn;         /* may work on it in this run */
     struct timer timer;
     unsigned watched; /* LOOP_FD_* */
     bool running;     /* inside conn_run: kicks are remembered, not posted */

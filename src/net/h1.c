@@ -87,7 +87,7 @@ static int fill_head(struct h1 *h, struct xch *x, struct str raw, size_t nr_head
     }
     x->head = (struct xch_head){
         .method = h->parse.method,
-        .scheme = STR("http"),
+        .scheme = h->conn->t.tls ? STR("https") : STR("http"),
         .headers = {h->parse.headers, h->parse.nr_headers},
         .content_length = h->parse.content_length,
         .has_body = !h->parse.done,

@@ -217,6 +217,9 @@ static void check_head(struct stream *st) {
     if (st->refused) {
         return;
     }
+    if (st->h->conn->t.tls) {
+        head->scheme = STR("https"); /* whatever it claims; behind a proxy its word counts */
+    }
     if (!head->authority.n) {
         head->authority = host;
     } else if (host.p && !str_ieq(host, head->authority)) {

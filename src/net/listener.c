@@ -282,6 +282,64 @@ static void stop_listening(struct net_server *s) {
     }
 }
 
+/* ---- TLS */
+
+#define EXPIRY_WARNING ((int64_t)30 * 86400)
+
+static void tell_expiry(const struct tls_creds *c, const char *cert_path, int64_t now) {
+    auto_buf struct buf when = BUF_INIT(64);
+    time_format_rfc3339(&when, c->expires_at > 0 ? (usec_t)c->expires_at * USEC_PER_SEC : 0);
+    if (c->expires_at <= now) {
+        log_error("the TLS certificate has expired: clients will refuse it",
+                  "tls_cert=%s expired=%s", cert_path, buf_cstr(&when));
+    } else if (c->expires_at - now < EXPIRY_WARNING) {
+        log_warn("the TLS certificate expires soon", "tls_cert=%s expires=%s", cert_path,
+                 buf_cstr(&when));
+    }
+}
+
+int net_reload_tls(struct net_server *s, struct err *err) {
+    struct tls_creds fresh;
+    if (s->tls == NET_TLS_OFF) {
+        return err_set(err, ERR_FAILED_PRECONDITION, "tls = off");
+    }
+    if (tls_creds_load(&fresh, s->tls_cert, s->tls_key, err)) {
+        return -1;
+    }
+    tls_creds_free(&s->creds);
+    s->creds = fresh;
+    if (!s->tls_room) {
+        s->tls_room = xmalloc(TRANSPORT_ROOM);
+    }
+    tell_expiry(&s->creds, s->tls_cert, (int64_t)(s->clock->ops->wall(s->clock) / USEC_PER_SEC));
+    return 0;
+}
+
+bool net_has_tls(const struct net_server *s) {
+    return tls_creds_are_there(&s->creds);
+}
+
+int64_t net_tls_expires_at(const struct net_server *s) {
+    return net_has_tls(s) ? s->creds.expires_at : 0;
+}
+
+/* Without files, tls = optional means clear text; with bad ones nobody knows what was meant. */
+static int start_tls(struct net_server *s, struct err *err) {
+    struct err why;
+    if (s->tls == NET_TLS_OFF || net_reload_tls(s, &why) == 0) {
+        return 0;
+    }
+    if (s->tls == NET_TLS_OPTIONAL && why.code == ERR_NOT_FOUND) {
+        log_debug("clear text only", "why=\"%s\"", why.msg);
+        return 0;
+    }
+    *err = why;
+    return err_wrap(err, s->tls == NET_TLS_REQUIRED && why.code == ERR_NOT_FOUND
+                             ? "tls = required needs a certificate and its key (`cusp tls init` "
+                               "makes them)"
+                             : "TLS");
+}
+
 /* ---- life */
 
 static void tell_stopped(struct loop_task *t) {
@@ -306,6 +364,10 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
     s->clock = loop_clock(l);
     s->handler = cfg->handler;
     s->arg = cfg->arg;
+    s->tls = cfg->tls;
+    s->tls_cert = cfg->tls_cert;
+    s->tls_key = cfg->tls_key;
+    handshakes_init(&s->handshakes, l);
     s->refs = 1;
     s->listen_fd = -1;
     list_init(&s->conns);
@@ -325,7 +387,7 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
 
 struct net_server *net_listen(struct loop *l, const struct net_config *cfg, struct err *err) {
     struct net_server *s = net_new(l, cfg);
-    if (start_listening(s, cfg->listen, err)) {
+    if (start_tls(s, err) || start_listening(s, cfg->listen, err)) {
         stop_listening(s);
         net_free(s);
         return NULL;
@@ -339,6 +401,10 @@ const char *net_address(const struct net_server *s) {
 
 void net_get_stats(const struct net_server *s, struct net_stats *ret) {
     *ret = s->stats;
+    ret->handshakes_open = s->handshakes.open;
+    ret->handshakes_total = s->handshakes.done;
+    ret->handshakes_resumed = s->handshakes.resumed;
+    ret->handshakes_failed = s->handshakes.failed;
 }
 
 void net_conn_gone(struct net_server *s) {
@@ -372,6 +438,8 @@ void net_unref(struct net_server *s) {
     list_each_safe (x, tmp, &s->spare, link) {
         xch_free_spare(x);
     }
+    tls_creds_free(&s->creds);
+    free(s->tls_room);
     free(s->read_room);
     free(s->address);
     free(s->unix_path);
@@ -385,6 +453,7 @@ void net_free(struct net_server *s) {
     }
     CHECK(list_is_empty(&s->conns));
     loop_unpost(s->loop, &s->stopped_task);
+    handshakes_fini(&s->handshakes);
     s->clock->ops->disarm(s->clock, &s->grace);
     net_unref(s);
 }

@@ -7,8 +7,17 @@
 struct loop;
 struct net_server;
 
+enum net_tls {
+    NET_TLS_OFF,      /* clear text only */
+    NET_TLS_OPTIONAL, /* both on the one port, told apart by the first byte; clear text only while
+                         the files are not there */
+    NET_TLS_REQUIRED, /* clear text is refused with an answer that says so */
+};
+
 struct net_config {
     const char *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/path"; port 0 = any free */
+    enum net_tls tls;
+    const char *tls_cert, *tls_key; /* PEM: chain, key; must outlive the server */
     void (*handler)(struct xch *, void *arg);
     void *arg;
     struct lane *disk; /* for xch_send_file fallbacks; may be NULL */
@@ -24,9 +33,19 @@ bool net_is_loopback(const char *listen);
 void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), void *arg);
 void net_free(struct net_server *s); /* after the shutdown callback */
 
+/* Reads certificate and key again; connections that are open keep what they have. On failure
+ * nothing changes; the error names the file. Blocks for the two small files. Logs a certificate
+ * that has expired or is about to. */
+int net_reload_tls(struct net_server *s, struct err *err);
+/* True when TLS clients are served. */
+bool net_has_tls(const struct net_server *s);
+/* Unix seconds when the certificate (or one of its chain) expires; 0 without TLS. */
+int64_t net_tls_expires_at(const struct net_server *s);
+
 struct net_stats {
     uint64_t connections_open, connections_total, exchanges_open, exchanges_total, bytes_in,
         bytes_out;
+    uint64_t handshakes_open, handshakes_total, handshakes_resumed, handshakes_failed;
 };
 void net_get_stats(const struct net_server *s, struct net_stats *ret);
 

@@ -4,7 +4,9 @@
 
 #include "base/list.h"
 #include "net/h1_lint.h"
+#include "net/handshakes.h"
 #include "net/net.h"
+#include "net/tls_creds.h"
 #include "sys/loop.h"
 
 /* One read of a streaming body. Shared by all connections: bytes are consumed or copied before the
@@ -23,6 +25,12 @@ struct net_server {
     struct loop_fd *accept_watch;
     struct timer accept_again; /* after running out of descriptors */
     char *address, *unix_path;
+
+    enum net_tls tls;
+    const char *tls_cert, *tls_key;
+    struct tls_creds creds; /* empty: TLS clients are refused */
+    char *tls_room;         /* TRANSPORT_ROOM bytes once there are creds */
+    struct handshakes handshakes;
 
     struct list conns;
     struct list dirty;  /* connections with something to do at the end of this turn */
@@ -62,6 +70,10 @@ void net_render_refusal(struct net_server *s, struct buf *out, int http_status, 
 /* Only the JSON. */
 void net_render_refusal_body(struct buf *body, int http_status, const char *what,
                              const char *limit_name, const uint64_t *limit);
+/* Clients that speak something else hear it in their own language: a TLS alert; an HTTP/1.1 reply
+ * or HTTP/2 GOAWAY that names https. */
+void net_refuse_tls(struct net_server *s, struct buf *out, const char *peer);
+void net_refuse_cleartext(struct net_server *s, struct buf *out, const char *peer, bool is_h2);
 /* May a handler's header be sent? Not those the codecs make, nor values that would split a reply.
  */
 bool net_header_sendable(const struct header *hd);

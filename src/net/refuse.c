@@ -1,6 +1,7 @@
 /* Replies the server gives by itself, before any handler is there: Google-shaped JSON that names
  * the limit and its value. */
 #include "base/jw.h"
+#include "base/log.h"
 #include "net/net_int.h"
 
 static const struct {
@@ -112,4 +113,36 @@ void net_render_refusal(struct net_server *s, struct buf *out, int http_status, 
     if (with_body) {
         buf_put_str(out, buf_str(&body));
     }
+}
+
+void net_refuse_tls(struct net_server *s, struct buf *out, const char *peer) {
+    static const char alert[] = {0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28}; /* handshake_failure */
+    log_info("TLS client refused", "peer=%s why=\"%s\"", peer,
+             s->tls == NET_TLS_OFF
+                 ? "tls = off: clear text only"
+                 : "no certificate: run `cusp tls init`, then send SIGHUP to cuspd");
+    buf_put(out, alert, sizeof(alert));
+}
+
+static void put_frame(struct buf *out, uint8_t type, struct str head, struct str text) {
+    uint32_t n = (uint32_t)(head.n + text.n);
+    const char h[9] = {(char)(n >> 16), (char)(n >> 8), (char)n, (char)type};
+    buf_put(out, h, sizeof(h));
+    buf_put_str(out, head);
+    buf_put_str(out, text);
+}
+
+void net_refuse_cleartext(struct net_server *s, struct buf *out, const char *peer, bool is_h2) {
+    auto_buf struct buf what = BUF_INIT(1024);
+    log_info("clear text client refused", "peer=%s tls=required", peer);
+    buf_printf(&what, "This port speaks TLS only (tls = required): use https://%s",
+               s->address ? s->address : "");
+    if (!is_h2) {
+        buf_puts(&what, " instead of http://.");
+        net_render_refusal(s, out, 400, buf_cstr(&what), NULL, NULL, true);
+        return;
+    }
+    /* RFC 9113 6.5, 6.8, 7: SETTINGS, then GOAWAY of stream 0 with INADEQUATE_SECURITY. */
+    put_frame(out, 4, STR(""), STR(""));
+    put_frame(out, 7, str_n("\0\0\0\0\0\0\0\x0c", 8), buf_str(&what));
 }
