@@ -10,6 +10,10 @@
 #define GCS_BUFFER                                                                                 \
     (512u << 10) /* each transfer has two; larger ones fall out of the processor's cache */
 
+#define GCS_COMPOSE_MAX 32 /* source objects of one compose */
+
+struct json_t;
+
 struct api_gcs {
     struct blob *blob;
 };
@@ -17,9 +21,10 @@ struct api_gcs {
 /* Query parameters, decoded once. Unknown ones are ignored, as by the real service. */
 struct gcs_query {
     struct str project, name, prefix, delimiter, page_token, start_offset, end_offset, upload_type,
-        upload_id, alt;
-    struct str max_results, generation, projection;
-    struct blob_precond pre;
+        upload_id, alt, match_glob, rewrite_token, raw;
+    struct str max_results, generation, projection, source_generation, max_rewritten;
+    bool trailing_delimiter, soft_deleted;
+    struct blob_precond pre, src_pre;
 };
 
 /* One call. Holds a reference to its exchange and a request of its own; freed by gcs_call_free. */
@@ -29,13 +34,40 @@ struct gcs_call {
     struct arena *a; /* the exchange's */
     struct gcs_query q;
     struct str bucket, name; /* decoded path */
+    struct str body;         /* of an edit: the JSON as it came */
+    bool is_update;          /* PUT, which replaces; PATCH merges */
     struct blob_req req;
 };
 
 struct gcs_call *gcs_call_new(struct api_gcs *g, struct xch *x);
 void gcs_call_free(struct gcs_call *c);
 
-/* ---- gcs_json.c ---- */
+/* A handler's first line in a callback: NULL (and the call is answered) when err says so. */
+struct gcs_call *gcs_call_of(struct blob_req *r, const struct err *err);
+void gcs_fail(struct gcs_call *c, const struct err *err); /* answers and frees */
+void gcs_not_built(struct gcs_call *c);
+/* max and page_token of a list from the query. */
+int gcs_page(struct gcs_call *c, struct err *err);
+/* The rest of a path, cut at '/': percent-decoded parts. */
+int gcs_unpercent(struct gcs_call *c, struct str raw, struct str *ret, struct err *err);
+
+/* ---- gcs_bucket.c: take the call over ---- */
+void gcs_buckets(struct gcs_call *c, struct str method);
+/* tail: what follows the bucket ("", "iam", "storageLayout", ...). */
+void gcs_bucket(struct gcs_call *c, struct str method, struct str tail);
+/* rest: "PROJECT/serviceAccount", ... */
+void gcs_project(struct gcs_call *c, struct str method, struct str rest);
+/* ---- gcs_object.c ---- */
+void gcs_objects(struct gcs_call *c, struct str method);
+void gcs_object(struct gcs_call *c, struct str method);
+/* raw: what follows "/o/" of a path that is more than an object, "SRC/rewriteTo/b/B/o/DST". False:
+ * it is just an object's name. */
+bool gcs_object_verb(struct gcs_call *c, struct str method, struct str raw);
+
+/* ---- gcs_fields.c ---- */
+int gcs_select_fields(struct xch *x, struct str json, struct buf *ret, struct err *err);
+
+/* ---- gcs_json.c, gcs_read.c ---- */
 /* 507 for a full disk: official clients report it at once, where 429 and 503 make them try again.
  */
 int gcs_error_status(const struct err *err, const char **ret_reason);
@@ -50,9 +82,17 @@ void gcs_put_list(struct buf *b, const struct xch *x, const struct blob_req *r);
 void gcs_put_buckets(struct buf *b, const struct xch *x, const struct blob_req *r);
 /* Fills put (name, type, custom metadata, hashes) from an object resource; empty text is fine. */
 int gcs_parse_object(struct arena *a, struct str json, struct blob_put *put, struct err *err);
-int gcs_parse_bucket(struct arena *a, struct str json, struct str *ret_name,
-                     struct str *ret_location, struct str *ret_class, struct err *err);
-void gcs_put_hashes(struct buf *b, const struct blob_meta *m); /* x-goog-hash value */
+int gcs_parse_bucket(struct arena *a, struct str json, struct blob_bucket *ret, struct err *err);
+/* PATCH (merge) or PUT (is_update) of what is recorded. */
+int gcs_edit_object(struct arena *a, struct str json, bool is_update, struct blob_meta *m,
+                    struct err *err);
+int gcs_edit_bucket(struct arena *a, struct str json, bool is_update, struct blob_bucket *k,
+                    struct err *err);
+int gcs_parse_compose(struct arena *a, struct str json, struct str bucket, struct blob_put *put,
+                      struct blob_source **ret, size_t *ret_n, struct err *err);
+int gcs_load_json(struct str text, struct json_t **ret, struct err *err); /* always an object */
+struct json_t *gcs_load_doc(struct str doc);                              /* never NULL */
+void gcs_put_hashes(struct buf *b, const struct blob_meta *m);            /* x-goog-hash value */
 
 /* ---- gcs_query.c ---- */
 int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *ret, struct err *err);

@@ -57,6 +57,16 @@ static const struct header as_json = {STR("content-type"), STR("application/json
 void gcs_reply_json(struct xch *x, int status, const struct buf *b) {
     struct header h[] = {
         as_json, {STR("cache-control"), STR("no-cache, no-store, max-age=0, must-revalidate")}};
+    auto_buf struct buf part = BUF_INIT(BUF_NO_MAX);
+    struct err err;
+    struct str q = xch_head(x)->query;
+    if (status == 200 && str_find(q, STR("fields=")) >= 0) {
+        if (gcs_select_fields(x, buf_str(b), &part, &err) < 0) {
+            gcs_reply_err(x, &err);
+            return;
+        }
+        b = &part;
+    }
     xch_reply(x, status, h, NR_OF(h), buf_str(b));
 }
 
@@ -158,6 +168,25 @@ void gcs_put_hashes(struct buf *b, const struct blob_meta *m) {
     }
 }
 
+/* The members of a record's doc; skip is written by somebody else. */
+static void write_doc(struct jw *w, struct str doc, const char *skip) {
+    if (!doc.n) {
+        return;
+    }
+    json_t *j = gcs_load_doc(doc), *v;
+    const char *key;
+    json_object_foreach(j, key, v) {
+        if (skip && strcmp(key, skip) == 0) {
+            continue;
+        }
+        char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+        jw_key(w, key);
+        jw_raw(w, str_of(text));
+        free(text);
+    }
+    json_decref(j);
+}
+
 static void write_object(struct jw *w, const struct xch *x, const struct blob_meta *m) {
     auto_buf struct buf url = BUF_INIT(BUF_NO_MAX), path = BUF_INIT(BUF_NO_MAX),
                         id = BUF_INIT(BUF_NO_MAX);
@@ -201,6 +230,11 @@ static void write_object(struct jw *w, const struct xch *x, const struct blob_me
     kv_time(w, "updated", m->updated);
     kv_time(w, "timeStorageClassUpdated", m->time_created);
     kv_time(w, "timeFinalized", m->time_created);
+    if (m->components) {
+        jw_key(w, "componentCount");
+        jw_u64(w, m->components);
+    }
+    write_doc(w, m->doc, NULL);
     if (m->nr_custom) {
         jw_key(w, "metadata");
         jw_object(w);
@@ -217,6 +251,23 @@ void gcs_put_object(struct buf *b, const struct xch *x, const struct blob_meta *
     struct jw w;
     jw_init(&w, b, 0);
     write_object(&w, x, m);
+}
+
+/* What a client set, over the defaults. */
+static void write_iam_configuration(struct jw *w, struct str doc) {
+    json_t *j = gcs_load_doc(doc);
+    json_t *given = json_object_get(j, "iamConfiguration");
+    json_t *conf = json_pack("{s:{s:b}, s:s}", "uniformBucketLevelAccess", "enabled", 1,
+                             "publicAccessPrevention", "inherited");
+    if (json_is_object(given)) {
+        json_object_update(conf, given);
+    }
+    char *text = json_dumps(conf, JSON_COMPACT);
+    jw_key(w, "iamConfiguration");
+    jw_raw(w, str_of(text));
+    free(text);
+    json_decref(conf);
+    json_decref(j);
 }
 
 static void write_bucket(struct jw *w, const struct xch *x, const struct blob_bucket *k) {
@@ -238,15 +289,8 @@ static void write_bucket(struct jw *w, const struct xch *x, const struct blob_bu
     kv_etag(w, k->time_created, k->metageneration);
     kv_time(w, "timeCreated", k->time_created);
     kv_time(w, "updated", k->updated);
-    jw_key(w, "iamConfiguration");
-    jw_object(w);
-    jw_key(w, "uniformBucketLevelAccess");
-    jw_object(w);
-    jw_key(w, "enabled");
-    jw_bool(w, true);
-    jw_end_object(w);
-    jw_kv(w, "publicAccessPrevention", "inherited");
-    jw_end_object(w);
+    write_iam_configuration(w, k->doc);
+    write_doc(w, k->doc, "iamConfiguration");
     jw_key(w, "hierarchicalNamespace");
     jw_object(w);
     jw_key(w, "enabled");
@@ -319,162 +363,4 @@ void gcs_put_buckets(struct buf *b, const struct xch *x, const struct blob_req *
         jw_end_array(&w);
     }
     jw_end_object(&w);
-}
-
-/* ---- reading ---- */
-
-/* The library nests to 2,048; ours is a plain count of brackets outside strings. */
-static bool is_too_deep(struct str s) {
-    uint64_t depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (in_string) {
-            i += c == '\\';
-            in_string = c != '"';
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > limits.max_json_depth) {
-                return true;
-            }
-        } else if (c == '}' || c == ']') {
-            depth -= depth > 0;
-        }
-    }
-    return false;
-}
-
-static int load(struct str text, json_t **ret, struct err *err) {
-    json_error_t why;
-    struct str t = text;
-    while (t.n && strchr(" \t\r\n", t.p[0])) {
-        t = str_sub(t, 1, t.n);
-    }
-    if (t.n == 0) {
-        *ret = json_object();
-        return 0;
-    }
-    if (t.n > limits.max_object_metadata) {
-        limits_hit(&limits.max_object_metadata);
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "Metadata of %zu bytes exceeds the limit max_object_metadata (%llu)", t.n,
-                       (unsigned long long)limits.max_object_metadata);
-    }
-    if (is_too_deep(t)) {
-        limits_hit(&limits.max_json_depth);
-        return err_set(err, ERR_INVALID_ARGUMENT, "JSON nested deeper than max_json_depth (%llu)",
-                       (unsigned long long)limits.max_json_depth);
-    }
-    json_t *j = json_loadb(t.p, t.n, JSON_REJECT_DUPLICATES, &why);
-    if (!json_is_object(j)) {
-        bool is_json = j != NULL;
-        json_decref(j);
-        return err_set(err, ERR_INVALID_ARGUMENT, "Parse Error: %s",
-                       is_json ? "not an object" : why.text);
-    }
-    *ret = j;
-    return 0;
-}
-
-static int get_text(struct arena *a, const json_t *j, const char *key, struct str *ret,
-                    struct err *err) {
-    const json_t *v = json_object_get(j, key);
-    if (!v || json_is_null(v)) {
-        return 0;
-    }
-    if (!json_is_string(v)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, key, "Invalid value for %s: must be a string",
-                         key);
-    }
-    *ret = arena_str(a, str_n(json_string_value(v), json_string_length(v)));
-    return 0;
-}
-
-static int get_custom(struct arena *a, json_t *j, struct blob_put *put, struct err *err) {
-    json_t *m = json_object_get(j, "metadata"), *v;
-    const char *key;
-    if (!m || json_is_null(m)) {
-        return 0;
-    }
-    if (!json_is_object(m)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "metadata",
-                         "Invalid value for metadata: must be a map of strings");
-    }
-    struct blob_pair *p = arena_calloc(a, json_object_size(m) + 1, sizeof(*p));
-    size_t n = 0;
-    json_object_foreach(m, key, v) {
-        if (json_is_null(v)) {
-            continue;
-        }
-        if (!json_is_string(v)) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "metadata",
-                             "Invalid value for metadata.%.100s: must be a string", key);
-        }
-        p[n++] =
-            (struct blob_pair){arena_str(a, str_of(key)),
-                               arena_str(a, str_n(json_string_value(v), json_string_length(v)))};
-    }
-    put->custom = p;
-    put->nr_custom = n;
-    return 0;
-}
-
-static int get_hashes(struct arena *a, const json_t *j, struct blob_put *put, struct err *err) {
-    struct str md5 = {0}, crc = {0};
-    uint8_t b[4];
-    if (get_text(a, j, "md5Hash", &md5, err) < 0 || get_text(a, j, "crc32c", &crc, err) < 0) {
-        return -1;
-    }
-    if (md5.n) {
-        put->has_expect_md5 = hash_from_base64(md5, put->expect_md5, 16);
-        if (!put->has_expect_md5) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "md5Hash", "Invalid MD5 value: '%.*s'",
-                             (int)(md5.n > 100 ? 100 : md5.n), md5.p);
-        }
-    }
-    if (crc.n) {
-        put->has_expect_crc32c = hash_from_base64(crc, b, 4);
-        if (!put->has_expect_crc32c) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "crc32c", "Invalid CRC32C value: '%.*s'",
-                             (int)(crc.n > 100 ? 100 : crc.n), crc.p);
-        }
-        put->expect_crc32c =
-            (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-    }
-    return 0;
-}
-
-int gcs_parse_object(struct arena *a, struct str text, struct blob_put *put, struct err *err) {
-    json_t *j;
-    if (load(text, &j, err) < 0) {
-        return -1;
-    }
-    int r = get_text(a, j, "name", &put->name, err) < 0 ||
-                    get_text(a, j, "contentType", &put->content_type, err) < 0 ||
-                    get_text(a, j, "contentEncoding", &put->content_encoding, err) < 0 ||
-                    get_text(a, j, "cacheControl", &put->cache_control, err) < 0 ||
-                    get_text(a, j, "contentDisposition", &put->content_disposition, err) < 0 ||
-                    get_text(a, j, "contentLanguage", &put->content_language, err) < 0 ||
-                    get_text(a, j, "storageClass", &put->storage_class, err) < 0 ||
-                    get_custom(a, j, put, err) < 0 || get_hashes(a, j, put, err) < 0
-                ? -1
-                : 0;
-    json_decref(j);
-    return r;
-}
-
-int gcs_parse_bucket(struct arena *a, struct str text, struct str *ret_name,
-                     struct str *ret_location, struct str *ret_class, struct err *err) {
-    json_t *j;
-    if (load(text, &j, err) < 0) {
-        return -1;
-    }
-    int r = get_text(a, j, "name", ret_name, err) < 0 ||
-                    get_text(a, j, "location", ret_location, err) < 0 ||
-                    get_text(a, j, "storageClass", ret_class, err) < 0
-                ? -1
-                : 0;
-    json_decref(j);
-    return r;
 }

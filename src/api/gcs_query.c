@@ -18,13 +18,23 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         const char *name;
         struct str *to;
     } texts[] = {
-        {"project", &q->project},        {"name", &q->name},
-        {"prefix", &q->prefix},          {"delimiter", &q->delimiter},
-        {"pageToken", &q->page_token},   {"startOffset", &q->start_offset},
-        {"endOffset", &q->end_offset},   {"uploadType", &q->upload_type},
-        {"upload_id", &q->upload_id},    {"alt", &q->alt},
-        {"maxResults", &q->max_results}, {"generation", &q->generation},
+        {"project", &q->project},
+        {"name", &q->name},
+        {"prefix", &q->prefix},
+        {"delimiter", &q->delimiter},
+        {"pageToken", &q->page_token},
+        {"startOffset", &q->start_offset},
+        {"endOffset", &q->end_offset},
+        {"uploadType", &q->upload_type},
+        {"upload_id", &q->upload_id},
+        {"alt", &q->alt},
+        {"maxResults", &q->max_results},
+        {"generation", &q->generation},
         {"projection", &q->projection},
+        {"matchGlob", &q->match_glob},
+        {"rewriteToken", &q->rewrite_token},
+        {"sourceGeneration", &q->source_generation},
+        {"maxBytesRewrittenPerCall", &q->max_rewritten},
     };
     struct {
         const char *name;
@@ -35,7 +45,19 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         {"ifGenerationNotMatch", &q->pre.not_gen, &q->pre.has_not_gen},
         {"ifMetagenerationMatch", &q->pre.metagen, &q->pre.has_metagen},
         {"ifMetagenerationNotMatch", &q->pre.not_metagen, &q->pre.has_not_metagen},
+        {"ifSourceGenerationMatch", &q->src_pre.gen, &q->src_pre.has_gen},
+        {"ifSourceGenerationNotMatch", &q->src_pre.not_gen, &q->src_pre.has_not_gen},
+        {"ifSourceMetagenerationMatch", &q->src_pre.metagen, &q->src_pre.has_metagen},
+        {"ifSourceMetagenerationNotMatch", &q->src_pre.not_metagen, &q->src_pre.has_not_metagen},
     };
+    struct {
+        const char *name;
+        bool *to;
+    } flags[] = {
+        {"includeTrailingDelimiter", &q->trailing_delimiter},
+        {"softDeleted", &q->soft_deleted},
+    };
+    q->raw = raw;
     while (raw.p && raw.n) {
         struct str value = str_cut(&raw, '&');
         struct str key = str_cut(&value, '=');
@@ -48,6 +70,11 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         for (size_t i = 0; i < NR_OF(texts); i++) {
             if (str_eqc(key, texts[i].name)) {
                 *texts[i].to = v;
+            }
+        }
+        for (size_t i = 0; i < NR_OF(flags); i++) {
+            if (str_eqc(key, flags[i].name)) {
+                *flags[i].to = str_ieq(v, STR("true")) || str_eqc(v, "1"); /* Python says True */
             }
         }
         for (size_t i = 0; i < NR_OF(numbers); i++) {

@@ -81,7 +81,7 @@ void blob_close(struct blob *b, void (*cb)(void *arg), void *arg) {
 
 /* ---- buckets ---- */
 
-static void bucket_encode(struct buf *b, const struct blob_bucket *k) {
+void bucket_encode(struct buf *b, const struct blob_bucket *k) {
     rec_begin(b);
     rec_put_u64(b, "project", k->project);
     rec_put_u64(b, "metagen", k->metageneration);
@@ -89,6 +89,12 @@ static void bucket_encode(struct buf *b, const struct blob_bucket *k) {
     rec_put_u64(b, "updated", k->updated);
     rec_put(b, "location", k->location);
     rec_put(b, "class", k->storage_class);
+    if (k->doc.n) {
+        rec_put(b, "doc", k->doc);
+    }
+    if (k->policy.n) {
+        rec_put(b, "policy", k->policy);
+    }
 }
 
 static void bucket_from(struct blob_req *r, struct str name, const struct stat *st, struct str row,
@@ -106,6 +112,8 @@ static void bucket_from(struct blob_req *r, struct str name, const struct stat *
         .updated = rec_get_u64(&rec, "updated", made),
         .location = rec_get(&rec, "location"),
         .storage_class = rec_get(&rec, "class"),
+        .doc = rec_get(&rec, "doc"),
+        .policy = rec_get(&rec, "policy"),
     };
     if (!ret->location.n) {
         ret->location = STR("US-CENTRAL1");
@@ -155,6 +163,7 @@ static void create_made(struct blob_req *r) {
         .updated = now,
         .location = r->location.n ? r->location : STR("US-CENTRAL1"),
         .storage_class = r->storage_class.n ? r->storage_class : STR("STANDARD"),
+        .doc = r->doc,
     };
     auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
     bucket_encode(&row, k);
@@ -167,7 +176,16 @@ void blob_bucket_create(struct blob *b, struct blob_req *r) {
     req_lane(r, create_run, create_made);
 }
 
-static void get_run(struct blob_req *r) {
+int bucket_check_precond(const struct blob_precond *p, const struct blob_bucket *k,
+                         struct err *err) {
+    /* Buckets have no generation. */
+    struct blob_precond metagen = *p;
+    metagen.has_gen = metagen.has_not_gen = false;
+    struct blob_meta as_meta = {.metageneration = k->metageneration};
+    return meta_check_precond(&metagen, &as_meta, err);
+}
+
+void bucket_load_run(struct blob_req *r) {
     auto_close int fd = bucket_open_fd(r->b, r->bucket, &r->err);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) {
@@ -178,12 +196,19 @@ static void get_run(struct blob_req *r) {
     bucket_from(r, r->bucket, &st, r->row, r->bucket_info);
 }
 
+static void get_checked(struct blob_req *r) {
+    if (!r->failed && bucket_check_precond(&r->pre, r->bucket_info, &r->err) < 0) {
+        r->failed = true;
+    }
+    req_done(r);
+}
+
 static void get_row(struct blob_req *r) {
     if (r->failed) {
         req_done(r);
         return;
     }
-    req_lane(r, get_run, req_done);
+    req_lane(r, bucket_load_run, get_checked);
 }
 
 void blob_bucket_get(struct blob *b, struct blob_req *r) {
@@ -270,7 +295,13 @@ void blob_bucket_list(struct blob *b, struct blob_req *r) {
 static void delete_run(struct blob_req *r) {
     r->failed = true;
     auto_close int fd = bucket_open_fd(r->b, r->bucket, &r->err);
-    if (fd < 0) {
+    struct blob_bucket k;
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return;
+    }
+    bucket_from(r, r->bucket, &st, r->row, &k);
+    if (bucket_check_precond(&r->pre, &k, &r->err) < 0) {
         return;
     }
     struct walk_result res;
@@ -332,7 +363,15 @@ static void delete_gone(struct blob_req *r) {
     req_commit(r, purge_more);
 }
 
+static void delete_row(struct blob_req *r) {
+    if (r->failed) {
+        req_done(r);
+        return;
+    }
+    req_lane(r, delete_run, delete_gone);
+}
+
 void blob_bucket_delete(struct blob *b, struct blob_req *r) {
     req_begin(b, r);
-    req_lane(r, delete_run, delete_gone);
+    req_row(r, "bucket", r->bucket, delete_row);
 }

@@ -53,6 +53,9 @@ struct blob_bucket {
     uint64_t project; /* number; 0: made by hand as a directory */
     uint64_t metageneration;
     usec_t time_created, updated;
+    /* Opaque to this module, kept as given: what else the API knows of the bucket; its IAM policy.
+     */
+    struct str doc, policy;
 };
 
 struct blob_meta {
@@ -64,6 +67,8 @@ struct blob_meta {
     uint8_t md5[16];
     struct str content_type, content_encoding, cache_control, content_disposition, content_language,
         storage_class;
+    struct str doc;      /* opaque, kept as given: what else the API knows of the object */
+    uint64_t components; /* of a composite object (it has no MD5), else 0 */
     struct blob_pair *custom;
     size_t nr_custom;
     uint64_t ino; /* identity of the file these facts are about */
@@ -99,11 +104,17 @@ struct blob_req {
     enum blob_hashes hashes;
     bool want_fd;     /* object_get: also open the file */
     uint64_t project; /* bucket_create, bucket_list */
-    struct str location, storage_class;
+    struct str location, storage_class, doc;
     struct str prefix, delimiter, page_token, start_offset, end_offset; /* lists */
-    unsigned max;                                                       /* > 0 */
-    struct str dst_bucket, dst_name;                                    /* copy */
-    const struct blob_meta *dst_meta; /* copy: NULL takes the source's facts */
+    struct str glob;          /* list: only names that match (glob.c), empty: all */
+    bool with_folder_objects; /* list: "a/" is an item besides being the prefix of others */
+    unsigned max;             /* > 0 */
+    struct str src_name;      /* move */
+    struct blob_precond src_pre;
+    uint64_t src_generation;
+    /* edit: changes meta or bucket_info (on the loop, the object locked, preconditions met); what
+     * it points to lives in the request's arena. */
+    int (*edit)(struct blob_req *, struct err *err);
     /* results */
     struct arena *arena;
     struct blob_meta *meta;
@@ -125,6 +136,7 @@ struct blob_req {
     struct err err;
     bool failed, locked, retried, has_txn, row_current;
     struct str row, row2;
+    struct blob_req *peer; /* move: holds the second lock */
     struct list lock_link;
     char *lock_key;
     size_t lock_key_n, cursor;
@@ -139,6 +151,8 @@ void blob_bucket_create(struct blob *b, struct blob_req *r);
 void blob_bucket_get(struct blob *b, struct blob_req *r);
 /* In name order after page_token, at most max; those of `project`, and those made by hand. */
 void blob_bucket_list(struct blob *b, struct blob_req *r);
+/* Runs r->edit on bucket_info, counts the metageneration up and records it. */
+void blob_bucket_edit(struct blob *b, struct blob_req *r);
 /* ABORTED when there are objects in it. */
 void blob_bucket_delete(struct blob *b, struct blob_req *r);
 
@@ -146,13 +160,18 @@ void blob_object_get(struct blob *b, struct blob_req *r);
 /* Bytewise name order. Memory is bounded by max, not by the bucket. Hashes only where known. */
 void blob_object_list(struct blob *b, struct blob_req *r);
 void blob_object_delete(struct blob *b, struct blob_req *r);
+/* Runs r->edit on meta, counts the metageneration up and records it. The bytes stay. */
+void blob_object_edit(struct blob *b, struct blob_req *r);
+/* src_name becomes name, both of r->bucket: one rename, facts and checksums go along. */
+void blob_object_move(struct blob *b, struct blob_req *r);
 
 /* ---- uploads: bytes come in slices, go to DIR/uploads on the disk lane, and become an object at
  * the finish (fsync, rename, fsync of the directory, row). */
 struct blob_put {
     struct str bucket, name;
     struct str content_type, content_encoding, cache_control, content_disposition, content_language,
-        storage_class;
+        storage_class, doc;
+    uint64_t components; /* not 0: a composite object */
     const struct blob_pair *custom;
     size_t nr_custom;
     struct blob_precond pre;
@@ -181,6 +200,9 @@ const struct blob_put *blob_upload_put(const struct blob_upload *u);
  * write all later ones fail alike (single-shot), or the offset stays where it was (session). */
 struct blob_write {
     struct str bytes;
+    bool from_file; /* instead: src_len bytes of src_fd from src_offset (ABORTED when it ends) */
+    int src_fd;
+    uint64_t src_offset, src_len;
     bool sync;      /* fdatasync afterwards: what is then reported as received is durable */
     uint64_t epoch; /* from blob_upload_resume; 0 for single-shot */
     void (*cb)(struct blob_write *, const struct err *err);
@@ -218,5 +240,48 @@ void blob_session_start(struct blob *b, struct blob_session *s, const struct blo
 /* NOT_FOUND for an unknown or expired id. Waits for writes of an earlier epoch. */
 void blob_session_resume(struct blob *b, struct blob_session *s);
 void blob_session_cancel(struct blob *b, struct blob_session *s);
+
+/* ---- copy and compose: one object of the bytes of others, which need not be in one bucket. */
+struct blob_source {
+    struct str bucket, name;
+    uint64_t generation; /* 0: the live one */
+    struct blob_precond pre;
+};
+
+struct blob_copy {
+    /* in; views must outlive the request */
+    const struct blob_source *src;
+    size_t nr_src;
+    struct blob_put put; /* the new object; size is ours to fill */
+    bool is_compose;
+    /* May complete put from what the first source is; called once, on the loop. May be NULL. */
+    int (*facts)(struct blob_copy *, const struct blob_meta *first, struct err *err);
+    uint64_t max_bytes; /* of one call, one source only; 0: copies all of it */
+    struct str token;   /* of the call before; empty: begins */
+    /* meta NULL and err NULL: there is more to do, next_token says where. */
+    void (*cb)(struct blob_copy *, const struct blob_meta *meta, const struct err *err);
+    void *arg;
+    /* out */
+    uint64_t size, copied;
+    struct str next_token; /* valid during cb */
+    /* the module's */
+    struct blob *b;
+    struct arena *arena;
+    struct blob_req req;
+    struct blob_open_source {
+        int fd;
+        uint64_t size, generation;
+    } * open;
+    size_t cursor;
+    uint64_t offset, left;
+    uint64_t epoch;
+    struct blob_upload *upload;
+    struct blob_session session;
+    struct blob_write write;
+    struct blob_finish finish;
+};
+/* NOT_FOUND, FAILED_PRECONDITION as of the sources and of put; INVALID_ARGUMENT for a token that is
+ * not of this copy. After cb the struct is the caller's again. */
+void blob_object_copy(struct blob *b, struct blob_copy *c);
 
 #endif

@@ -68,7 +68,8 @@ int buckets_dir_open(const char *data_dir, struct err *err);
 
 /* ---- walk.c ---- */
 struct walk_opts {
-    struct str prefix, delimiter, start, end;
+    struct str prefix, delimiter, start, end, glob;
+    bool with_folder_objects;
     struct str after; /* exclusive */
     bool skip_after;  /* also everything that begins with `after` */
     unsigned max;
@@ -86,6 +87,15 @@ struct walk_result {
 int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct walk_result *ret,
               struct err *err);
 
+/* ---- glob.c: the patterns of list's matchGlob; pure ---- */
+#define GLOB_MAX 1024 /* bytes of a pattern */
+struct glob;
+/* INVALID_ARGUMENT for unbalanced brackets and too long or too wide patterns. */
+struct glob *glob_new(struct str pattern, struct err *err);
+void glob_free(struct glob *g);
+/* Time: length of the pattern times length of the name. */
+bool glob_match(struct glob *g, struct str name);
+
 /* ---- meta.c ---- */
 int64_t meta_ctime_ns(const struct stat *st);
 void meta_encode(struct buf *b, const struct blob_meta *m);
@@ -101,6 +111,18 @@ int meta_check_precond(const struct blob_precond *p, const struct blob_meta *cur
 void meta_encode_put(struct buf *b, const struct blob_put *p);
 void meta_decode_put(struct arena *a, const struct rec *r, struct blob_put *ret);
 void meta_copy_put(struct arena *a, const struct blob_put *in, struct blob_put *ret);
+
+/* ---- object.c ---- */
+/* Lane: opens the file of r's object; r->meta is what it is now, r->fd open, r->row_current. */
+void object_load_run(struct blob_req *r);
+void object_fail_missing(struct blob_req *r);
+
+/* ---- blob.c ---- */
+void bucket_encode(struct buf *b, const struct blob_bucket *k);
+/* Lane: r->bucket_info from the directory and r->row. */
+void bucket_load_run(struct blob_req *r);
+int bucket_check_precond(const struct blob_precond *p, const struct blob_bucket *k,
+                         struct err *err);
 
 /* ---- digest.c: the only place that knows OpenSSL ---- */
 struct digest;

@@ -61,7 +61,8 @@ static struct str get_str(const struct rec *r, const char *key) {
     X(cache_control, "cache")                                                                      \
     X(content_disposition, "cdisp")                                                                \
     X(content_language, "clang")                                                                   \
-    X(storage_class, "class")
+    X(storage_class, "class")                                                                      \
+    X(doc, "doc")
 
 void meta_encode(struct buf *b, const struct blob_meta *m) {
     rec_begin(b);
@@ -72,6 +73,9 @@ void meta_encode(struct buf *b, const struct blob_meta *m) {
     rec_put_i64(b, "ctime", m->ctime_ns);
     rec_put_u64(b, "created", m->time_created);
     rec_put_u64(b, "updated", m->updated);
+    if (m->components) {
+        rec_put_u64(b, "components", m->components);
+    }
     if (m->has_crc32c) {
         rec_put_u64(b, "crc32c", m->crc32c);
     }
@@ -97,6 +101,7 @@ bool meta_decode(struct arena *a, struct str row, struct blob_meta *ret) {
         .ctime_ns = rec_get_i64(&r, "ctime", 0),
         .time_created = rec_get_u64(&r, "created", 0),
         .updated = rec_get_u64(&r, "updated", 0),
+        .components = rec_get_u64(&r, "components", 0),
     };
     struct str crc = rec_get(&r, "crc32c"), md5 = rec_get(&r, "md5");
     m.has_crc32c = crc.p != NULL;
@@ -178,6 +183,9 @@ void meta_encode_put(struct buf *b, const struct blob_put *p) {
     if (p->has_expect_md5) {
         put_hex(b, "expect_md5", p->expect_md5, sizeof(p->expect_md5));
     }
+    if (p->components) {
+        rec_put_u64(b, "components", p->components);
+    }
     rec_put_i64(b, "size", p->size);
 }
 
@@ -201,6 +209,7 @@ void meta_decode_put(struct arena *a, const struct rec *r, struct blob_put *ret)
     ret->expect_crc32c = (uint32_t)rec_get_u64(r, "expect_crc32c", 0);
     struct str md5 = rec_get(r, "expect_md5");
     ret->has_expect_md5 = md5.p && md5.n == 32 && enc_unhex(md5, ret->expect_md5);
+    ret->components = rec_get_u64(r, "components", 0);
     ret->size = rec_get_i64(r, "size", -1);
 }
 

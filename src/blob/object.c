@@ -12,7 +12,7 @@
 /* A younger file may still change within one clock tick */
 #define SETTLED_USEC (2 * USEC_PER_SEC)
 
-static void fail_missing(struct blob_req *r) {
+void object_fail_missing(struct blob_req *r) {
     r->failed = true;
     err_set(&r->err, ERR_NOT_FOUND, "No such object: %.*s/%.*s", STR_ARG(r->bucket),
             STR_ARG(r->name));
@@ -27,7 +27,7 @@ static int open_object(struct blob_req *r, struct buf *raw, struct stat *st, int
     int e = place_find(bucket_fd, r->name, raw, st);
     int fd = e < 0 ? e : beneath_open(bucket_fd, raw->p, O_RDONLY | O_NONBLOCK, 0);
     if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG) {
-        fail_missing(r);
+        object_fail_missing(r);
         return -1;
     }
     if (fd < 0 || fstat(fd, st) < 0) {
@@ -38,7 +38,7 @@ static int open_object(struct blob_req *r, struct buf *raw, struct stat *st, int
     return fd;
 }
 
-static void get_run(struct blob_req *r) {
+void object_load_run(struct blob_req *r) {
     auto_close int bucket = bucket_open_fd(r->b, r->bucket, &r->err);
     if (bucket < 0) {
         r->failed = true;
@@ -69,12 +69,13 @@ static void get_run(struct blob_req *r) {
 static bool wants_hash(const struct blob_req *r) {
     const struct blob_meta *m = r->meta;
     return r->hashes != BLOB_HASH_KNOWN && m->size <= limits.hash_on_read_bytes &&
-           (!m->has_crc32c || (r->hashes == BLOB_HASH_ALL && !m->has_md5));
+           (!m->has_crc32c || (r->hashes == BLOB_HASH_ALL && !m->has_md5 && !m->components));
 }
 
 static void hash_run(struct blob_req *r) {
     struct blob_meta *m = r->meta;
-    struct digest *d = digest_new(r->hashes == BLOB_HASH_ALL || m->size <= BLOB_MD5_INLINE);
+    struct digest *d =
+        digest_new(!m->components && (r->hashes == BLOB_HASH_ALL || m->size <= BLOB_MD5_INLINE));
     struct stat st;
     /* A file that changes under our hands has no checksum; it is answered without. */
     if (digest_file(r->fd, m->size, d) == 0 && fstat(r->fd, &st) == 0 && meta_matches(m, &st)) {
@@ -125,7 +126,7 @@ static void get_checked(struct blob_req *r) {
     }
     req_unlock(r);
     if (!r->failed && r->generation && r->generation != r->meta->generation) {
-        fail_missing(r);
+        object_fail_missing(r);
     }
     if (!r->failed && meta_check_precond(&r->pre, r->meta, &r->err) < 0) {
         r->failed = true;
@@ -144,7 +145,7 @@ static void get_row(struct blob_req *r) {
         req_done(r);
         return;
     }
-    req_lane(r, get_run, get_checked);
+    req_lane(r, object_load_run, get_checked);
 }
 
 static void get_relock(struct blob_req *r) {
@@ -168,6 +169,8 @@ static void list_run(struct blob_req *r) {
                           .delimiter = r->delimiter,
                           .start = r->start_offset,
                           .end = r->end_offset,
+                          .glob = r->glob,
+                          .with_folder_objects = r->with_folder_objects,
                           .max = r->max};
     if (r->page_token.n) { /* 'p' PREFIX or 'n' NAME: what the last page ended with */
         o.after = str_sub(r->page_token, 1, r->page_token.n);
@@ -294,7 +297,7 @@ static void delete_run(struct blob_req *r) {
         meta_from_file(r->arena, r->bucket, r->name, &st, has_old ? &old : NULL, &cur);
     }
     if (r->generation && r->generation != cur.generation) {
-        fail_missing(r);
+        object_fail_missing(r);
         return;
     }
     if (meta_check_precond(&r->pre, &cur, &r->err) < 0) {

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#define COPY_STEP (1u << 20)  /* bytes of another object read at once */
 #define FLUSH_STEP (8u << 20) /* start writeback this often, so that the final fsync is short */
 
 struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id,
@@ -38,7 +39,8 @@ struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, cons
             at += snprintf(at, 3, "%02x", secret[i]);
         }
     }
-    u->digest = digest_new(put->has_expect_md5 || put->size <= (int64_t)BLOB_MD5_INLINE);
+    u->digest = digest_new(put->has_expect_md5 ||
+                           (!put->components && put->size <= (int64_t)BLOB_MD5_INLINE));
     blob_hold(b);
     return u;
 }
@@ -164,10 +166,33 @@ static int write_all(struct blob_upload *u, struct str bytes, struct err *err) {
     return 0;
 }
 
+static int write_file(struct blob_upload *u, const struct blob_write *q, struct err *err) {
+    auto_free char *p = xmalloc(COPY_STEP);
+    for (uint64_t at = 0; at < q->src_len;) {
+        size_t want = q->src_len - at < COPY_STEP ? (size_t)(q->src_len - at) : COPY_STEP;
+        ssize_t n = pread(q->src_fd, p, want, (off_t)(q->src_offset + at));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return err_sys(err, errno, "read the object to be copied");
+        }
+        if (n == 0) {
+            return err_set(err, ERR_ABORTED, "The source object changed while it was being read.");
+        }
+        if (FAIL_POINT("blob.copy.slice", err) < 0 || write_all(u, str_n(p, (size_t)n), err) < 0) {
+            return -1;
+        }
+        at += (uint64_t)n;
+    }
+    return 0;
+}
+
 static void write_run(struct lane_work *w) {
     struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
     struct blob_write *q = u->cur;
-    u->failed = (u->fd < 0 && open_temp(u, &u->err) < 0) || write_all(u, q->bytes, &u->err) < 0;
+    u->failed = (u->fd < 0 && open_temp(u, &u->err) < 0) ||
+                (q->from_file ? write_file(u, q, &u->err) : write_all(u, q->bytes, &u->err)) < 0;
     if (!u->failed && q->sync && fdatasync(u->fd) < 0) {
         u->failed = true;
         err_sys(&u->err, errno, "store uploaded bytes");
@@ -258,7 +283,7 @@ static int check_hash(const char *what, const void *given, const void *real, siz
 static int check_hashes(struct blob_upload *u, struct err *err) {
     struct blob_put *p = &u->put;
     struct blob_meta *m = &u->meta;
-    bool want_md5 = p->has_expect_md5 || u->offset <= BLOB_MD5_INLINE;
+    bool want_md5 = p->has_expect_md5 || (!p->components && u->offset <= BLOB_MD5_INLINE);
     m->has_md5 = digest_length(u->digest) == u->offset && digest_md5(u->digest, m->md5);
     if (digest_length(u->digest) != u->offset || (want_md5 && !m->has_md5)) {
         /* A session that went over a restart, or a checksum learnt at the end: read it once more.
@@ -318,6 +343,8 @@ void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct
     m.content_disposition = p->content_disposition;
     m.content_language = p->content_language;
     m.storage_class = p->storage_class.n ? p->storage_class : m.storage_class;
+    m.doc = p->doc;
+    m.components = p->components;
     m.custom = (struct blob_pair *)p->custom;
     m.nr_custom = p->nr_custom;
     u->meta = m;

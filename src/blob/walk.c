@@ -31,6 +31,7 @@ struct walk {
     const struct walk_opts *o;
     struct heap heap;
     size_t keep;
+    struct glob *glob;
     struct str skip; /* names beginning with it were already answered as a prefix */
     struct arena *out;
     VEC_OF(struct walk_item) items;
@@ -252,9 +253,23 @@ static int read_dir(struct walk *w, struct str base, const char *raw, bool in_ch
     return 0;
 }
 
+/* An object that closes with the delimiter stands for the folder and, when asked for, for itself.
+ * Both come on one page: a token between them would lose one. */
+static bool emit_folder_object(struct walk *w, const struct node *n, const struct stat *st) {
+    if (w->items.n >= w->o->max) {
+        return true;
+    }
+    struct walk_item it = {.name = arena_str(w->out, n->key), .st = *st};
+    vec_push(&w->items, it);
+    it.is_prefix = true;
+    vec_push(&w->items, it);
+    w->skip = it.name;
+    return false;
+}
+
 /* True when the page is full and there is more. */
 static bool emit(struct walk *w, struct str name, bool is_prefix, const struct stat *st) {
-    if (w->items.n == w->o->max) {
+    if (w->items.n >= w->o->max) {
         return true;
     }
     struct walk_item it = {.name = arena_str(w->out, name), .is_prefix = is_prefix};
@@ -271,13 +286,17 @@ static bool emit(struct walk *w, struct str name, bool is_prefix, const struct s
 static bool visit_file(struct walk *w, const struct node *n) {
     struct stat st;
     if (!name_wanted(w, n->key) || n->key.n == 0 || blob_check_object_name(n->key, NULL) < 0 ||
-        beneath_stat(w->fd, n->raw, &st) < 0 || !S_ISREG(st.st_mode)) {
+        (w->glob && !glob_match(w->glob, n->key)) || beneath_stat(w->fd, n->raw, &st) < 0 ||
+        !S_ISREG(st.st_mode)) {
         return false;
     }
     const struct str delim = w->o->delimiter;
     if (delim.n) {
         size_t at = w->o->prefix.n;
         ptrdiff_t hit = str_find(str_sub(n->key, at, n->key.n), delim);
+        if (hit >= 0 && w->o->with_folder_objects && at + (size_t)hit + delim.n == n->key.n) {
+            return emit_folder_object(w, n, &st);
+        }
         if (hit >= 0) {
             return emit(w, str_sub(n->key, 0, at + (size_t)hit + delim.n), true, NULL);
         }
@@ -292,6 +311,12 @@ int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct 
               struct err *err) {
     struct walk w = {
         .fd = bucket_fd, .o = o, .out = a, .keep = o->max + 2u < 64 ? 64 : o->max + 2u};
+    if (o->glob.n) {
+        w.glob = glob_new(o->glob, err);
+        if (!w.glob) {
+            return -1;
+        }
+    }
     heap_init(&w.heap, node_less);
     bool more = false;
     int r = read_dir(&w, STR(""), ".", false, NULL, err);
@@ -323,6 +348,7 @@ int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct 
         node_free(CONTAINER_OF(top, struct node, link));
     }
     heap_fini(&w.heap);
+    glob_free(w.glob);
     if (r == 0) {
         ret->items = arena_memdup(a, w.items.p, w.items.n * sizeof(w.items.p[0]));
         ret->n = w.items.n;

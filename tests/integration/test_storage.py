@@ -366,5 +366,5 @@ def test_bad_json_and_bombs(server, bucket):
 def test_layout_and_unbuilt_routes(server, bucket):
     r = requests.get(f"{server.url}/storage/v1/b/{bucket.name}/storageLayout").json()
     assert r["hierarchicalNamespace"] == {"enabled": False} and r["location"] == "US-CENTRAL1"
-    r = requests.post(f"{server.url}/storage/v1/b/{bucket.name}/o/x/compose", json={})
+    r = requests.post(f"{server.url}/storage/v1/b/{bucket.name}/anywhereCaches", json={})
     assert r.status_code == 501 and r.json()["error"]["code"] == 501
