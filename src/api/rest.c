@@ -122,7 +122,7 @@ void rest_handle(struct api *a, struct xch *x) {
         .rpc = route->rpc,
         .json = {.compact = std.is_compact,
                  .enum_ints = std.enum_ints,
-                 .beta_types = p->match.prefix == ROUTE_PREFIX_V1BETA1},
+                 .version = p->match.prefix == ROUTE_PREFIX_V1BETA1 ? PB_V1BETA1 : PB_V1},
     };
     p->query = h->query;
     if (std.fields.n && pb_mask_parse(arena, std.fields, &p->call.json.mask, &err)) {

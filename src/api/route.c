@@ -337,8 +337,9 @@ static ProtobufCMessage **field_slot(ProtobufCMessage *m, const ProtobufCFieldDe
     return (ProtobufCMessage **)((char *)m + f->offset);
 }
 
-static int decode_body(const struct route *route, struct str body, struct arena *a,
-                       ProtobufCMessage **ret, struct violations *vs, struct err *err) {
+static int decode_body(const struct route *route, enum pb_version version, struct str body,
+                       struct arena *a, ProtobufCMessage **ret, struct violations *vs,
+                       struct err *err) {
     const ProtobufCMessageDescriptor *d = route->rpc->input;
     int i =
         *route->body && strcmp(route->body, "*") != 0 ? pb_field_find(d, str_of(route->body)) : -1;
@@ -346,7 +347,7 @@ static int decode_body(const struct route *route, struct str body, struct arena 
         body = (struct str){0};
     }
     if (i < 0) { /* "*"; a body where none is expected is held to the same names */
-        return pb_from_json(a, d, body, "", ret, vs, err);
+        return pb_from_json(a, d, version, body, "", ret, vs, err);
     }
     const ProtobufCFieldDescriptor *f = &d->fields[i];
     ProtobufCMessage *m = pb_new(a, d), *sub = NULL;
@@ -355,7 +356,7 @@ static int decode_body(const struct route *route, struct str body, struct arena 
     }
     CHECK(f->type == PROTOBUF_C_TYPE_MESSAGE && f->label != PROTOBUF_C_LABEL_REPEATED &&
           !(f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF));
-    if (pb_from_json(a, f->descriptor, body, f->name, &sub, vs, err)) {
+    if (pb_from_json(a, f->descriptor, version, body, f->name, &sub, vs, err)) {
         return -1;
     }
     *field_slot(m, f) = sub;
@@ -366,6 +367,7 @@ static int decode_body(const struct route *route, struct str body, struct arena 
 int route_decode(const struct route *route, const struct route_match *match, struct str query,
                  struct str body, struct arena *a, ProtobufCMessage **ret, struct violations *vs,
                  struct err *err) {
+    enum pb_version version = match->prefix == ROUTE_PREFIX_V1BETA1 ? PB_V1BETA1 : PB_V1;
     struct err e = {0};
     size_t before = vs->n;
     ProtobufCMessage *m = NULL;
@@ -375,7 +377,7 @@ int route_decode(const struct route *route, const struct route_match *match, str
         return err_set(err, ERR_UNIMPLEMENTED,
                        "Operation is not implemented, or supported, or enabled.");
     }
-    if (decode_body(route, body, a, &m, vs, &e)) {
+    if (decode_body(route, version, body, a, &m, vs, &e)) {
         if (vs->n == before) { /* not JSON at all, or out of memory */
             return err_set(err, e.code, "%s", e.msg);
         }
@@ -389,7 +391,7 @@ int route_decode(const struct route *route, const struct route_match *match, str
             continue;
         }
         size_t n = vs->n;
-        if (pb_set_from_text(a, m, q.name, q.value, vs, NULL, &e) && vs->n == n) {
+        if (pb_set_from_text(a, m, version, q.name, q.value, vs, NULL, &e) && vs->n == n) {
             return err_set(err, e.code, "%s", e.msg);
         }
     }
@@ -398,7 +400,8 @@ int route_decode(const struct route *route, const struct route_match *match, str
     }
     for (unsigned i = 0; i < route->n_vars; i++) {
         size_t n = vs->n;
-        if (pb_set_from_text(a, m, str_of(route->vars[i].path), match->vars[i], vs, NULL, &e) &&
+        if (pb_set_from_text(a, m, version, str_of(route->vars[i].path), match->vars[i], vs, NULL,
+                             &e) &&
             vs->n == n) {
             return err_set(err, e.code, "%s", e.msg);
         }

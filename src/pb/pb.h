@@ -17,6 +17,10 @@
 
 struct pb_mask;
 
+/* Which published version's names JSON may use. In memory and on the wire there is one message for
+ * both: what only v1beta1 has survives a v1 reader, who just does not see it in JSON. */
+enum pb_version { PB_V1 = 0, PB_V1BETA1 };
+
 /* Messages within messages (map entries count), on the wire and in JSON alike; also JSON brackets.
  * limits.max_proto_depth and max_json_depth can lower it, never raise it. */
 #define PB_DEPTH_MAX 100
@@ -38,20 +42,20 @@ int pb_pack(const ProtobufCMessage *m, struct buf *out);
  * An empty text counts as {}. Failures: INVALID_ARGUMENT with everything found wrong in vs (vs must
  * be initialised; err has the same text, cut to its size); INVALID_ARGUMENT with nothing added to
  * vs when the text is not JSON or nested too deep; RESOURCE_EXHAUSTED (arena full). */
-int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, struct str json,
-                 const char *root_path, ProtobufCMessage **ret, struct violations *vs,
-                 struct err *err);
+int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
+                 struct str json, const char *root_path, ProtobufCMessage **ret,
+                 struct violations *vs, struct err *err);
 /* Sets one field of m from text that is not JSON, as in a query string: path is "a.b.c" in either
  * spelling, messages on the way are made. Called again for a repeated field it appends.
  * *ret_unknown (may be NULL) is set when no such field exists; vs gets the reason for everything.
  */
-int pb_set_from_text(struct arena *a, ProtobufCMessage *m, struct str path, struct str value,
-                     struct violations *vs, bool *ret_unknown, struct err *err);
+int pb_set_from_text(struct arena *a, ProtobufCMessage *m, enum pb_version version, struct str path,
+                     struct str value, struct violations *vs, bool *ret_unknown, struct err *err);
 
 struct pb_json_opts {
     bool compact;               /* one line; default: two spaces a level */
     bool enum_ints;             /* enum-encoding=int */
-    bool beta_types;            /* @type of Any says v1beta1 */
+    enum pb_version version;    /* fields shown; @type of Any says v1beta1 */
     bool proto_names;           /* field names as in the .proto (snake_case) */
     const struct pb_mask *mask; /* fields=...; NULL: everything */
 };

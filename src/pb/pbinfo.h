@@ -26,9 +26,12 @@ enum pb_field_flags {
     PB_F_OUTPUT_ONLY = 1 << 1,
     PB_F_IMMUTABLE = 1 << 2,
     PB_F_INPUT_ONLY = 1 << 3,
-    PB_F_OPTIONAL = 1 << 4,  /* proto3 `optional`: a one-member oneof in C */
-    PB_F_MAP = 1 << 5,       /* repeated map entries in C */
-    PB_F_NULL_VALUE = 1 << 6 /* enum google.protobuf.NullValue */
+    PB_F_OPTIONAL = 1 << 4,   /* proto3 `optional`: a one-member oneof in C */
+    PB_F_MAP = 1 << 5,        /* repeated map entries in C */
+    PB_F_NULL_VALUE = 1 << 6, /* enum google.protobuf.NullValue */
+    /* In the struct and on the wire always; in JSON only of the version that has it. */
+    PB_F_BETA_ONLY = 1 << 7,
+    PB_F_V1_ONLY = 1 << 8
 };
 
 /* Parallel to desc->fields (ordered by field number). */

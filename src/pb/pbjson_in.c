@@ -679,6 +679,13 @@ static enum rd set_field(struct reader *r, ProtobufCMessage *m, unsigned index,
     return rc;
 }
 
+/* Index of a field this version has, or -1. */
+static int find_field(const struct reader *r, const ProtobufCMessageDescriptor *d,
+                      struct str name) {
+    int i = pb_field_find(d, name);
+    return i >= 0 && (pb_info(d)->fields[i].flags & r->hidden) ? -1 : i;
+}
+
 enum rd rd_message_fields(struct reader *r, ProtobufCMessage *m, const struct path *path,
                           bool skip_type) {
     struct str key;
@@ -688,7 +695,7 @@ enum rd rd_message_fields(struct reader *r, ProtobufCMessage *m, const struct pa
         return RD_FATAL;
     }
     while (more) {
-        int index = pb_field_find(m->descriptor, key);
+        int index = find_field(r, m->descriptor, key);
         enum rd rc;
         if (index >= 0) {
             rc = set_field(r, m, (unsigned)index, path);
@@ -717,12 +724,13 @@ enum rd rd_message(struct reader *r, ProtobufCMessage *m, const struct path *pat
 
 /* ---- entry points ---- */
 
-static void reader_init(struct reader *r, struct arena *a, struct str text, const char *root,
-                        struct violations *vs, struct err *err) {
+static void reader_init(struct reader *r, struct arena *a, enum pb_version version, struct str text,
+                        const char *root, struct violations *vs, struct err *err) {
     *r = (struct reader){.a = a,
                          .vs = vs,
                          .err = err,
                          .root = root ? root : "",
+                         .hidden = pb_hidden(version),
                          .json_max = pb_depth_limit(limits.max_json_depth),
                          .msg_max = pb_depth_limit(limits.max_proto_depth)};
     jtok_init(&r->t, a, text);
@@ -734,11 +742,11 @@ static int fail_with(const struct violations *vs, struct err *err) {
     return err_field(err, ERR_INVALID_ARGUMENT, vs->n ? vs->v[0].field.p : "", "%s", buf_cstr(&b));
 }
 
-int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, struct str json,
-                 const char *root_path, ProtobufCMessage **ret, struct violations *vs,
-                 struct err *err) {
+int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
+                 struct str json, const char *root_path, ProtobufCMessage **ret,
+                 struct violations *vs, struct err *err) {
     struct reader r;
-    reader_init(&r, a, json, root_path, vs, err);
+    reader_init(&r, a, version, json, root_path, vs, err);
     if (json.n && !str_is_utf8(json)) {
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "Invalid JSON payload received. The text is not valid UTF-8.");
@@ -775,19 +783,19 @@ int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, struct
 
 #define TEXT_PATH_MAX 16 /* messages a query parameter may reach into */
 
-int pb_set_from_text(struct arena *a, ProtobufCMessage *m, struct str path, struct str value,
-                     struct violations *vs, bool *ret_unknown, struct err *err) {
+int pb_set_from_text(struct arena *a, ProtobufCMessage *m, enum pb_version version, struct str path,
+                     struct str value, struct violations *vs, bool *ret_unknown, struct err *err) {
     struct reader r;
     struct path chain[TEXT_PATH_MAX];
     struct str rest = path;
-    reader_init(&r, a, value, "", vs, err);
+    reader_init(&r, a, version, value, "", vs, err);
     if (value.n && !str_is_utf8(value)) {
         return err_set(err, ERR_INVALID_ARGUMENT, "Parameter '%.*s' is not valid UTF-8.",
                        STR_ARG(path));
     }
     for (unsigned depth = 0;; depth++) {
         struct str name = str_cut(&rest, '.');
-        int i = pb_field_find(m->descriptor, name);
+        int i = find_field(&r, m->descriptor, name);
         if (i < 0 || depth == TEXT_PATH_MAX) {
             break;
         }

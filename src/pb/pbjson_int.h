@@ -25,9 +25,14 @@ struct reader {
     struct violations *vs;
     struct err *err;
     const char *root;
+    unsigned hidden; /* flags of fields this version does not have */
     unsigned json_depth, json_max, msg_depth, msg_max, any_depth;
     bool is_text; /* the current token stands for a query parameter: any scalar may be a string */
 };
+
+static inline unsigned pb_hidden(enum pb_version version) {
+    return version == PB_V1BETA1 ? PB_F_V1_ONLY : PB_F_BETA_ONLY;
+}
 
 enum rd rd_next(struct reader *r);
 enum rd rd_no_memory(struct reader *r);
@@ -74,6 +79,7 @@ struct writer {
     struct jw *w;
     const struct pb_json_opts *o;
     struct err *err;
+    unsigned hidden; /* flags of fields this version does not have */
     unsigned any_depth;
 };
 int wr_message(struct writer *w, const ProtobufCMessage *m, const struct pb_mask *mask);

@@ -221,7 +221,7 @@ int wr_fields(struct writer *w, const ProtobufCMessage *m, const struct pb_mask 
     for (unsigned i = 0; i < d->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &d->fields[i];
         const struct pb_mask *below = NULL;
-        if (!pb_is_set(m, f) ||
+        if (!pb_is_set(m, f) || (fi[i].flags & w->hidden) ||
             (mask && !pb_mask_has(mask, str_of(fi[i].json), str_of(f->name), &below))) {
             continue;
         }
@@ -252,6 +252,7 @@ int pb_write_json(struct jw *jw, const ProtobufCMessage *m, const struct pb_json
                   struct err *err) {
     static const struct pb_json_opts defaults = {0};
     struct writer w = {.w = jw, .o = opts ? opts : &defaults, .err = err};
+    w.hidden = pb_hidden(w.o->version);
     return wr_message(&w, m, w.o->mask);
 }
 

@@ -312,7 +312,7 @@ static void write_type(struct writer *w, struct str url) {
     static const char v1[] = "google.cloud.aiplatform.v1.";
     struct str name = type_of_url(url);
     jw_key(w->w, "@type");
-    if (w->o->beta_types && str_starts(name, str_n(v1, sizeof(v1) - 1))) {
+    if (w->o->version == PB_V1BETA1 && str_starts(name, str_n(v1, sizeof(v1) - 1))) {
         struct str rest = str_sub(name, sizeof(v1) - 1, name.n);
         auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
         buf_put(&b, url.p, url.n - name.n);

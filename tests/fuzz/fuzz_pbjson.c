@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     struct err err = {0};
     ProtobufCMessage *m = NULL, *again = NULL;
     violations_init(&vs, a);
-    if (pb_from_json(a, d, str_n((const char *)data + 1, n - 1), "root", &m, &vs, &err)) {
+    if (pb_from_json(a, d, PB_V1, str_n((const char *)data + 1, n - 1), "root", &m, &vs, &err)) {
         CHECK(err.code == ERR_INVALID_ARGUMENT || err.code == ERR_RESOURCE_EXHAUSTED);
         CHECK(m == NULL && err.msg[0]);
         return 0;
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     write_json(m, &one);
     CHECK(str_is_utf8(buf_str(&one)));
     violations_init(&vs, a2);
-    CHECK(pb_from_json(a2, d, buf_str(&one), "", &again, &vs, &err) == 0);
+    CHECK(pb_from_json(a2, d, PB_V1, buf_str(&one), "", &again, &vs, &err) == 0);
     write_json(again, &two);
     CHECK(str_eq(buf_str(&one), buf_str(&two)));
     CHECK(pb_pack(m, &wire) == 0);

@@ -259,3 +259,45 @@ def test_a_row_that_cannot_be_read_does_not_hide_the_others(fake):
     r = fake.call("GET", "/v1/" + bad)
     assert r.status_code == 500 and "request=" in r.json()["error"]["message"]
     assert bad in fake.log()
+
+
+# ---- v1beta1: the same jobs, with fields of its own ----
+
+def beta_job(**labels):
+    body = fake_job(**labels)
+    body["jobSpec"]["workerPoolSpecs"][0]["machineSpec"] |= {"minGpuDriverVersion": "535.104", "multihostGpuNodeCount": 2}
+    return body
+
+
+def machine_of(job):
+    return job["jobSpec"]["workerPoolSpecs"][0]["machineSpec"]
+
+
+def test_beta_only_fields_survive_the_jobs_life_and_a_restart(fake):
+    r = fake.call("POST", "/v1beta1/" + PARENT + "/customJobs", beta_job(run_ms=20))
+    assert r.status_code == 200, r.text
+    job = r.json()
+    assert machine_of(job)["minGpuDriverVersion"] == "535.104" and machine_of(job)["multihostGpuNodeCount"] == 2
+    fake.wait(job["name"])
+    fake.kill9()
+    fake.start()
+    assert machine_of(fake.call("GET", "/v1beta1/" + job["name"]).json()) == machine_of(job)
+    (listed,) = fake.call("GET", f"/v1beta1/{PARENT}/customJobs").json()["customJobs"]
+    assert machine_of(listed) == machine_of(job)
+    seen_by_v1 = machine_of(fake.get(job["name"]))
+    assert seen_by_v1 == {k: v for k, v in machine_of(job).items() if k == "machineType"}
+
+
+def test_v1_does_not_know_beta_only_fields(fake):
+    r = fake.call("POST", "/v1/" + PARENT + "/customJobs", beta_job())
+    assert r.status_code == 400
+    texts = [v["description"] for v in r.json()["error"]["details"][0]["fieldViolations"]]
+    at = "'custom_job.job_spec.worker_pool_specs[0].machine_spec'"
+    assert texts == [f'Invalid JSON payload received. Unknown name "{n}" at {at}: Cannot find field.'
+                     for n in ("minGpuDriverVersion", "multihostGpuNodeCount")]
+
+
+def test_methods_that_only_beta_has_say_so(fake):
+    r = fake.call("POST", f"/v1beta1/{PARENT}:recommendSpec", {})
+    assert r.status_code == 501 and r.json()["error"]["status"] == "UNIMPLEMENTED"
+    assert "google.cloud.aiplatform.v1beta1.ModelService/RecommendSpec" in r.json()["error"]["message"]

@@ -18,7 +18,7 @@ static int convert(struct str type, struct str json, struct buf *out, struct err
     if (!d) {
         return err_set(err, ERR_NOT_FOUND, "unknown type");
     }
-    if (pb_from_json(a, d, json, "", &m, &vs, err) || pb_to_json(m, &o, &one, err)) {
+    if (pb_from_json(a, d, PB_V1, json, "", &m, &vs, err) || pb_to_json(m, &o, &one, err)) {
         return -1;
     }
     CHECK(pb_pack(m, &wire) == 0);

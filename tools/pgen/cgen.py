@@ -125,7 +125,7 @@ def link_tables(text, names):
 
 
 def generate(api, out):
-    files = [f for f in api.v1.file if f.name not in OPTION_ONLY and f.package not in load.TWINS]
+    files = [f for f in api.merged.file if f.name not in OPTION_ONLY and f.package not in load.TWINS]
     content = run_plugin([prepare(f) for f in files])
     names = {}
     gen = os.path.join(out, "gen")

@@ -28,8 +28,9 @@ OPTION_FILES = ["google/api/annotations.proto", "google/api/http.proto", "google
 
 
 class Api:
-    """v1: FileDescriptorSet of all but v1beta1; beta: of v1beta1; ext: the option extensions by short
-    name."""
+    """v1: FileDescriptorSet of all but v1beta1; beta: of v1beta1; merged: v1 with what only v1beta1 has
+    (beta.py); version_flags: {(message, field): flag} for fields of one version; ext: the option
+    extensions by short name."""
 
 
 def protoc(dirs, args):
@@ -110,6 +111,27 @@ def check_twin(main_ds, main, twin_ds, twin):
                 sys.exit("pgen: %s%s.%s is not the field of %s" % (twin, name, field, main))
 
 
+def check_twin_enums(api):
+    """The same for enum values: a name has one number."""
+    def values(ds, package):
+        out = {}
+
+        def walk(prefix, messages, enums):
+            for e in enums:
+                out[prefix + "." + e.name] = {v.name: v.number for v in e.value}
+            for m in messages:
+                walk(prefix + "." + m.name, m.nested_type, m.enum_type)
+        for f in ds.file:
+            if f.package == package:
+                walk("", f.message_type, f.enum_type)
+        return out
+    v1, beta = values(api.v1, V1), values(api.beta, BETA)
+    for name in sorted(set(v1) & set(beta)):
+        for value, number in beta[name].items():
+            if v1[name].get(value, number) != number:
+                sys.exit("pgen: v1beta1 %s.%s is not the v1 number" % (name, value))
+
+
 def load(dirs, out):
     tmp = os.path.join(out, "pgen-tmp")
     os.makedirs(tmp, exist_ok=True)
@@ -119,6 +141,7 @@ def load(dirs, out):
     api.beta = descriptor_set(dirs, tmp, "v1beta1", [])
     for twin, main in TWINS.items():
         check_twin(api.v1, main, api.beta if twin == BETA else api.v1, twin)
+    check_twin_enums(api)
     return api
 
 

@@ -4,7 +4,7 @@
     pgen.py --protos [VIRTUAL=]DIR ... --out DIR
 
 Needs protoc, protoc-gen-c and Debian's python3-protobuf. Writes into --out:
-    gen/*.pb-c.[ch]      protobuf-c messages (v1, the shared google.* types, the smaller services)
+    gen/*.pb-c.[ch]      protobuf-c messages (v1 with v1beta1's own fields, the shared google.* types, the smaller services)
     aip.h                includes every message header
     pb_messages_N.c      unity files over gen/*.pb-c.c, so that the build has a fixed list of outputs
     pb_tables.c          what protobuf-c descriptors leave out (src/pb/pbinfo.h)
@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 import load      # noqa: E402
+import beta      # noqa: E402
 import cgen      # noqa: E402
 import tables    # noqa: E402
 import routes    # noqa: E402
@@ -38,6 +39,7 @@ def main():
     os.makedirs(os.path.join(args.out, "gen"), exist_ok=True)
 
     api = load.load(args.protos, args.out)
+    api.merged, api.version_flags = beta.merge(api)
     messages = cgen.generate(api, args.out)
     tables.generate(api, messages, args.out)
     routes.generate(api, messages, args.out)

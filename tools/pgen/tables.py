@@ -22,8 +22,10 @@ def kind_of(msg):
     return KINDS.get(short, "PLAIN") if pkg == "google.protobuf" else "PLAIN"
 
 
-def flags_of(api, field, messages):
+def flags_of(api, msg, field, messages):
     flags = []
+    if (msg.full, field.name) in api.version_flags:
+        flags.append(api.version_flags[msg.full, field.name])
     for b in field.options.Extensions[api.ext["behavior"]]:
         name = api.ext["Behavior"].Name(b)
         if name in BEHAVIORS:
@@ -52,7 +54,7 @@ def emit_message(api, msg, messages):
             ref = f.options.Extensions[api.ext["reference"]].type
             out.append("    {%s, %s, %s, %s}," % (load.c_str(f.json_name), oneof,
                                                  load.c_str(ref) if ref else "NULL",
-                                                 flags_of(api, f, messages)))
+                                                 flags_of(api, msg, f, messages)))
         out.append("};")
         names = {}
         for i, f in enumerate(fields):

@@ -29,7 +29,7 @@ static void check_ok(struct arena *a, const ProtobufCMessageDescriptor *d, struc
     struct str hex = next_line(rest), names = next_line(rest), ints = next_line(rest);
     auto_buf struct buf b = BUF_INIT(1 << 20);
     violations_init(&vs, a);
-    if (pb_from_json(a, d, in, "", &m, &vs, &err)) {
+    if (pb_from_json(a, d, PB_V1, in, "", &m, &vs, &err)) {
         fail_msg("%.*s: %s", STR_ARG(in), err.msg);
     }
     auto_buf struct buf got = BUF_INIT(1 << 20);
@@ -42,7 +42,7 @@ static void check_ok(struct arena *a, const ProtobufCMessageDescriptor *d, struc
     assert_int_equal(pb_unpack(a, d, buf_str(&b), &again, &err), 0);
     assert_json(a, again, false, names);
     /* what we write we read back to the same */
-    if (pb_from_json(a, d, ints, "", &again, &vs, &err)) {
+    if (pb_from_json(a, d, PB_V1, ints, "", &again, &vs, &err)) {
         fail_msg("%.*s: %s", STR_ARG(ints), err.msg);
     }
     assert_json(a, again, false, names);
@@ -81,7 +81,7 @@ static void test_samples_agree_with_the_official_runtime(void **state) {
         struct err err = {0};
         ProtobufCMessage *m = NULL;
         violations_init(&vs, a);
-        if (pb_from_json(a, d, in, "", &m, &vs, &err) == 0) {
+        if (pb_from_json(a, d, PB_V1, in, "", &m, &vs, &err) == 0) {
             fail_msg("accepted: %.*s", STR_ARG(in));
         }
         assert_int_equal(err.code, ERR_INVALID_ARGUMENT);

@@ -14,6 +14,7 @@ struct fix {
     struct violations vs;
     struct err err;
     struct buf out;
+    enum pb_version version; /* PB_V1 unless the test says otherwise */
 };
 
 static int setup(void **state) {
@@ -36,7 +37,7 @@ static int teardown(void **state) {
 static ProtobufCMessage *read_as(struct fix *f, const ProtobufCMessageDescriptor *d,
                                  const char *json) {
     ProtobufCMessage *m = NULL;
-    if (pb_from_json(f->a, d, str_of(json), "custom_job", &m, &f->vs, &f->err)) {
+    if (pb_from_json(f->a, d, f->version, str_of(json), "custom_job", &m, &f->vs, &f->err)) {
         assert_null(m);
         return NULL;
     }
@@ -176,7 +177,7 @@ static void test_any_is_packed_by_its_type_and_beta_names_are_written_on_request
                         "{\"name\":\"o\",\"done\":true,\"response\":{\"@type\":"
                         "\"type.googleapis.com/google.cloud.aiplatform.v1.Dataset\","
                         "\"labels\":{\"a\":\"b\"}}}");
-    assert_non_null(strstr(write_as(f, m, (struct pb_json_opts){.beta_types = true}),
+    assert_non_null(strstr(write_as(f, m, (struct pb_json_opts){.version = PB_V1BETA1}),
                            "google.cloud.aiplatform.v1beta1.Dataset"));
     assert_string_equal(
         through(f, &google__protobuf__any__descriptor,
@@ -333,9 +334,9 @@ static void test_memory_is_bounded_by_the_arena(void **state) {
         buf_puts(&b, ",{}");
     }
     buf_puts(&b, "]}");
-    assert_int_equal(
-        pb_from_json(small, &aip__custom_job_spec__descriptor, buf_str(&b), "", &m, &vs, &f->err),
-        -1);
+    assert_int_equal(pb_from_json(small, &aip__custom_job_spec__descriptor, PB_V1, buf_str(&b), "",
+                                  &m, &vs, &f->err),
+                     -1);
     assert_int_equal(f->err.code, ERR_RESOURCE_EXHAUSTED);
     arena_free(small);
 }
@@ -379,8 +380,70 @@ static void test_pretty_output_indents_by_two(void **state) {
 }
 
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+/* What only v1beta1 has: a plain field, a message, a oneof member. */
+#define BETA_STUDY                                                                                 \
+    "{\"studySpec\":{\"convexStopConfig\":{\"maxNumSteps\":\"9\"},\"transferLearningConfig\":{"    \
+    "\"disableTransferLearning\":true}}}"
+
+static void test_beta_only_fields_are_read_and_shown_by_beta_alone(void **state) {
+    struct fix *f = *state;
+    static const char machine[] =
+        "{\"machineType\":\"n1-standard-4\",\"minGpuDriverVersion\":\"535\"}";
+    const ProtobufCMessageDescriptor *study = &aip__hyperparameter_tuning_job__descriptor;
+    assert_null(read_as(f, &aip__machine_spec__descriptor, machine));
+    assert_string_equal(f->vs.v[0].description.p,
+                        "Invalid JSON payload received. Unknown name \"minGpuDriverVersion\" at "
+                        "'custom_job': Cannot find field.");
+    f->vs.n = 0;
+    assert_null(read_as(f, study, BETA_STUDY));
+    assert_int_equal(f->vs.n, 2);
+
+    f->version = PB_V1BETA1;
+    ProtobufCMessage *m = read_as(f, &aip__machine_spec__descriptor, machine), *again;
+    assert_non_null(m);
+    assert_string_equal(((Aip__MachineSpec *)m)->min_gpu_driver_version, "535");
+    assert_string_equal(write_as(f, m, (struct pb_json_opts){.version = PB_V1BETA1}), machine);
+    assert_string_equal(write_as(f, m, (struct pb_json_opts){0}),
+                        "{\"machineType\":\"n1-standard-4\"}");
+
+    /* through bytes, as in the store: a v1 reader who changes something loses nothing of it */
+    m = read_as(f, study, BETA_STUDY);
+    assert_non_null(m);
+    auto_buf struct buf wire = BUF_INIT(65536);
+    assert_int_equal(pb_pack(m, &wire), 0);
+    assert_int_equal(pb_unpack(f->a, study, buf_str(&wire), &again, &f->err), 0);
+    ((Aip__HyperparameterTuningJob *)again)->max_trial_count = 3;
+    assert_string_equal(write_as(f, again, (struct pb_json_opts){0}),
+                        "{\"studySpec\":{},\"maxTrialCount\":3}");
+    ((Aip__HyperparameterTuningJob *)again)->max_trial_count = 0;
+    assert_string_equal(write_as(f, again, (struct pb_json_opts){.version = PB_V1BETA1}),
+                        BETA_STUDY);
+}
+
+static void test_a_beta_member_takes_part_in_its_oneof(void **state) {
+    struct fix *f = *state;
+    f->version = PB_V1BETA1;
+    assert_null(read_as(f, &aip__study_spec__descriptor,
+                        "{\"convexStopConfig\":{},\"medianAutomatedStoppingSpec\":{}}"));
+    assert_non_null(strstr(f->vs.v[0].description.p, "is already set"));
+}
+
+static void test_fields_that_only_v1_has_are_unknown_to_beta(void **state) {
+    struct fix *f = *state;
+    static const char model[] = "{\"displayName\":\"m\",\"pipelineJob\":\"p\"}";
+    ProtobufCMessage *m = read_as(f, &aip__model__descriptor, model);
+    assert_non_null(m);
+    assert_string_equal(write_as(f, m, (struct pb_json_opts){.version = PB_V1BETA1}),
+                        "{\"displayName\":\"m\"}");
+    f->version = PB_V1BETA1;
+    assert_null(read_as(f, &aip__model__descriptor, model));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        T(test_beta_only_fields_are_read_and_shown_by_beta_alone),
+        T(test_a_beta_member_takes_part_in_its_oneof),
+        T(test_fields_that_only_v1_has_are_unknown_to_beta),
         T(test_both_spellings_are_read_and_camel_is_written),
         T(test_integers_may_be_numbers_strings_or_whole_doubles),
         T(test_enums_by_name_or_number_and_unknown_numbers_kept),

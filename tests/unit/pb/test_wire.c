@@ -200,7 +200,7 @@ static void test_required_fields_are_named_with_their_paths(void **state) {
     ProtobufCMessage *m = NULL;
     violations_init(&vs, a);
     assert_int_equal(
-        pb_from_json(a, &aip__custom_job__descriptor,
+        pb_from_json(a, &aip__custom_job__descriptor, PB_V1,
                      STR("{\"jobSpec\":{\"workerPoolSpecs\":[{\"containerSpec\":{\"imageUri\":"
                          "\"i\"}},{\"containerSpec\":{}}]}}"),
                      "", &m, &vs, &err),
@@ -225,7 +225,7 @@ static void test_output_only_fields_are_dropped_at_any_depth(void **state) {
     ProtobufCMessage *m = NULL;
     violations_init(&vs, a);
     assert_int_equal(
-        pb_from_json(a, &aip__custom_job__descriptor,
+        pb_from_json(a, &aip__custom_job__descriptor, PB_V1,
                      STR("{\"name\":\"n\",\"displayName\":\"d\",\"state\":3,\"createTime\":"
                          "\"2024-01-01T00:00:00Z\",\"webAccessUris\":{\"a\":\"b\"},"
                          "\"error\":{\"code\":1},\"labels\":{\"a\":\"b\"}}"),
