@@ -185,6 +185,18 @@ static void fatal(void *arg, const struct err *err) {
     (void)s;
 }
 
+/* The CA of `cusp tls init`, for clients that ask which it is. Not there: nothing to tell. */
+static void load_ca(struct server *s) {
+    auto_buf struct buf pem = BUF_INIT(1 << 16);
+    auto_free char *path = xasprintf("%s/tls/ca.pem", s->data_dir);
+    if (file_read(AT_FDCWD, path, &pem, NULL) == 0) {
+        free(s->ca_path);
+        free(s->ca_pem);
+        s->api.ca_path = s->ca_path = take(&path);
+        s->api.ca_pem = s->ca_pem = buf_take(&pem, NULL);
+    }
+}
+
 static void reload(struct server *s) {
     struct err err;
     if (!s->net || s->stopping) {
@@ -194,6 +206,8 @@ static void reload(struct server *s) {
         log_error("TLS not reloaded, the old certificate stays", "error=\"%s\"", err.msg);
     } else {
         log_info("TLS reloaded", "tls_cert=%s", s->tls_cert);
+        load_ca(s);
+        s->api.tls_mode = s->cfg->tls;
     }
 }
 
@@ -246,9 +260,10 @@ static void on_ctl_started(void *arg, const struct err *err) {
     }
     const char *scheme = strcmp(s->cfg->tls, "required") == 0 ? "https" : "http";
     snprintf(s->console_url, sizeof(s->console_url), "%s://%s", scheme, net_address(s->net));
+    s->api.tls_mode = net_has_tls(s->net) ? s->cfg->tls : "off";
     s->api.ready = true;
-    log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net),
-             net_has_tls(s->net) ? s->cfg->tls : "off", s->data_dir);
+    log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net), s->api.tls_mode,
+             s->data_dir);
 }
 
 static void on_projects_loaded(void *arg, const struct err *err) {
@@ -327,18 +342,6 @@ static int open_data_dir(struct server *s, struct err *err) {
         return err_wrap(err, "%s is in use by another cuspd", s->data_dir);
     }
     return 0;
-}
-
-/* The CA of `cusp tls init`, for clients that ask which it is. Not there: nothing to tell. */
-static void load_ca(struct server *s) {
-    auto_buf struct buf pem = BUF_INIT(1 << 16);
-    auto_free char *path = xasprintf("%s/tls/ca.pem", s->data_dir);
-    if (file_read(AT_FDCWD, path, &pem, NULL) == 0) {
-        free(s->ca_path);
-        free(s->ca_pem);
-        s->api.ca_path = s->ca_path = take(&path);
-        s->api.ca_pem = s->ca_pem = buf_take(&pem, NULL);
-    }
 }
 
 static char *runner_beside_us(void) {
