@@ -24,6 +24,7 @@ static const struct {
      "  --region ID      (default $CUSP_REGION, else us-central1)\n"
      "  --format json    machine-readable output\n"
      "  --quiet          errors only\n\n"
+     "An https:// endpoint is trusted by the system's authorities, or those of the file $CUSP_CA.\n\n"
      "Exit codes: 0 done, 1 failed, 2 wrong usage or refused request, 3 not found,\n"
      "            4 server not reachable, 5 the job ran and failed\n"},
     {"custom-jobs",
@@ -124,9 +125,17 @@ static const struct {
      "cusp tls show (--data-dir DIR | --out DIR)\n\n"
      "Subject, expiry, SHA-256 fingerprint and names. Exit code 1 when a client would refuse it.\n" GLOBAL},
     {"env",
-     "cusp env [python|node|go|gcloud|curl]: how to point an official client at this server\n\n"
-     "  eval \"$(cusp env gcloud)\"   gcloud ai …\n"
-     "  eval \"$(cusp env curl)\"     the documented curl commands, with $CUSP_ENDPOINT as host\n" GLOBAL},
+     "cusp env [--shell|--json] [--data-dir DIR | --ca FILE] [python|node|java|go|gcloud|curl]\n\n"
+     "How to point an official client at this server: variables to export, and as comments the lines of\n"
+     "code that no variable can stand for (the endpoint of most clients is one).\n\n"
+     "  eval \"$(cusp env gcloud)\"           gcloud ai …\n"
+     "  eval \"$(cusp env --shell python)\"   Python scripts, REST and gRPC\n\n"
+     "  --shell     only the variables\n"
+     "  --json      the same for programs; code under \"snippets\", by transport\n"
+     "  --data-dir  take the CA from the server's data directory (see cusp tls) instead of asking it\n"
+     "  --ca        take it from a PEM file; needed when the server takes nothing but TLS\n\n"
+     "CA variables point into ~/.cache/cusp/trust: the system's authorities and ours, so that other\n"
+     "hosts stay reachable.\n" GLOBAL},
     {"version", "cusp version: this program's version\n" GLOBAL},
 };
 /* clang-format on */

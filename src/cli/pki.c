@@ -11,8 +11,9 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-#define SKEW_S 3600 /* validity begins this much earlier: clocks of containers and laptops differ  \
-                     */
+#define SKEW_S                                                                                     \
+    3600 /* validity begins this much earlier: clocks of containers and laptops differ             \
+          */
 #define SERIAL_BITS 159 /* RFC 5280: positive, at most 20 bytes */
 #define PKCS12_ITERATIONS 10000
 #define TRUSTED_KEY_USAGE "2.16.840.1.113894.746875.1.1"
@@ -240,6 +241,17 @@ int pki_read_cert(struct str pem, X509 **ret, struct err *err) {
     return 0;
 }
 
+size_t pki_read_certs(struct str pem, X509 **ret, size_t max) {
+    BIO *in = BIO_new_mem_buf(pem.p ? pem.p : "", (int)pem.n);
+    size_t n = 0;
+    while (n < max && (ret[n] = PEM_read_bio_X509(in, NULL, no_passphrase, NULL)) != NULL) {
+        n++;
+    }
+    BIO_free(in);
+    ERR_clear_error();
+    return n;
+}
+
 int pki_read_key(struct str pem, EVP_PKEY **ret, struct err *err) {
     BIO *in = BIO_new_mem_buf(pem.p ? pem.p : "", (int)pem.n);
     EVP_PKEY *k = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
@@ -279,22 +291,30 @@ int pki_put_key(struct buf *b, EVP_PKEY *key, struct err *err) {
     return ok ? 0 : fail(err, "write a key");
 }
 
-int pki_trust_store(struct buf *b, X509 *cert, const char *alias, const char *password,
-                    struct err *err) {
+static bool add_trusted(STACK_OF(PKCS12_SAFEBAG) * *bags, X509 *cert, const char *alias) {
+    ASN1_OBJECT *any = OBJ_nid2obj(NID_anyExtendedKeyUsage);
+    PKCS12_SAFEBAG *bag = PKCS12_add_cert(bags, cert);
+    return bag && PKCS12_add_friendlyname_utf8(bag, alias, -1) &&
+           PKCS12_add1_attr_by_txt(bag, TRUSTED_KEY_USAGE, V_ASN1_OBJECT,
+                                   (const unsigned char *)any, -1);
+}
+
+int pki_trust_store(struct buf *b, X509 *const *certs, size_t nr, const char *alias,
+                    const char *password, struct err *err) {
     STACK_OF(PKCS12_SAFEBAG) *bags = NULL;
     STACK_OF(PKCS7) *safes = NULL;
     PKCS12 *p12 = NULL;
     BIO *out = BIO_new(BIO_s_mem());
-    ASN1_OBJECT *any = OBJ_nid2obj(NID_anyExtendedKeyUsage);
-    PKCS12_SAFEBAG *bag = PKCS12_add_cert(&bags, cert);
-    /* The certificate is public: a MAC against mix-ups, no encryption that an old Java lacks. */
-    bool ok = bag && PKCS12_add_friendlyname_utf8(bag, alias, -1) &&
-              PKCS12_add1_attr_by_txt(bag, TRUSTED_KEY_USAGE, V_ASN1_OBJECT,
-                                      (const unsigned char *)any, -1) &&
-              PKCS12_add_safe(&safes, bags, -1, 0, NULL) &&
-              (p12 = PKCS12_add_safes(safes, 0)) != NULL &&
-              PKCS12_set_mac(p12, password, -1, NULL, 0, PKCS12_ITERATIONS, EVP_sha256()) &&
-              i2d_PKCS12_bio(out, p12) == 1;
+    bool ok = true;
+    for (size_t i = 0; ok && i < nr; i++) {
+        auto_free char *name = i ? xasprintf("%s-%zu", alias, i) : xstrdup(alias);
+        ok = add_trusted(&bags, certs[i], name);
+    }
+    /* Certificates are public: a MAC against mix-ups, no encryption that an old Java lacks. */
+    ok = ok && PKCS12_add_safe(&safes, bags, -1, 0, NULL) &&
+         (p12 = PKCS12_add_safes(safes, 0)) != NULL &&
+         PKCS12_set_mac(p12, password, -1, NULL, 0, PKCS12_ITERATIONS, EVP_sha256()) &&
+         i2d_PKCS12_bio(out, p12) == 1;
     if (ok) {
         put_bio(b, out);
     }
@@ -302,7 +322,7 @@ int pki_trust_store(struct buf *b, X509 *cert, const char *alias, const char *pa
     sk_PKCS7_pop_free(safes, PKCS7_free);
     sk_PKCS12_SAFEBAG_pop_free(bags, PKCS12_SAFEBAG_free);
     BIO_free(out);
-    return ok ? 0 : fail(err, "make the trust store");
+    return ok && !b->full ? 0 : fail(err, "make the trust store");
 }
 
 /* ---- looking */

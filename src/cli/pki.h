@@ -48,10 +48,14 @@ int pki_read_cert(struct str pem, X509 **ret, struct err *err);
 int pki_read_key(struct str pem, EVP_PKEY **ret, struct err *err);
 int pki_put_cert(struct buf *b, X509 *cert, struct err *err);
 int pki_put_key(struct buf *b, EVP_PKEY *key, struct err *err);
-/* A PKCS #12 trust store with cert as a trusted entry: Java shows an entry without a key only when
- * it carries Oracle's trusted-key-usage attribute (2.16.840.1.113894.746875.1.1, any usage). */
-int pki_trust_store(struct buf *b, X509 *cert, const char *alias, const char *password,
-                    struct err *err);
+/* All certificates of the text, at most max; what lies between them or cannot be read is passed
+ * over. Owned by the caller. */
+size_t pki_read_certs(struct str pem, X509 **ret, size_t max);
+/* A PKCS #12 trust store with the certificates as trusted entries "alias", "alias-1", …: Java shows
+ * an entry without a key only when it carries Oracle's trusted-key-usage attribute
+ * (2.16.840.1.113894.746875.1.1, any usage). */
+int pki_trust_store(struct buf *b, X509 *const *certs, size_t nr, const char *alias,
+                    const char *password, struct err *err);
 
 bool pki_key_fits(const struct pki *p);   /* both there, and the key is the certificate's */
 bool pki_is_ca(X509 *cert);               /* may sign certificates */

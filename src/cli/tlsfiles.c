@@ -114,7 +114,7 @@ static usec_t in_days(usec_t now, unsigned days) {
 
 static int write_trust(const struct folder *d, X509 *ca, struct err *err) {
     auto_buf struct buf b = BUF_INIT(FILE_MAX);
-    return pki_trust_store(&b, ca, "cusp", TLS_TRUST_PASSWORD, err) ||
+    return pki_trust_store(&b, &ca, 1, "cusp", TLS_TRUST_PASSWORD, err) ||
                    write_file(d, "ca.p12", buf_str(&b), CERT_MODE, err)
                ? -1
                : 0;

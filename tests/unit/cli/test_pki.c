@@ -147,7 +147,7 @@ static void test_the_trust_store_has_a_trusted_entry(void **state) {
     auto_buf struct buf b = BUF_INIT(1 << 20);
     struct err err = {0};
     make(&ca, &server, &names);
-    ok(pki_trust_store(&b, ca.cert, "cusp", "changeit", &err), &err);
+    ok(pki_trust_store(&b, &ca.cert, 1, "cusp", "changeit", &err), &err);
     BIO *in = BIO_new_mem_buf(b.p, (int)b.n);
     PKCS12 *p12 = d2i_PKCS12_bio(in, NULL);
     STACK_OF(X509) *certs = NULL;

@@ -1,0 +1,32 @@
+/* What each official client needs to talk to this server: the facts (env.c finds them) and the
+ * notes made of them (envnotes.c; reference 20 §2 says why each variable and line is as it is). */
+#ifndef CUSP_CLI_ENV_H
+#define CUSP_CLI_ENV_H
+
+#include "base/buf.h"
+
+struct env_facts {
+    const char *url;      /* "http://127.0.0.1:8780", or https when the server takes TLS only */
+    const char *host;     /* of url, for URLs and clear text */
+    const char *tls_host; /* "localhost" for loopback addresses: a name the certificate has and
+                             clients send as server name */
+    const char *port;
+    bool clear, tls; /* what the server takes */
+    const char *project, *region;
+    const char *ca, *bundle, *store; /* files; NULL without TLS */
+    const char *no_proxy; /* NULL: the user's environment has no proxy that would come between */
+};
+
+struct env_sink {
+    void *arg;
+    void (*variable)(void *arg, const char *name, const char *value);
+    /* transport: "rest", "rest-tls", "grpc", "grpc-tls"; code: lines in the client's language */
+    void (*snippet)(void *arg, const char *transport, const char *title, const char *code);
+};
+
+enum { ENV_CLIENTS = 6 };
+extern const char *const env_clients[ENV_CLIENTS]; /* "python", … */
+/* The variables (a client's own and those shared), then the snippets of client i. */
+void env_notes(size_t i, const struct env_facts *f, const struct env_sink *to);
+
+#endif

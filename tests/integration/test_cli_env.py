@@ -1,0 +1,143 @@
+"""cusp env: what it prints is evaluated by a shell and used by the real clients."""
+import json
+import os
+import shlex
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from conftest import BUILD, PARENT
+
+CUSP = os.path.join(BUILD, "cusp")
+CLIENTS = ["python", "node", "java", "go", "gcloud", "curl"]
+CA_VARIABLES = {"python": ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"],
+                "node": ["NODE_EXTRA_CA_CERTS", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], "java": [], "go": ["SSL_CERT_FILE"],
+                "gcloud": ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"], "curl": ["CURL_CA_BUNDLE"]}
+
+
+@pytest.fixture
+def env(tmp_path):
+    drop = ("CUSP_", "CLOUDSDK_", "STORAGE_EMULATOR", "REQUESTS_CA", "SSL_CERT", "GRPC_", "NODE_EXTRA", "CURL_CA", "JAVA_TOOL")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(drop) and not k.lower().endswith("_proxy")}
+    return {**clean, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def cusp(env, *argv, rc=0):
+    p = subprocess.run([CUSP, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, timeout=60)
+    assert p.returncode == rc, f"{p.returncode}\n{p.stdout}\n{p.stderr}"
+    return p
+
+
+def evaluated(env, *argv):
+    """The environment of a shell after eval "$(cusp env …)"."""
+    script = f'eval "$({shlex.join([CUSP, "env", *map(str, argv)])})" && {shlex.quote(sys.executable)} -c ' \
+             "'import json,os; print(json.dumps(dict(os.environ)))'"
+    p = subprocess.run(["sh", "-euc", script], stdout=subprocess.PIPE, text=True, env=env, check=True)
+    return json.loads(p.stdout)
+
+
+@pytest.fixture
+def data_dir(env, tmp_path):
+    cusp(env, "tls", "init", "--data-dir", tmp_path / "d")
+    return tmp_path / "d"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_variables_survive_the_shell(env, data_dir, client):
+    argv = ["--endpoint=http://127.0.0.1:1", "--project=it's $HOME", "--data-dir", data_dir, client]
+    want = json.loads(cusp(env, "env", "--json", *argv).stdout)["clients"][client]["variables"]
+    for extra in ([], ["--shell"]):
+        got = evaluated(env, *extra, *argv)
+        assert {k: got[k] for k in want} == want
+    assert want["CUSP_ENDPOINT"] == "http://127.0.0.1:1"
+    for name in CA_VARIABLES[client]:
+        with open(want[name], encoding="utf-8") as f, open(data_dir / "tls/ca.pem", encoding="utf-8") as ca:
+            assert ca.read() in f.read()
+    assert "trustStore=" in want["JAVA_TOOL_OPTIONS"] if client == "java" else "JAVA_TOOL_OPTIONS" not in want
+    shell = cusp(env, "env", "--shell", *argv).stdout
+    assert all(line.startswith("export ") for line in shell.splitlines())
+
+
+def test_the_bundle_keeps_the_systems_authorities(env, data_dir):
+    j = json.loads(cusp(env, "env", "--json", "--data-dir", data_dir, "--endpoint=http://127.0.0.1:1").stdout)
+    ours, all_of_them = ssl.create_default_context(cafile=j["caFile"]), ssl.create_default_context(cafile=j["caBundle"])
+    system = ssl.create_default_context()
+    assert len(ours.get_ca_certs()) == 1
+    assert len(all_of_them.get_ca_certs()) == len(system.get_ca_certs()) + 1
+    store = os.stat(j["javaTrustStore"])
+    cusp(env, "env", "--data-dir", data_dir, "--endpoint=http://127.0.0.1:1")
+    assert os.stat(j["javaTrustStore"]).st_ino == store.st_ino, "made anew without need"
+    if os.path.exists("/usr/bin/keytool"):
+        p = subprocess.run(["keytool", "-list", "-keystore", j["javaTrustStore"], "-storepass", "changeit"],
+                           stdout=subprocess.PIPE, text=True, check=True)
+        assert p.stdout.count("trustedCertEntry") == len(all_of_them.get_ca_certs())
+
+
+def test_every_client_once_and_every_variable_once(env, data_dir):
+    text = cusp(env, "env", "--data-dir", data_dir, "--endpoint=http://127.0.0.1:1").stdout
+    names = [line.split("=")[0] for line in text.splitlines() if line.startswith("export")]
+    assert len(names) == len(set(names))
+    j = json.loads(cusp(env, "env", "--format=json", "--data-dir", data_dir, "--endpoint=http://127.0.0.1:1").stdout)
+    assert list(j["clients"]) == CLIENTS
+    for name, c in j["clients"].items():
+        assert c["snippets"] and all("{" + x + "}" not in s["code"] for s in c["snippets"] for x in "hHpuPR"), name
+        for s in c["snippets"]:
+            assert s["code"].splitlines()[0] in text
+
+
+def test_transports_follow_what_the_server_takes(env, data_dir):
+    def of(*argv):
+        j = json.loads(cusp(env, "env", "--json", *argv).stdout)
+        return {s["transport"] for c in j["clients"].values() for s in c["snippets"]}, j
+    got, j = of("--endpoint=http://127.0.0.1:1")  # nobody there: clear text is all that is known
+    assert got == {"rest", "grpc"} and not j["tls"] and "caFile" in j and j["caFile"] is None
+    got, j = of("--endpoint=http://127.0.0.1:1", "--data-dir", data_dir)
+    assert got == {"rest", "grpc", "rest-tls", "grpc-tls"} and (j["host"], j["port"]) == ("localhost", "1")
+    got, j = of("--endpoint=https://cusp.example", "--ca", data_dir / "tls/ca.pem")
+    assert got == {"rest-tls", "grpc-tls"} and (j["host"], j["port"]) == ("cusp.example", "443")
+    assert j["clients"]["python"]["variables"]["STORAGE_EMULATOR_HOST"] == "https://cusp.example:443"
+    got, j = of("--endpoint=https://[::1]:77", "--ca", data_dir / "tls/ca.pem")
+    assert (j["host"], j["port"]) == ("localhost", "77")
+    p = cusp(env, "env", "--endpoint=https://cusp.example", rc=2)
+    assert "--ca" in p.stderr and not p.stdout
+    cusp(env, "env", "--ca", data_dir / "none.pem", rc=3)
+    cusp(env, "env", "--ca", data_dir / "tls/server.key", rc=2)
+    cusp(env, "env", "--ca", data_dir / "tls/server.pem", "--endpoint=https://x", rc=2)  # no CA's
+
+
+def test_a_proxy_of_the_environment_is_kept_off(env):
+    got = evaluated({**env, "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "corp.example"}, "--quiet", "curl")
+    assert set(got["NO_PROXY"].split(",")) == {"localhost", "127.0.0.1", "corp.example"}
+    assert "NO_PROXY" not in evaluated(env, "--quiet", "curl")
+
+
+def test_the_documented_curl_command_runs_as_printed(env, fake, tmp_path):
+    env = {**env, "CUSP_ENDPOINT": fake.url}
+    (tmp_path / "request.json").write_text(json.dumps({"displayName": "by-env", "jobSpec": {"workerPoolSpecs": [
+        {"machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": 1, "containerSpec": {"imageUri": "busybox"}}]}}))
+    snippets = json.loads(cusp(env, "env", "--json", "curl").stdout)["clients"]["curl"]["snippets"]
+    code = next(s["code"] for s in snippets if s["transport"] == "rest")
+    p = subprocess.run(["sh", "-euc", f'eval "$({CUSP} env --shell curl)"\n{code}'], cwd=tmp_path, env=env, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, check=True)
+    assert json.loads(p.stdout)["displayName"] == "by-env"
+
+
+def run_python(env, code, then):
+    script = f'eval "$({CUSP} env --shell python)"\nexec {shlex.quote(sys.executable)} -W error::ResourceWarning -c "$CODE"'
+    p = subprocess.run(["sh", "-euc", script], env={**env, "CODE": code + then}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       text=True, timeout=120)
+    assert p.returncode == 0, p.stderr[-3000:]
+    return p.stdout
+
+
+def test_python_code_runs_as_printed(env, fake):
+    pytest.importorskip("google.cloud.aiplatform", reason="google-cloud-aiplatform is not installed")
+    name = fake.create({"displayName": "seen", "jobSpec": {"workerPoolSpecs": [
+        {"machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": 1, "containerSpec": {"imageUri": "busybox"}}]}})["name"]
+    env = {**env, "CUSP_ENDPOINT": fake.url}
+    snippets = json.loads(cusp(env, "env", "--json", "python").stdout)["clients"]["python"]["snippets"]
+    code = next(s["code"] for s in snippets if s["transport"] == "rest")
+    assert run_python(env, code, "print([j.resource_name for j in aiplatform.CustomJob.list()])\n") == f"['{name}']\n"
+    assert PARENT.split("/")[3] in name
