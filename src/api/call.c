@@ -22,6 +22,8 @@ static const call_handler handlers[] = {
     [RPC_OPERATIONS_DELETE_OPERATION] = svc_operations_delete,
     [RPC_LOCATIONS_GET_LOCATION] = svc_locations_get,
     [RPC_LOCATIONS_LIST_LOCATIONS] = svc_locations_list,
+    [RPC_PROJECTS_GET_PROJECT] = svc_projects_get,
+    [RPC_PROJECTS_V1_GET_PROJECT] = svc_projects_v1_get,
 };
 
 call_handler call_handler_find(unsigned rpc_id) {

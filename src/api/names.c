@@ -62,8 +62,7 @@ bool location_is_known(struct str location) {
     return false;
 }
 
-/* Project ids: 1-63 of [a-z0-9-] (":" and "." for domain-scoped ones), or a number. */
-static bool is_project(struct str s) {
+bool name_is_project(struct str s) {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
         if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == ':' ||
@@ -84,7 +83,7 @@ int name_parse(struct projects *p, struct arena *a, struct str name, const char 
     n.location = str_cut(&rest, '/');
     n.rest = rest;
     if (!str_eqc(projects, "projects") || !str_eqc(locations, "locations") ||
-        !is_project(n.project)) {
+        !name_is_project(n.project)) {
         return err_field(
             err, ERR_INVALID_ARGUMENT, field,
             "Invalid resource name \"%.*s\": expected projects/PROJECT/locations/LOCATION%s",

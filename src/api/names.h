@@ -22,6 +22,8 @@ int name_parse(struct projects *p, struct arena *a, struct str name, const char 
 /* As above, and rest must be COLLECTION/ID with a non-empty id. */
 int name_parse_in(struct projects *p, struct arena *a, struct str name, const char *collection,
                   const char *field, struct name_parts *ret, struct err *err) MUST_CHECK;
+/* A project id (1-63 of a-z 0-9 - _, ":" and "." for domain-scoped ones) or number. */
+bool name_is_project(struct str s);
 /* True for a region id of the published list (reference 12 §3) or "global". */
 bool location_is_known(struct str location);
 /* The i-th of them, NULL past the end. */

@@ -8,9 +8,15 @@
 
 #define KNOWN_MAX 10000 /* ids kept in memory; past it a number is its own id */
 
+struct project {
+    usec_t since; /* first seen, 0: not known */
+    char id[];
+};
+
 struct projects {
     struct store *store;
-    struct map ids; /* decimal number -> char * id */
+    struct clock *clock;
+    struct map known; /* decimal number -> struct project, owned */
     struct store_kv_scan scan;
     struct arena *arena;
     void (*loaded)(void *arg, const struct err *err);
@@ -21,10 +27,27 @@ struct remember {
     struct store_txn txn;
 };
 
-struct projects *projects_new(struct store *st) {
+static struct project *project_new(struct str id, usec_t since) {
+    struct project *p = xmalloc(sizeof(*p) + id.n + 1);
+    p->since = since;
+    memcpy(p->id, id.p, id.n);
+    p->id[id.n] = 0;
+    return p;
+}
+
+/* The stored form: "ID" or "ID SINCE"; ids hold no spaces. */
+static struct project *project_read(struct str text) {
+    uint64_t since = 0;
+    struct str id = str_cut(&text, ' ');
+    (void)str_to_u64(text, &since);
+    return project_new(id, (usec_t)since);
+}
+
+struct projects *projects_new(struct store *st, struct clock *clock) {
     struct projects *p = xcalloc(1, sizeof(*p));
     p->store = st;
-    map_init(&p->ids);
+    p->clock = clock;
+    map_init(&p->known);
     return p;
 }
 
@@ -34,10 +57,10 @@ void projects_free(struct projects *p) {
     }
     size_t it = 0;
     const struct map_slot *s;
-    while ((s = map_next(&p->ids, &it))) {
+    while ((s = map_next(&p->known, &it))) {
         free(s->value);
     }
-    map_fini(&p->ids);
+    map_fini(&p->known);
     arena_free(p->arena);
     free(p);
 }
@@ -46,7 +69,7 @@ static void on_scan(struct store_kv_scan *scan, const struct store_kv_pair *pair
                     const struct err *err) {
     struct projects *p = scan->arg;
     for (size_t i = 0; i < n; i++) {
-        free(map_put(&p->ids, pair[i].key, str_dup(pair[i].value)));
+        free(map_put(&p->known, pair[i].key, project_read(pair[i].value)));
     }
     arena_free(p->arena);
     p->arena = NULL;
@@ -79,26 +102,34 @@ uint64_t projects_number(struct projects *p, struct str id) {
     if (str_to_u64(id, &plain)) {
         return number;
     }
-    char *known = map_get(&p->ids, k);
-    if ((known && !str_eqc(k, known)) || p->ids.n >= KNOWN_MAX) {
+    const struct project *known = map_get(&p->known, k);
+    if ((known && !str_eqc(k, known->id)) || p->known.n >= KNOWN_MAX) {
         return number; /* its own number stands for an id not learned yet */
     }
-    free(map_put(&p->ids, k, str_dup(id)));
+    usec_t now = p->clock->ops->wall(p->clock);
+    char value[128];
+    CHECK(id.n < 64); /* name_is_project */
+    int n = snprintf(value, sizeof(value), "%.*s %llu", STR_ARG(id), (unsigned long long)now);
+    free(map_put(&p->known, k, project_new(id, now)));
     struct remember *r = xcalloc(1, sizeof(*r));
     store_txn_init(&r->txn, on_remembered, r);
-    store_txn_kv(&r->txn, "project", k, id);
+    store_txn_kv(&r->txn, "project", k, str_n(value, (size_t)n));
     p->store->ops->commit(p->store, &r->txn);
     return number;
 }
 
-const char *projects_id(struct projects *p, uint64_t number) {
+static const struct project *by_number(const struct projects *p, uint64_t number) {
     char key[24];
-    struct str k =
-        str_n(key, (size_t)snprintf(key, sizeof(key), "%llu", (unsigned long long)number));
-    char *id = map_get(&p->ids, k);
-    if (!id) {
-        id = str_dup(k);
-        map_put(&p->ids, k, id);
-    }
-    return id;
+    int n = snprintf(key, sizeof(key), "%llu", (unsigned long long)number);
+    return map_get(&p->known, str_n(key, (size_t)n));
+}
+
+char *projects_id(const struct projects *p, struct arena *a, uint64_t number) {
+    const struct project *known = by_number(p, number);
+    return known ? arena_strdup(a, known->id) : arena_printf(a, "%llu", (unsigned long long)number);
+}
+
+usec_t projects_since(const struct projects *p, uint64_t number) {
+    const struct project *known = by_number(p, number);
+    return known ? known->since : 0;
 }

@@ -136,7 +136,7 @@ int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *r
     out->id = arena_str(a, rest).p;
     out->display_name = job->display_name;
     (void)str_to_u64(number, &out->project_number); /* our own canonical name */
-    out->project_id = arena_strdup(a, projects_id(api->projects, out->project_number));
+    out->project_id = projects_id(api->projects, a, out->project_number);
     out->location = arena_str(a, location).p;
     out->nr_pools = (uint32_t)spec->n_worker_pool_specs;
     out->pools = arena_calloc(a, spec->n_worker_pool_specs + 1, sizeof(*out->pools));

@@ -26,4 +26,8 @@ void svc_operation_reply_deleted(struct call *c, struct str name);
 void svc_locations_get(struct call *c);
 void svc_locations_list(struct call *c);
 
+/* svc_projects.c: resource manager v3, and v1 in its REST form */
+void svc_projects_get(struct call *c);
+void svc_projects_v1_get(struct call *c);
+
 #endif

@@ -396,7 +396,7 @@ static int open_modules(struct server *s, struct err *err) {
                           .rng = &s->rng,
                           .store = s->store,
                           .logs = s->logs,
-                          .projects = projects_new(s->store),
+                          .projects = projects_new(s->store, loop_clock(s->loop)),
                           .started_at = time_wall(),
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,

@@ -14,7 +14,8 @@ SERVICES = ["job", "pipeline", "model", "dataset", "persistent_resource", "vizie
 # Services beside aiplatform.
 EXTRA = ["google/cloud/resourcemanager/v3/projects.proto", "google/logging/v2/logging.proto",
          "grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto",
-         "grpc/reflection/v1alpha/reflection.proto"]
+         "grpc/reflection/v1alpha/reflection.proto",
+         "google/cloudresourcemanager/v1/projects.proto"]  # ours: tools/pgen/protos
 SHARED = ["google/longrunning/operations.proto", "google/cloud/location/locations.proto",
           "google/iam/v1/iam_policy.proto", "google/rpc/error_details.proto",
           "google/rpc/status.proto", "google/rpc/code.proto", "google/protobuf/any.proto",

@@ -13,7 +13,7 @@ import mixins
 # Packages with HTTP bindings of their own, and the version prefix these have. Others are bound in
 # mixins.py or by gRPC alone.
 BOUND = {load.V1: "v1", load.BETA: "v1beta1", "google.cloud.resourcemanager.v3": "v3",
-         "google.logging.v2": "v2"}
+         "google.logging.v2": "v2", "google.cloudresourcemanager.v1": "v1"}
 ROOTS = ["v1", "v1beta1", "v2", "v3"]  # the order of ROUTE_ROOT_* in src/pb/rpc.h
 
 VAR = re.compile(r"\{([\w.]+)(?:=([^}]*))?\}")

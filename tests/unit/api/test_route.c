@@ -133,6 +133,7 @@ static void test_projects_and_logging_have_their_own_prefixes(void **state) {
         enum rpc_id id;
         enum route_prefix prefix;
     } cases[] = {
+        {"GET", "/v1/projects/p", RPC_PROJECTS_V1_GET_PROJECT, ROUTE_PREFIX_V1},
         {"GET", "/v3/projects/p", RPC_PROJECTS_GET_PROJECT, ROUTE_PREFIX_V3},
         {"GET", "/v3/projects:search", RPC_PROJECTS_SEARCH_PROJECTS, ROUTE_PREFIX_V3},
         {"POST", "/v2/entries:list", RPC_LOGGING_LIST_LOG_ENTRIES, ROUTE_PREFIX_V2},
@@ -173,7 +174,8 @@ static void test_unknown_path_differs_from_known_path_with_another_method(void *
                                           "/v1",
                                           "/v2" P "/customJobs",
                                           "/v1" P "/nope",
-                                          "/v1/projects/p",
+                                          "/v1/projects",
+                                          "/v1beta1/projects/p",
                                           "/v1" P "/customJobs/1/x"};
     for (size_t i = 0; i < NR_OF(unknown); i++) {
         assert_null(match(f, "GET", unknown[i]));
