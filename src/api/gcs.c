@@ -30,8 +30,16 @@ void gcs_call_free(struct gcs_call *c) {
     free(c);
 }
 
+void gcs_answer_err(struct gcs_call *c, const struct err *err) {
+    if (c->is_xml) {
+        gcs_xml_err(c->x, err);
+    } else {
+        gcs_reply_err(c->x, err);
+    }
+}
+
 void gcs_fail(struct gcs_call *c, const struct err *err) {
-    gcs_reply_err(c->x, err);
+    gcs_answer_err(c, err);
     gcs_call_free(c);
 }
 
@@ -79,7 +87,15 @@ int gcs_unpercent(struct gcs_call *c, struct str raw, struct str *ret, struct er
 
 /* ---- routes ---- */
 
-enum door { DOOR_NONE, DOOR_PLAIN, DOOR_UPLOAD, DOOR_DOWNLOAD, DOOR_PROJECT, DOOR_OTHER };
+enum door {
+    DOOR_NONE,
+    DOOR_PLAIN,
+    DOOR_UPLOAD,
+    DOOR_DOWNLOAD,
+    DOOR_PROJECT,
+    DOOR_BATCH,
+    DOOR_OTHER
+};
 
 /* Which family the path belongs to; *rest is what follows "/b" ("" or "/..."). */
 static enum door find_door(struct str path, struct str *rest) {
@@ -92,6 +108,8 @@ static enum door find_door(struct str path, struct str *rest) {
         {"/download/storage/v1/b", DOOR_DOWNLOAD},
         {"/storage/v1/b", DOOR_PLAIN},
         {"/storage/v1/projects", DOOR_PROJECT},
+        {"/batch/storage/v1", DOOR_BATCH},
+        {"/batch", DOOR_BATCH},
         {"/upload/b", DOOR_UPLOAD},
         {"/download/b", DOOR_DOWNLOAD},
         {"/b", DOOR_PLAIN},
@@ -103,9 +121,7 @@ static enum door find_door(struct str path, struct str *rest) {
             return doors[i].door;
         }
     }
-    return str_starts(path, STR("/storage/v1/")) || str_starts(path, STR("/batch/storage/v1"))
-               ? DOOR_OTHER
-               : DOOR_NONE;
+    return str_starts(path, STR("/storage/v1/")) ? DOOR_OTHER : DOOR_NONE;
 }
 
 /* Java's HTTP library cannot say PATCH and tunnels it through POST. */
@@ -146,7 +162,11 @@ static void route(struct gcs_call *c, enum door door, struct str rest) {
         gcs_fail(c, &err);
         return;
     }
-    if (door == DOOR_OTHER) {
+    if (door == DOOR_BATCH && str_eqc(method, "POST")) {
+        gcs_batch(c);
+        return;
+    }
+    if (door == DOOR_BATCH || door == DOOR_OTHER) {
         gcs_not_built(c);
         return;
     }

@@ -12,5 +12,7 @@ struct api_gcs *api_gcs_new(struct blob *b);
 void api_gcs_free(struct api_gcs *g); /* when no exchange is under way */
 /* False when the path is not of this API; then the exchange is untouched. */
 bool api_gcs_handle(struct api_gcs *g, struct xch *x);
+/* The XML API, /BUCKET/OBJECT: asked after everybody else who has paths. Same promise. */
+bool api_gcs_handle_xml(struct api_gcs *g, struct xch *x);
 
 #endif

@@ -21,7 +21,8 @@ struct api_gcs {
 /* Query parameters, decoded once. Unknown ones are ignored, as by the real service. */
 struct gcs_query {
     struct str project, name, prefix, delimiter, page_token, start_offset, end_offset, upload_type,
-        upload_id, alt, match_glob, rewrite_token, raw;
+        upload_id, alt, match_glob, rewrite_token, content_encoding, raw;
+    struct str marker, start_after, continuation, list_type, max_keys; /* XML */
     struct str max_results, generation, projection, source_generation, max_rewritten;
     bool trailing_delimiter, soft_deleted;
     struct blob_precond pre, src_pre;
@@ -34,8 +35,9 @@ struct gcs_call {
     struct arena *a; /* the exchange's */
     struct gcs_query q;
     struct str bucket, name; /* decoded path */
-    struct str body;         /* of an edit: the JSON as it came */
-    bool is_update;          /* PUT, which replaces; PATCH merges */
+    bool is_xml;
+    struct str body; /* of an edit: the JSON as it came */
+    bool is_update;  /* PUT, which replaces; PATCH merges */
     struct blob_req req;
 };
 
@@ -44,7 +46,8 @@ void gcs_call_free(struct gcs_call *c);
 
 /* A handler's first line in a callback: NULL (and the call is answered) when err says so. */
 struct gcs_call *gcs_call_of(struct blob_req *r, const struct err *err);
-void gcs_fail(struct gcs_call *c, const struct err *err); /* answers and frees */
+void gcs_fail(struct gcs_call *c, const struct err *err);       /* answers and frees */
+void gcs_answer_err(struct gcs_call *c, const struct err *err); /* in the call's dialect */
 void gcs_not_built(struct gcs_call *c);
 /* max and page_token of a list from the query. */
 int gcs_page(struct gcs_call *c, struct err *err);
@@ -63,6 +66,17 @@ void gcs_object(struct gcs_call *c, struct str method);
 /* raw: what follows "/o/" of a path that is more than an object, "SRC/rewriteTo/b/B/o/DST". False:
  * it is just an object's name. */
 bool gcs_object_verb(struct gcs_call *c, struct str method, struct str raw);
+
+/* x-goog-copy-source of the XML API: "/BUCKET/OBJECT", raw. */
+void gcs_xml_copy(struct gcs_call *c, struct str source);
+
+/* ---- gcs_batch.c: takes the call over ---- */
+void gcs_batch(struct gcs_call *c);
+
+/* ---- gcs_xml.c ---- */
+void gcs_xml_err(struct xch *x, const struct err *err);
+int gcs_xml_facts(struct gcs_call *c, struct blob_put *put, struct err *err);
+void gcs_xml_copied(struct gcs_call *c, const struct blob_meta *m);
 
 /* ---- gcs_fields.c ---- */
 int gcs_select_fields(struct xch *x, struct str json, struct buf *ret, struct err *err);
@@ -100,6 +114,8 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *ret, stru
 /* ---- gcs_upload.c: takes the call over ---- */
 void gcs_upload(struct gcs_call *c);
 /* ---- gcs_download.c: takes the call over; meta_only answers JSON ---- */
+/* What an upload of the XML API answers: facts in headers, no body. */
+void gcs_reply_facts(struct gcs_call *c, const struct blob_meta *m);
 void gcs_download(struct gcs_call *c);
 
 #endif

@@ -141,7 +141,9 @@ static void copy_reply(struct copying *k, const struct blob_meta *m, const struc
     struct gcs_call *c = k->c;
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     if (err) {
-        gcs_reply_err(c->x, err);
+        gcs_answer_err(c, err);
+    } else if (c->is_xml) {
+        gcs_xml_copied(c, m);
     } else if (!k->is_rewrite) {
         gcs_put_object(&b, c->x, m);
         gcs_reply_json(c->x, 200, &b);
@@ -260,6 +262,21 @@ static void on_copy(struct gcs_call *c, struct str src, struct str dst, bool is_
     struct copying *k = copying_new(c, bucket, name);
     k->is_rewrite = is_rewrite;
     k->src = (struct blob_source){.bucket = c->bucket, .name = c->name, .pre = c->q.src_pre};
+    xch_collect_body(c->x, limits.max_object_metadata, copy_body, k);
+}
+
+void gcs_xml_copy(struct gcs_call *c, struct str source) {
+    struct err err;
+    struct str name = str_starts(source, STR("/")) ? str_sub(source, 1, source.n) : source;
+    struct str bucket = str_cut(&name, '/');
+    if (!name.n || gcs_unpercent(c, name, &name, &err) < 0) {
+        err_field(&err, ERR_INVALID_ARGUMENT, "x-goog-copy-source",
+                  "Invalid value for x-goog-copy-source: /BUCKET/OBJECT is expected");
+        gcs_fail(c, &err);
+        return;
+    }
+    struct copying *k = copying_new(c, c->bucket, c->name);
+    k->src = (struct blob_source){.bucket = bucket, .name = name};
     xch_collect_body(c->x, limits.max_object_metadata, copy_body, k);
 }
 

@@ -35,6 +35,12 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         {"rewriteToken", &q->rewrite_token},
         {"sourceGeneration", &q->source_generation},
         {"maxBytesRewrittenPerCall", &q->max_rewritten},
+        {"contentEncoding", &q->content_encoding},
+        {"marker", &q->marker},
+        {"start-after", &q->start_after},
+        {"continuation-token", &q->continuation},
+        {"list-type", &q->list_type},
+        {"max-keys", &q->max_keys},
     };
     struct {
         const char *name;

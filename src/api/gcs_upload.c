@@ -45,14 +45,18 @@ static void transfer_free(struct transfer *t) {
 }
 
 static void answer_err(struct transfer *t, const struct err *err) {
-    gcs_reply_err(t->c->x, err);
+    gcs_answer_err(t->c, err);
     transfer_free(t);
 }
 
 static void answer_object(struct transfer *t, const struct blob_meta *m) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    gcs_put_object(&b, t->c->x, m);
-    gcs_reply_json(t->c->x, 200, &b);
+    if (t->c->is_xml) {
+        gcs_reply_facts(t->c, m);
+    } else {
+        gcs_put_object(&b, t->c->x, m);
+        gcs_reply_json(t->c->x, 200, &b);
+    }
     transfer_free(t);
 }
 
@@ -314,8 +318,10 @@ static void media(struct transfer *t) {
     struct err err;
     struct gcs_call *c = t->c;
     t->put.content_type = xch_header(c->x, "content-type");
+    t->put.content_encoding = c->q.content_encoding;
     t->put.size = xch_head(c->x)->content_length;
-    if (blob_check_object_name(t->put.name, &err) < 0 || add_goog_hash(t, &err) < 0) {
+    if ((c->is_xml && gcs_xml_facts(c, &t->put, &err) < 0) ||
+        blob_check_object_name(t->put.name, &err) < 0 || add_goog_hash(t, &err) < 0) {
         answer_err(t, &err);
         return;
     }
@@ -352,7 +358,7 @@ static void session_started(struct blob_session *s, const struct err *err) {
     buf_printf(&url, "?uploadType=resumable&upload_id=%s", blob_upload_id(s->upload));
     struct header h[] = {{STR("location"), buf_str(&url)},
                          {STR("x-guploader-uploadid"), str_of(blob_upload_id(s->upload))}};
-    xch_reply(c->x, 200, h, NR_OF(h), STR(""));
+    xch_reply(c->x, c->is_xml ? 201 : 200, h, NR_OF(h), STR(""));
     transfer_free(t);
 }
 
@@ -365,7 +371,9 @@ static void start_body(struct xch *x, void *arg, struct str body, const struct e
         answer_err(t, why);
         return;
     }
-    if (gcs_parse_object(c->a, body, &t->put, &err) < 0 || add_goog_hash(t, &err) < 0) {
+    if ((c->is_xml ? gcs_xml_facts(c, &t->put, &err)
+                   : gcs_parse_object(c->a, body, &t->put, &err)) < 0 ||
+        add_goog_hash(t, &err) < 0) {
         answer_err(t, &err);
         return;
     }
@@ -390,7 +398,9 @@ static void start_body(struct xch *x, void *arg, struct str body, const struct e
 static void found_object(struct blob_req *r, const struct err *err) {
     struct gcs_call *c = r->arg;
     if (err) {
-        gcs_reply_err(c->x, err);
+        gcs_answer_err(c, err);
+    } else if (c->is_xml) {
+        gcs_reply_facts(c, r->meta);
     } else {
         auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
         gcs_put_object(&b, c->x, r->meta);
@@ -509,7 +519,9 @@ void gcs_upload(struct gcs_call *c) {
     } else if (!str_eqc(method, "POST") && !str_eqc(method, "PUT")) {
         err_set(&err, ERR_INVALID_ARGUMENT, "An upload is a POST or a PUT");
         answer_err(t, &err);
-    } else if (str_eqc(type, "media")) {
+    } else if (c->is_xml && str_eqc(method, "POST")) {
+        xch_collect_body(c->x, limits.max_object_metadata, start_body, t);
+    } else if (c->is_xml || str_eqc(type, "media")) {
         media(t);
     } else if (str_eqc(type, "multipart")) {
         multipart(t);

@@ -81,6 +81,12 @@ void blob_close(struct blob *b, void (*cb)(void *arg), void *arg) {
 
 /* ---- buckets ---- */
 
+bool blob_bucket_is_here(struct blob *b, struct str bucket) {
+    auto_free char *name = str_dup(bucket);
+    struct stat st;
+    return fstatat(b->buckets_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
 void bucket_encode(struct buf *b, const struct blob_bucket *k) {
     rec_begin(b);
     rec_put_u64(b, "project", k->project);

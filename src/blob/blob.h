@@ -43,6 +43,9 @@ int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, 
 int blob_check_bucket_name(struct str bucket, struct err *err);
 int blob_check_object_name(struct str name, struct err *err);
 
+/* Is there a directory of this name right now? One look-up in our own directory; loop thread. */
+bool blob_bucket_is_here(struct blob *b, struct str bucket);
+
 /* ---- what is known of buckets and objects ---- */
 struct blob_pair {
     struct str key, value;
@@ -283,5 +286,15 @@ struct blob_copy {
 /* NOT_FOUND, FAILED_PRECONDITION as of the sources and of put; INVALID_ARGUMENT for a token that is
  * not of this copy. After cb the struct is the caller's again. */
 void blob_object_copy(struct blob *b, struct blob_copy *c);
+
+/* ---- gzip objects for clients that do not take gzip ---- */
+struct blob_inflate;
+/* Takes fd. */
+struct blob_inflate *blob_inflate_new(struct blob *b, int fd);
+void blob_inflate_free(struct blob_inflate *f); /* not while a step is under way; NULL is fine */
+/* One step: up to 256 KiB, valid during cb. err DATA_LOSS: not gzip. */
+void blob_inflate_next(struct blob_inflate *f,
+                       void (*cb)(void *arg, struct str bytes, bool is_last, const struct err *err),
+                       void *arg);
 
 #endif

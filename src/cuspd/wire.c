@@ -124,6 +124,10 @@ static void handle(struct xch *x, void *arg) {
         api_gcs_handle(s->gcs, x)) {
         return;
     }
+    /* Last but one: a bucket's paths must not hide anybody's. */
+    if (api_gcs_handle_xml(s->gcs, x)) {
+        return;
+    }
     rest_handle(&s->api, x);
 }
 

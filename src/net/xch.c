@@ -65,12 +65,16 @@ struct xch *xch_new(struct net_server *s, const struct codec_ops *codec, void *s
     return x;
 }
 
-void xch_dispatch(struct xch *x) {
+void xch_dispatch_to(struct xch *x, void (*handler)(struct xch *, void *arg), void *arg) {
     x->body_done = !x->head.has_body;
     x->pins++;
-    x->server->handler(x, x->server->arg);
+    handler(x, arg);
     x->pins--;
     release(x);
+}
+
+void xch_dispatch(struct xch *x) {
+    xch_dispatch_to(x, x->server->handler, x->server->arg);
 }
 
 /* ---- for the handler: looking */

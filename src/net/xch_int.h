@@ -76,6 +76,7 @@ struct xch {
 /* A fresh exchange with an empty arena; the codec fills head, then dispatches. */
 struct xch *xch_new(struct net_server *s, const struct codec_ops *codec, void *stream);
 void xch_dispatch(struct xch *x); /* calls the handler */
+void xch_dispatch_to(struct xch *x, void (*handler)(struct xch *, void *arg), void *arg);
 /* Body bytes arrived; consumes credit. After the sink has ended or the handler finished they are
  * dropped. */
 void xch_deliver(struct xch *x, struct str bytes);

@@ -23,7 +23,7 @@ static struct {
 } s;
 
 static void handle(struct xch *x, void *arg) {
-    if (!api_gcs_handle(s.gcs, x)) {
+    if (!api_gcs_handle(s.gcs, x) && !api_gcs_handle_xml(s.gcs, x)) {
         xch_reply(x, 404, NULL, 0, STR("not a storage path\n"));
     }
 }
