@@ -143,7 +143,7 @@ static void bench_list(const char *what, const char *filter, enum store_order_fi
         l.arena = a;
         l.page_token = n ? page_token : STR("");
         struct err err;
-        if (filter_parse(a, l.filter_text, &l.filter, &err) < 0) {
+        if (filter_parse(a, l.filter_text, NULL, &l.filter, &err) < 0) {
             fprintf(stderr, "%s\n", err.msg);
             exit(1);
         }

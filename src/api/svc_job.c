@@ -1,6 +1,7 @@
 /* JobService: CustomJob create, get, list, cancel, delete (reference 01). */
 #include "api/svc.h"
 
+#include "api/job_message.h"
 #include "api/names.h"
 #include "api/spec.h"
 #include "base/limits.h"
@@ -13,45 +14,12 @@
 #define KIND "customJob"
 #define PAGE_SIZE_DEFAULT 100
 
-/* ---- rows -> messages ---- */
-
-/* Absent when it has not happened yet. */
-static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
-    return t ? wkt_timestamp(a, t) : NULL;
-}
-
-/* Spec as sent + the mutable half = the resource. */
-static int job_message(struct arena *a, const struct store_row *row, Aip__CustomJob **ret,
-                       struct err *err) {
-    ProtobufCMessage *msg;
-    struct job_status st;
-    if (pb_unpack(a, &aip__custom_job__descriptor, row->spec, &msg, err) ||
-        job_status_decode(a, row->status, &st, err)) {
-        err->code =
-            ERR_DATA_LOSS; /* what we stored ourselves does not read: not the client's fault */
-        return err_wrap(err, "read %.*s", STR_ARG(row->name));
-    }
-    Aip__CustomJob *job = (Aip__CustomJob *)msg;
-    job->name = arena_strndup(a, row->name.p, row->name.n);
-    job->state = (Aip__JobState)st.state;
-    job->create_time = timestamp(a, st.create_time);
-    job->start_time = timestamp(a, st.start_time);
-    job->end_time = timestamp(a, st.end_time);
-    job->update_time = timestamp(a, st.update_time);
-    if (st.error_code) {
-        job->error = arena_own(a, sizeof(*job->error));
-        google__rpc__status__init(job->error);
-        job->error->code = st.error_code;
-        job->error->message = arena_strdup(a, st.error_msg ? st.error_msg : "");
-    }
-    *ret = job;
-    return 0;
-}
+/* ---- answers ---- */
 
 static void reply_row(struct call *c, const struct store_row *row) {
     Aip__CustomJob *job;
     struct err err;
-    if (job_message(c->arena, row, &job, &err)) {
+    if (custom_job_message(c->arena, row, &job, &err)) {
         call_fail(c, &err);
         return;
     }
@@ -215,7 +183,7 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
     aip__list_custom_jobs_response__init(resp);
     resp->custom_jobs = arena_own_array(c->arena, nr + 1, sizeof(*resp->custom_jobs));
     for (size_t i = 0; i < nr; i++) {
-        if (job_message(c->arena, &rows[i], &resp->custom_jobs[resp->n_custom_jobs], &e)) {
+        if (custom_job_message(c->arena, &rows[i], &resp->custom_jobs[resp->n_custom_jobs], &e)) {
             log_error("job left out of a list", "error=\"%s\"", e.msg);
         } else {
             resp->n_custom_jobs++;
@@ -253,8 +221,6 @@ void svc_job_list(struct call *c) {
         .kind = STR(KIND),
         .parent = n.parent,
         .filter_text = str_of(req->filter),
-        .order = STORE_ORDER_CREATE_TIME,
-        .descending = true,
         .page_size = size > limits.max_page_size ? (unsigned)limits.max_page_size : size,
         .page_token = str_of(req->page_token),
         .arena = c->arena,
@@ -262,14 +228,13 @@ void svc_job_list(struct call *c) {
         .arg = li,
     };
     const struct filter *filter = NULL;
-    if (req->filter[0] && filter_parse(c->arena, str_of(req->filter), &filter, &err)) {
-        snprintf(err.field, sizeof(err.field), "filter");
+    if (req->filter[0] &&
+        filter_parse(c->arena, str_of(req->filter), &custom_job_schema, &filter, &err)) {
         call_fail(c, &err);
         return;
     }
     li->list.filter = filter;
-    if (c->order_by.n && order_parse(c->order_by, &li->list.order, &li->list.descending, &err)) {
-        snprintf(err.field, sizeof(err.field), "order_by");
+    if (order_parse(c->order_by, &li->list, &err)) {
         call_fail(c, &err);
         return;
     }

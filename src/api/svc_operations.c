@@ -116,6 +116,15 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
     call_reply(c, &resp->base);
 }
 
+static ProtobufCMessage *decode(struct arena *a, const struct store_row *row) {
+    ProtobufCMessage *m;
+    return pb_unpack(a, &google__longrunning__operation__descriptor, row->spec, &m, NULL) ? NULL
+                                                                                          : m;
+}
+
+static const struct filter_schema operation_schema = {&google__longrunning__operation__descriptor,
+                                                      decode};
+
 void svc_operations_list(struct call *c) {
     Google__Longrunning__ListOperationsRequest *req =
         (Google__Longrunning__ListOperationsRequest *)c->req;
@@ -147,8 +156,8 @@ void svc_operations_list(struct call *c) {
         .arg = oc,
     };
     const struct filter *filter = NULL;
-    if (req->filter[0] && filter_parse(c->arena, oc->list.filter_text, &filter, &err)) {
-        snprintf(err.field, sizeof(err.field), "filter");
+    if (req->filter[0] &&
+        filter_parse(c->arena, oc->list.filter_text, &operation_schema, &filter, &err)) {
         call_fail(c, &err);
         return;
     }

@@ -32,6 +32,7 @@
     X(max_filter_bytes, 8192, "bytes of a list filter")                                            \
     X(max_filter_terms, 100, "terms of a list filter")                                             \
     X(max_filter_depth, 32, "nested parentheses of a list filter")                                 \
+    X(max_list_scan, 200000, "rows that one list page decodes and refuses before it ends short")   \
     X(max_labels, 64, "labels of one resource")                                                    \
     X(max_worker_pools, 4, "worker pools of one job")                                              \
     X(max_replicas, 1024, "replicas of one job")                                                   \

@@ -34,6 +34,30 @@ bool str_ends(struct str s, struct str suffix) {
            (suffix.n == 0 || memcmp(s.p + (s.n - suffix.n), suffix.p, suffix.n) == 0);
 }
 
+/* Greedy with one point to fall back to: linear in practice, never worse than pattern times text.
+ */
+bool str_glob(struct str pattern, struct str text, char any) {
+    size_t p = 0, t = 0, star = SIZE_MAX, resume = 0;
+    while (t < text.n) {
+        if (p < pattern.n && pattern.p[p] == any) {
+            star = p++;
+            resume = t;
+        } else if (p < pattern.n && pattern.p[p] == text.p[t]) {
+            p++;
+            t++;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            t = ++resume;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.n && pattern.p[p] == any) {
+        p++;
+    }
+    return p == pattern.n;
+}
+
 ptrdiff_t str_chr(struct str s, char c) {
     const char *at = s.n ? memchr(s.p, c, s.n) : NULL;
     return at ? at - s.p : -1;

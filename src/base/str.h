@@ -30,6 +30,8 @@ bool str_ieq(struct str a, struct str b); /* ASCII case-insensitive */
 int str_cmp(struct str a, struct str b);  /* bytewise; <0, 0, >0 */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
+/* Whole text against a pattern in which the byte `any` stands for any run of bytes. */
+bool str_glob(struct str pattern, struct str text, char any);
 /* First index of c / of needle, or -1. */
 ptrdiff_t str_chr(struct str s, char c);
 ptrdiff_t str_find(struct str s, struct str needle);

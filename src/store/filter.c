@@ -4,29 +4,12 @@
 
 #include "store/row.h"
 
-/* Glob with * only. Greedy with one point to fall back to: linear in practice, never worse than
- * pattern times text. */
-static bool like(struct str pattern, struct str text) {
-    size_t p = 0, t = 0, star = SIZE_MAX, resume = 0;
-    while (t < text.n) {
-        if (p < pattern.n && pattern.p[p] == '*') {
-            star = p++;
-            resume = t;
-        } else if (p < pattern.n && pattern.p[p] == text.p[t]) {
-            p++;
-            t++;
-        } else if (star != SIZE_MAX) {
-            p = star + 1;
-            t = ++resume;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.n && pattern.p[p] == '*') {
-        p++;
-    }
-    return p == pattern.n;
-}
+struct look {
+    const struct store_row *row;
+    struct arena *scratch;
+    const ProtobufCMessage *message; /* decoded at the first need */
+    bool tried;
+};
 
 static bool ordered(enum filter_op op, int c) {
     switch (op) {
@@ -76,27 +59,63 @@ static bool compare(const struct filter *f, const struct store_row *row) {
     if (f->field == FIELD_LABEL && !text.p) {
         return f->op == OP_NE;
     }
-    return f->op == OP_LIKE ? like(f->text, text) : ordered(f->op, str_cmp(text, f->text));
+    return f->op == OP_LIKE ? str_glob(f->text, text, FILTER_ANY)
+                            : ordered(f->op, str_cmp(text, f->text));
 }
 
-bool filter_matches(const struct filter *f, const struct store_row *row) {
-    if (!f) {
-        return true;
+static bool compare_message(const struct filter *f, struct look *k) {
+    if (!k->tried) {
+        k->tried = true;
+        k->message = f->schema->decode(k->scratch, k->row);
     }
+    return k->message && pb_path_matches(f->path, f->pb_op, f->literal, k->message, k->scratch);
+}
+
+static bool matches(const struct filter *f, struct look *k) {
     switch (f->type) {
     case FILTER_AND:
-        return filter_matches(f->left, row) && filter_matches(f->right, row);
+        return matches(f->left, k) && matches(f->right, k);
     case FILTER_OR:
-        return filter_matches(f->left, row) || filter_matches(f->right, row);
+        return matches(f->left, k) || matches(f->right, k);
     case FILTER_NOT:
-        return !filter_matches(f->left, row);
+        return !matches(f->left, k);
     case FILTER_COMPARE:
-        return compare(f, row);
+        return compare(f, k->row);
     case FILTER_HAS_KEY:
-        return store_row_label(row, f->key).p;
+        return store_row_label(k->row, f->key).p;
+    case FILTER_MESSAGE:
+        return compare_message(f, k);
     }
     CHECK(false);
     return false;
+}
+
+bool filter_matches(const struct filter *f, const struct store_row *row, struct arena *scratch) {
+    struct look k = {.row = row, .scratch = scratch};
+    return !f || matches(f, &k);
+}
+
+bool filter_needs_message(const struct filter *f) {
+    return f && f->needs_message;
+}
+
+const struct filter *filter_and(struct arena *a, const struct filter *l, const struct filter *r) {
+    if (!l || !r) {
+        return l ? l : r;
+    }
+    struct filter *f = arena_own(a, sizeof(*f));
+    *f = (struct filter){.type = FILTER_AND,
+                         .left = l,
+                         .right = r,
+                         .needs_message = l->needs_message || r->needs_message};
+    return f;
+}
+
+const struct filter *filter_label(struct arena *a, struct str key, struct str value) {
+    struct filter *f = arena_own(a, sizeof(*f));
+    *f = (struct filter){
+        .type = FILTER_COMPARE, .field = FIELD_LABEL, .op = OP_EQ, .key = key, .text = value};
+    return f;
 }
 
 bool filter_needs_labels(const struct filter *f) {

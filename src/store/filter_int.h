@@ -2,6 +2,7 @@
 #ifndef CUSP_STORE_FILTER_INT_H
 #define CUSP_STORE_FILTER_INT_H
 
+#include "pb/pbpath.h"
 #include "store/filter.h"
 
 enum filter_type {
@@ -10,6 +11,7 @@ enum filter_type {
     FILTER_NOT,     /* left */
     FILTER_COMPARE, /* field op value */
     FILTER_HAS_KEY, /* labels:key, labels.key:* */
+    FILTER_MESSAGE, /* a field of the message: path, pb_op, literal */
 };
 
 enum filter_field {
@@ -23,6 +25,9 @@ enum filter_field {
 
 enum filter_op { OP_EQ = 1, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_LIKE };
 
+/* Stands in patterns for "anything": filters that hold it are refused. */
+#define FILTER_ANY '\0'
+
 struct filter {
     enum filter_type type;
     const struct filter *left, *right;
@@ -31,6 +36,12 @@ struct filter {
     struct str key;  /* FIELD_LABEL */
     struct str text; /* value of a text field; OP_LIKE: the pattern */
     usec_t time;     /* value of a time field */
+    /* FILTER_MESSAGE: */
+    const struct filter_schema *schema;
+    const struct pb_path *path;
+    enum pb_op pb_op;
+    const struct pb_literal *literal;
+    bool needs_message; /* this or something below it is a FILTER_MESSAGE */
 };
 
 static inline bool filter_field_is_time(enum filter_field f) {

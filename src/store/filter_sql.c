@@ -111,6 +111,8 @@ static enum said say(struct filter_sql *q, const struct filter *f) {
         return say_compare(q, f);
     case FILTER_HAS_KEY:
         return say_label(q, f);
+    case FILTER_MESSAGE:
+        return SAID_NOTHING;
     }
     CHECK(false);
     return SAID_NOTHING;

@@ -2,6 +2,7 @@
  * worth more than an index. */
 #include "store/mem_db.h"
 
+#include "base/limits.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "store/filter.h"
@@ -277,49 +278,66 @@ const struct store_row *mem_db_row(const struct mem_db *db, struct str name) {
 struct hit {
     const struct mem_row *r;
     struct store_pos pos;
-    enum store_order_field order;
-    int sign;
+    const struct store_list *l;
 };
 
 static int hit_cmp(const void *pa, const void *pb) {
     const struct hit *a = pa, *b = pb;
-    return a->sign * store_pos_cmp(&a->pos, &b->pos, a->order);
+    return store_pos_cmp(&a->pos, &b->pos, a->l);
+}
+
+struct hits {
+    VEC_OF(struct hit) v;
+};
+
+/* Everything of the list's kind and parent that comes after `from`, in order. */
+static void list_candidates(const struct mem_db *db, const struct store_list *l,
+                            const struct store_pos *from, struct hits *ret) {
+    const struct map_slot *slot;
+    for (size_t it = 0; (slot = map_next(&db->rows, &it));) {
+        const struct mem_row *r = slot->value;
+        if (!str_eq(r->row.kind, l->kind) || !store_parent_matches(l->parent, r->row.parent)) {
+            continue;
+        }
+        struct hit h = {r, store_row_pos(&r->row, r->id, l), l};
+        if (!from || store_pos_cmp(&h.pos, from, l) > 0) {
+            vec_push(&ret->v, h);
+        }
+    }
+    if (ret->v.n) {
+        qsort(ret->v.p, ret->v.n, sizeof(*ret->v.p), hit_cmp);
+    }
 }
 
 int mem_db_list(const struct mem_db *db, const struct store_list *l, struct store_row **ret_rows,
                 size_t *ret_nr, struct str *ret_token, struct err *err) {
     CHECK(l->page_size > 0);
     struct store_pos from;
-    int sign = l->descending ? -1 : 1;
     if (l->page_token.n && token_open(db->token_key, l, &from, err) < 0) {
         return -1;
     }
-    VEC_OF(struct hit) hits = {0};
-    const struct map_slot *slot;
-    for (size_t it = 0; (slot = map_next(&db->rows, &it));) {
-        const struct mem_row *r = slot->value;
-        struct hit h = {r, store_row_pos(&r->row, r->id, l->order), l->order, sign};
-        if (str_eq(r->row.kind, l->kind) && store_parent_matches(l->parent, r->row.parent) &&
-            (!l->page_token.n || sign * store_pos_cmp(&h.pos, &from, l->order) > 0) &&
-            filter_matches(l->filter, &r->row)) {
-            vec_push(&hits, h);
+    struct hits hits = {0};
+    list_candidates(db, l, l->page_token.n ? &from : NULL, &hits);
+    struct store_row *rows = arena_calloc(l->arena, l->page_size, sizeof(*rows));
+    auto_arena struct arena *scratch = arena_new(ARENA_NO_MAX);
+    const struct store_pos *last = NULL, *end = NULL; /* end: of the page, and there is more */
+    size_t n = 0;
+    uint64_t refused = 0;
+    bool ok = rows;
+    for (size_t i = 0; ok && !end && i < hits.v.n; i++) {
+        arena_clear(scratch);
+        if (!filter_matches(l->filter, &hits.v.p[i].r->row, scratch)) {
+            end = ++refused >= limits.max_list_scan ? &hits.v.p[i].pos : NULL;
+        } else if (n == l->page_size) {
+            end = last;
+        } else {
+            ok = store_row_copy(l->arena, &hits.v.p[i].r->row, &rows[n++]);
+            last = &hits.v.p[i].pos;
         }
     }
-    if (hits.n) {
-        qsort(hits.p, hits.n, sizeof(*hits.p), hit_cmp);
-    }
-    size_t n = hits.n < l->page_size ? hits.n : l->page_size;
-    struct store_row *rows = arena_calloc(l->arena, n, sizeof(*rows));
-    bool ok = rows;
-    for (size_t i = 0; ok && i < n; i++) {
-        ok = store_row_copy(l->arena, &hits.p[i].r->row, &rows[i]);
-    }
-    struct str token = STR("");
-    if (ok && hits.n > n) {
-        token = token_make(db->token_key, l, &hits.p[n - 1].pos);
-        ok = token.p;
-    }
-    vec_fini(&hits);
+    struct str token = end ? token_make(db->token_key, l, end) : STR("");
+    ok = ok && token.p;
+    vec_fini(&hits.v);
     if (!ok) {
         return arena_full(err);
     }
@@ -407,12 +425,13 @@ int mem_db_events(const struct mem_db *db, const struct store_events *e, struct 
 }
 
 void mem_db_load(const struct mem_db *db, struct store_load *l) {
+    const struct store_list by_age = {0}; /* positions without times: by insertion */
     VEC_OF(struct hit) hits = {0};
     const struct map_slot *slot;
     for (size_t it = 0; (slot = map_next(&db->rows, &it));) {
         const struct mem_row *r = slot->value;
         if (r->row.is_live && str_eq(r->row.kind, l->kind)) {
-            struct hit h = {r, {.id = r->id}, STORE_ORDER_CREATE_TIME, 1};
+            struct hit h = {r, {.id = r->id}, &by_age};
             vec_push(&hits, h);
         }
     }

@@ -71,32 +71,51 @@ bool store_parent_is_pattern(struct str parent) {
 }
 
 bool store_order_is_text(enum store_order_field order) {
-    return order == STORE_ORDER_DISPLAY_NAME || order == STORE_ORDER_NAME;
+    return order != STORE_ORDER_CREATE_TIME && order != STORE_ORDER_UPDATE_TIME;
+}
+
+struct store_order store_list_order(const struct store_list *l, unsigned i) {
+    return i ? l->then[i - 1] : (struct store_order){l->order, l->descending};
 }
 
 struct store_pos store_row_pos(const struct store_row *row, uint64_t id,
-                               enum store_order_field order) {
+                               const struct store_list *l) {
     struct store_pos pos = {.id = id};
-    switch (order) {
-    case STORE_ORDER_CREATE_TIME:
-        pos.time = row->create_time;
-        break;
-    case STORE_ORDER_UPDATE_TIME:
-        pos.time = row->update_time;
-        break;
-    case STORE_ORDER_DISPLAY_NAME:
-        pos.text = row->display_name;
-        break;
-    case STORE_ORDER_NAME:
-        pos.text = row->name;
-        break;
+    for (unsigned i = 0; i <= l->nr_then; i++) {
+        switch (store_list_order(l, i).field) {
+        case STORE_ORDER_CREATE_TIME:
+            pos.v[i].time = row->create_time;
+            break;
+        case STORE_ORDER_UPDATE_TIME:
+            pos.v[i].time = row->update_time;
+            break;
+        case STORE_ORDER_DISPLAY_NAME:
+            pos.v[i].text = row->display_name;
+            break;
+        case STORE_ORDER_NAME:
+            pos.v[i].text = row->name;
+            break;
+        case STORE_ORDER_STATE:
+            pos.v[i].text = row->state;
+            break;
+        }
     }
     return pos;
 }
 
 int store_pos_cmp(const struct store_pos *a, const struct store_pos *b,
-                  enum store_order_field order) {
-    int c = store_order_is_text(order) ? str_cmp(a->text, b->text)
-                                       : (a->time > b->time) - (a->time < b->time);
-    return c ? c : (a->id > b->id) - (a->id < b->id);
+                  const struct store_list *l) {
+    int c = 0;
+    for (unsigned i = 0; c == 0 && i <= l->nr_then; i++) {
+        struct store_order o = store_list_order(l, i);
+        c = store_order_is_text(o.field)
+                ? str_cmp(a->v[i].text, b->v[i].text)
+                : (a->v[i].time > b->v[i].time) - (a->v[i].time < b->v[i].time);
+        c = o.descending ? -c : c;
+    }
+    if (c == 0) {
+        c = (a->id > b->id) - (a->id < b->id);
+        c = l->descending ? -c : c;
+    }
+    return c;
 }

@@ -18,19 +18,22 @@ bool store_parent_is_pattern(struct str parent);
 /* The part before the first "-" segment, with its slash. */
 struct str store_parent_prefix(struct str pattern);
 
-/* Where a row stands in a list: the value it is ordered by, and the insertion number that breaks
+/* Where a row stands in a list: the values it is ordered by, and the insertion number that breaks
  * ties, so that pages stay stable whatever is inserted between them. */
 struct store_pos {
-    usec_t time;     /* orders by time */
-    struct str text; /* orders by text */
+    struct {
+        usec_t time;     /* orders by time */
+        struct str text; /* orders by text */
+    } v[STORE_ORDER_MAX];
     uint64_t id;
 };
 
 bool store_order_is_text(enum store_order_field order);
+/* The i-th field that a list is ordered by; i <= l->nr_then. */
+struct store_order store_list_order(const struct store_list *l, unsigned i);
 struct store_pos store_row_pos(const struct store_row *row, uint64_t id,
-                               enum store_order_field order);
-/* Ascending comparison: <0, 0, >0. */
-int store_pos_cmp(const struct store_pos *a, const struct store_pos *b,
-                  enum store_order_field order);
+                               const struct store_list *l);
+/* In the list's order, directions included: <0, 0, >0. */
+int store_pos_cmp(const struct store_pos *a, const struct store_pos *b, const struct store_list *l);
 
 #endif

@@ -6,19 +6,24 @@
  * index, which a single query over all of them would not be. */
 #include "store/sqlite_read.h"
 
+#include "base/limits.h"
 #include "base/vec.h"
 #include "store/filter_int.h"
 #include "store/filter_sql.h"
 #include "store/sqlite_read_int.h"
 
-#define FIRST_FILTER_PARAM 10
+/* Parameters: 1 kind, 2 parent, 3 first ordering value, 4 id, 5 and 6 a rare label, then the other
+ * ordering values, then the filter's. */
+#define FIRST_THEN_PARAM 7
+#define FIRST_FILTER_PARAM (FIRST_THEN_PARAM + STORE_ORDER_MAX - 1)
 /* A label that at most this many rows bear is worth starting from. */
 #define RARE_MAX 100
 
 struct walk {
     sqlite3_stmt *st;
     bool at_row;
-    struct store_pos pos; /* of the row it stands on; text is a view of the statement */
+    bool is_tired;        /* the row it stands on was refused, and enough were before it */
+    struct store_pos pos; /* of the row it stands on; texts are views of the statement */
 };
 
 struct lister {
@@ -27,7 +32,8 @@ struct lister {
     bool has_from;
     struct store_pos from;
     struct filter_sql sql;
-    bool needs_labels;
+    bool needs_labels, needs_message;
+    uint64_t refused;          /* rows that the filter was asked about in vain */
     const struct filter *rare; /* a label comparison to start from, or NULL */
     struct arena *scratch;     /* labels of the row being looked at */
     VEC_OF(struct walk) walks;
@@ -38,27 +44,67 @@ static const char *const column_of[] = {
     [STORE_ORDER_UPDATE_TIME] = "update_time",
     [STORE_ORDER_DISPLAY_NAME] = "display_name",
     [STORE_ORDER_NAME] = "name",
+    [STORE_ORDER_STATE] = "state",
 };
+
+/* Parameter of the i-th ordering value; i past the last: of the id. */
+static int param_of(const struct store_list *l, unsigned i) {
+    return i == 0 ? 3 : i > l->nr_then ? 4 : FIRST_THEN_PARAM + (int)i - 1;
+}
+
+static struct store_order order_of(const struct store_list *l, unsigned i,
+                                   const char **ret_column) {
+    struct store_order o =
+        i > l->nr_then ? (struct store_order){.descending = l->descending} : store_list_order(l, i);
+    *ret_column = i > l->nr_then ? "id" : column_of[o.field];
+    return o;
+}
+
+/* "Comes after the position". With one field a row value, which an index serves whole; with more,
+ * whose directions may differ, spelled out: (a > x OR (a = x AND (b < y OR ...))). */
+static void build_after(const struct store_list *l, struct buf *q) {
+    const char *column;
+    struct store_order o = order_of(l, 0, &column);
+    if (!l->nr_then) {
+        (void)buf_printf(q, " AND (%s, id) %s (?3, ?4)", column, o.descending ? "<" : ">");
+        return;
+    }
+    (void)buf_printf(q, " AND %s %s ?3 AND ", column, o.descending ? "<=" : ">=");
+    for (unsigned i = 0; i <= l->nr_then; i++) {
+        o = order_of(l, i, &column);
+        (void)buf_printf(q, "(%s %s ?%d OR (%s = ?%d AND ", column, o.descending ? "<" : ">",
+                         param_of(l, i), column, param_of(l, i));
+    }
+    (void)buf_printf(q, "id %s ?4", l->descending ? "<" : ">");
+    for (unsigned i = 0; i <= l->nr_then; i++) {
+        (void)buf_puts(q, "))");
+    }
+}
 
 static void build_query(const struct lister *x, struct buf *q) {
     const struct store_list *l = x->l;
-    const char *column = column_of[l->order];
-    const char *direction = l->descending ? "DESC" : "ASC";
     /* No maximum: the only part that grows is bounded by the filter's limits. */
-    (void)buf_puts(q, "SELECT id, name, display_name, state, create_time, update_time "
-                      "FROM resource WHERE ");
+    (void)buf_printf(q,
+                     "SELECT id, name, display_name, state, create_time, update_time%s "
+                     "FROM resource WHERE ",
+                     x->needs_message ? ", status, spec" : "");
     /* The plus signs keep SQLite from the list's index when there is something better. */
     (void)buf_puts(q, x->rare ? "+kind = ?1 AND +parent = ?2 AND id IN (SELECT resource FROM label "
                                 "WHERE key = ?5 AND value = ?6)"
                               : "kind = ?1 AND parent = ?2");
     if (x->has_from) {
-        (void)buf_printf(q, " AND (%s, id) %s (?3, ?4)", column, l->descending ? "<" : ">");
+        build_after(l, q);
     }
     if (x->sql.where.n) {
         (void)buf_puts(q, " AND ");
         (void)buf_put_str(q, buf_str(&x->sql.where));
     }
-    (void)buf_printf(q, " ORDER BY %s %s, id %s", column, direction, direction);
+    for (unsigned i = 0; i <= l->nr_then + 1; i++) {
+        const char *column;
+        struct store_order o = order_of(l, i, &column);
+        (void)buf_printf(q, "%s%s %s", i ? ", " : " ORDER BY ", column,
+                         o.descending ? "DESC" : "ASC");
+    }
     if (x->sql.is_exact) {
         (void)buf_printf(q, " LIMIT %llu", (unsigned long long)l->page_size + 1);
     }
@@ -73,10 +119,12 @@ static int walk_open(struct lister *x, struct str query, struct str parent, stru
     db_bind_text(w.st, 1, x->l->kind);
     db_bind_text(w.st, 2, parent);
     if (x->has_from) {
-        if (store_order_is_text(x->l->order)) {
-            db_bind_text(w.st, 3, x->from.text);
-        } else {
-            db_bind_u64(w.st, 3, x->from.time);
+        for (unsigned i = 0; i <= x->l->nr_then; i++) {
+            if (store_order_is_text(store_list_order(x->l, i).field)) {
+                db_bind_text(w.st, param_of(x->l, i), x->from.v[i].text);
+            } else {
+                db_bind_u64(w.st, param_of(x->l, i), x->from.v[i].time);
+            }
         }
         db_bind_u64(w.st, 4, x->from.id);
     }
@@ -107,19 +155,27 @@ static int walk_next(struct lister *x, struct walk *w, struct err *err) {
                                 .state = db_column(w->st, 3),
                                 .create_time = db_column_u64(w->st, 4),
                                 .update_time = db_column_u64(w->st, 5)};
+        w->pos = store_row_pos(&row, id, x->l);
+        w->at_row = true;
         if (!x->sql.is_exact) {
             arena_clear(x->scratch);
+            row.kind = x->l->kind;
+            row.status = x->needs_message ? db_column(w->st, 6) : STR("");
+            row.spec = x->needs_message ? db_column(w->st, 7) : STR("");
             if (x->needs_labels && read_labels(x->db, id, x->scratch, &row, err) < 0) {
                 return -1;
             }
-            if (!filter_matches(x->l->filter, &row)) {
+            if (!filter_matches(x->l->filter, &row, x->scratch)) {
+                w->is_tired = ++x->refused >= limits.max_list_scan;
+                if (w->is_tired) {
+                    return 0;
+                }
                 continue;
             }
         }
-        w->pos = store_row_pos(&row, id, x->l->order);
-        w->at_row = true;
         return 0;
     }
+    w->at_row = false;
     return rc;
 }
 
@@ -192,13 +248,13 @@ static int open_walks(struct lister *x, struct err *err) {
     return rc;
 }
 
-/* The walk that stands on the row that comes first; NULL at the end. */
+/* The walk that stands on the row that comes first; NULL at the end. A tired one stands on a row
+ * that is not wanted: when it comes first, everything before it was seen, and the page ends. */
 static struct walk *first_walk(struct lister *x) {
-    int sign = x->l->descending ? -1 : 1;
     struct walk *best = NULL;
     for (size_t i = 0; i < x->walks.n; i++) {
         struct walk *w = &x->walks.p[i];
-        if (w->at_row && (!best || sign * store_pos_cmp(&w->pos, &best->pos, x->l->order) < 0)) {
+        if (w->at_row && (!best || store_pos_cmp(&w->pos, &best->pos, x->l) < 0)) {
             best = w;
         }
     }
@@ -221,6 +277,19 @@ static int row_by_id(struct db *db, uint64_t id, struct arena *a, struct store_r
     return rc;
 }
 
+/* Texts are views that the next step takes away. */
+static bool keep_texts(const struct store_list *l, struct store_pos *pos) {
+    for (unsigned i = 0; i <= l->nr_then; i++) {
+        if (store_order_is_text(store_list_order(l, i).field)) {
+            pos->v[i].text = arena_str(l->arena, pos->v[i].text);
+            if (!pos->v[i].text.p) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static int collect(struct lister *x, const uint8_t *token_key, struct store_row **ret,
                    size_t *ret_nr, struct str *ret_token, struct err *err) {
     const struct store_list *l = x->l;
@@ -229,11 +298,14 @@ static int collect(struct lister *x, const uint8_t *token_key, struct store_row 
     struct walk *w;
     int rc = 0;
     while (rc == 0 && ids.n < l->page_size && (w = first_walk(x))) {
-        vec_push(&ids, w->pos.id);
         struct store_pos pos = w->pos;
-        /* The text is a view that the next step takes away. */
-        pos.text = store_order_is_text(l->order) ? arena_str(l->arena, pos.text) : STR("");
-        if (!pos.text.p) {
+        if (w->is_tired) {
+            token = token_make(token_key, l, &pos);
+            rc = token.p ? 0 : read_arena_full(err);
+            break;
+        }
+        vec_push(&ids, w->pos.id);
+        if (!keep_texts(l, &pos)) {
             rc = read_arena_full(err);
             break;
         }
@@ -268,6 +340,7 @@ int read_list(struct db *db, const uint8_t token_key[TOKEN_KEY_BYTES], const str
     }
     filter_sql_init(&x.sql, l->filter, FIRST_FILTER_PARAM);
     x.needs_labels = filter_needs_labels(l->filter);
+    x.needs_message = filter_needs_message(l->filter);
     x.rare = find_rare(db, l->filter);
     x.scratch = arena_new(ARENA_NO_MAX);
     int rc = open_walks(&x, err);

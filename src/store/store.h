@@ -97,7 +97,13 @@ enum store_order_field {
     STORE_ORDER_CREATE_TIME,
     STORE_ORDER_UPDATE_TIME,
     STORE_ORDER_DISPLAY_NAME,
-    STORE_ORDER_NAME
+    STORE_ORDER_NAME,
+    STORE_ORDER_STATE
+};
+#define STORE_ORDER_MAX 4 /* fields of one order */
+struct store_order {
+    enum store_order_field field;
+    bool descending;
 };
 
 struct store_list {
@@ -105,13 +111,16 @@ struct store_list {
     const struct filter *filter; /* NULL: all */
     enum store_order_field order;
     bool descending;
-    unsigned page_size;     /* > 0 */
+    struct store_order then[STORE_ORDER_MAX - 1]; /* among rows that are equal so far */
+    unsigned nr_then;                             /* ties left over go by insertion */
+    unsigned page_size;                           /* > 0 */
     struct str page_token;  /* empty: first page; opaque, signed by the store over
                                (kind,parent,filter,order) */
     struct str filter_text; /* as sent: bound into the token */
     struct arena *arena;
     /* rows newest first by default: caller sets order=CREATE_TIME, descending=true. next_token
-     * empty at the end. */
+     * empty at the end. A page may be short of page_size, even empty, and have a next_token:
+     * limits.max_list_scan rows were looked at in vain. */
     void (*cb)(struct store_list *, const struct store_row *rows, size_t nr, struct str next_token,
                const struct err *err);
     void *arg;

@@ -22,12 +22,19 @@ static void put_sized(struct buf *b, struct str s) {
 static void sign(const uint8_t *key, const struct store_list *l, struct str payload,
                  uint8_t tag[TAG_BYTES]) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    put_sized(&b, STR("cusp page token"));
+    put_sized(&b, l->nr_then ? STR("cusp page token, several fields") : STR("cusp page token"));
     put_sized(&b, l->kind);
     put_sized(&b, l->parent);
     put_sized(&b, l->filter_text);
     enc_varint(&b, (uint64_t)l->order);
     enc_varint(&b, l->descending);
+    for (unsigned i = 0; i < l->nr_then; i++) {
+        enc_varint(&b, (uint64_t)l->then[i].field);
+        enc_varint(&b, l->then[i].descending);
+    }
+    if (l->nr_then) {
+        enc_varint(&b, UINT32_MAX); /* no field: the end of the order */
+    }
     put_sized(&b, payload);
 
     uint8_t full[EVP_MAX_MD_SIZE];
@@ -42,10 +49,12 @@ struct str token_make(const uint8_t key[TOKEN_KEY_BYTES], const struct store_lis
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     (void)buf_putc(&b, TOKEN_VERSION);
     enc_varint(&b, pos->id);
-    if (store_order_is_text(l->order)) {
-        put_sized(&b, pos->text);
-    } else {
-        enc_varint(&b, pos->time);
+    for (unsigned i = 0; i <= l->nr_then; i++) {
+        if (store_order_is_text(store_list_order(l, i).field)) {
+            put_sized(&b, pos->v[i].text);
+        } else {
+            enc_varint(&b, pos->v[i].time);
+        }
     }
     uint8_t tag[TAG_BYTES];
     sign(key, l, buf_str(&b), tag);
@@ -66,12 +75,19 @@ static int decode(struct str payload, const struct store_list *l, struct store_p
     if (!enc_unvarint(&payload, &pos.id)) {
         return -1;
     }
-    if (store_order_is_text(l->order)) {
-        if (!enc_unvarint(&payload, &n) || n != payload.n) {
+    for (unsigned i = 0; i <= l->nr_then; i++) {
+        if (!store_order_is_text(store_list_order(l, i).field)) {
+            if (!enc_unvarint(&payload, &pos.v[i].time)) {
+                return -1;
+            }
+        } else if (!enc_unvarint(&payload, &n) || n > payload.n) {
             return -1;
+        } else {
+            pos.v[i].text = arena_str(l->arena, str_sub(payload, 0, n));
+            payload = str_sub(payload, n, payload.n);
         }
-        pos.text = arena_str(l->arena, payload);
-    } else if (!enc_unvarint(&payload, &pos.time) || payload.n != 0) {
+    }
+    if (payload.n) {
         return -1;
     }
     *ret = pos;

@@ -2,6 +2,8 @@
  * to SQL, and the SQL is compiled by SQLite and run on one row: a row that the filter takes must
  * pass it. */
 #include "base/limits.h"
+#include "pb/aip.h"
+#include "pb/pb.h"
 #include "store/filter.h"
 #include "store/filter_sql.h"
 
@@ -60,24 +62,46 @@ static bool sql_takes(const struct filter_sql *q) {
     return rc == SQLITE_ROW;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct arena *a = arena_new(1 << 20);
+/* One of each thing that a path can lead through. */
+static ProtobufCMessage *decode(struct arena *a, const struct store_row *r) {
+    static const char json[] =
+        "{\"displayName\":\"resnet nightly\",\"labels\":{\"team\":\"red\"},\"error\":{\"code\":3,"
+        "\"details\":[{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{\"a\":"
+        "[1,null,{\"b\":true}]}}]},\"startTime\":\"2024-05-01T10:00:01.5Z\",\"webAccessUris\":"
+        "{\"w\":\"u\"},\"jobSpec\":{\"workerPoolSpecs\":[{\"machineSpec\":{\"machineType\":\"n1\"},"
+        "\"replicaCount\":\"2\"},{}],\"scheduling\":{\"timeout\":\"60s\",\"strategy\":\"SPOT\"}}}";
+    ProtobufCMessage *m;
+    struct violations vs;
+    violations_init(&vs, a);
+    return pb_from_json(a, &aip__custom_job__descriptor, PB_V1, str_of(json), NULL, &m, &vs, NULL)
+               ? NULL
+               : m;
+}
+
+static void try_text(struct str text, const struct filter_schema *schema) {
+    struct arena *a = arena_new(1 << 20), *scratch = arena_new(1 << 20);
     const struct filter *f;
     struct err err = {0};
-    struct str text = str_n((const char *)data, size);
-    if (filter_parse(a, text, &f, &err) == 0) {
+    if (filter_parse(a, text, schema, &f, &err) == 0) {
         struct filter_sql q;
         filter_sql_init(&q, f, 1);
-        bool c = filter_matches(f, &row), sql = sql_takes(&q);
+        bool c = filter_matches(f, &row, scratch), sql = sql_takes(&q);
         CHECK(sql || !c); /* never loses a match */
         CHECK(!q.is_exact || sql == c);
         filter_sql_fini(&q);
     } else {
-        CHECK(err.code == ERR_INVALID_ARGUMENT && err.msg[0]);
+        CHECK(err.code == ERR_INVALID_ARGUMENT && err.msg[0] && str_is_utf8(str_of(err.msg)));
     }
-    enum store_order_field field;
-    bool descending;
-    (void)!order_parse(text, &field, &descending, NULL);
+    arena_free(scratch);
     arena_free(a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const struct filter_schema jobs = {&aip__custom_job__descriptor, decode};
+    struct str text = str_n((const char *)data, size);
+    struct store_list l = {0};
+    try_text(text, NULL);
+    try_text(text, &jobs);
+    (void)!order_parse(text, &l, NULL);
     return 0;
 }

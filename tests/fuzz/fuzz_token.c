@@ -12,7 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct arena *a = arena_new(1 << 20);
     struct store_list l = {.kind = STR("k"),
                            .parent = STR("p"),
-                           .order = (enum store_order_field)(data[0] % 4),
+                           .order = (enum store_order_field)(data[0] % 5),
+                           .nr_then = data[0] >> 6,
+                           .then = {{STORE_ORDER_STATE, true},
+                                    {STORE_ORDER_NAME, false},
+                                    {STORE_ORDER_UPDATE_TIME, true}},
                            .descending = data[0] & 4,
                            .arena = a};
     struct str rest = str_n((const char *)data + 1, size - 1);
@@ -23,15 +27,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         CHECK(err.code == ERR_INVALID_ARGUMENT && strcmp(err.field, "page_token") == 0);
     }
     pos = (struct store_pos){.id = str_hash(rest)};
-    if (store_order_is_text(l.order)) {
-        pos.text = rest;
-    } else {
-        pos.time = str_hash(str_sub(rest, 1, rest.n));
+    for (unsigned i = 0; i <= l.nr_then; i++) {
+        if (store_order_is_text(store_list_order(&l, i).field)) {
+            pos.v[i].text = str_sub(rest, i, rest.n);
+        } else {
+            pos.v[i].time = str_hash(str_sub(rest, 1 + i, rest.n));
+        }
     }
     l.page_token = token_make(key, &l, &pos);
     if (l.page_token.n <= TOKEN_MAX_BYTES) {
         CHECK(token_open(key, &l, &back, NULL) == 0);
-        CHECK(store_pos_cmp(&pos, &back, l.order) == 0);
+        CHECK(store_pos_cmp(&pos, &back, &l) == 0);
     }
     arena_free(a);
     return 0;

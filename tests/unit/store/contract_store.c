@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "contract_store.h"
+#include "base/limits.h"
 #include "base/vec.h"
 #include "store/filter.h"
 
@@ -467,11 +468,16 @@ static void test_every_order_pages_through_all_rows_once(void **state) {
     for (uint64_t i = 1; i <= 11; i++) {
         insert(f, i, i * 7 % 5); /* many ties */
     }
-    for (int order = STORE_ORDER_CREATE_TIME; order <= STORE_ORDER_NAME; order++) {
+    for (int order = STORE_ORDER_CREATE_TIME; order <= STORE_ORDER_STATE; order++) {
         for (int desc = 0; desc < 2; desc++) {
             struct store_list l = list_of(f, 2);
             l.order = (enum store_order_field)order;
             l.descending = desc;
+            if (order % 2) {
+                l.nr_then = 2;
+                l.then[0] = (struct store_order){STORE_ORDER_CREATE_TIME, !desc};
+                l.then[1] = (struct store_order){STORE_ORDER_UPDATE_TIME, desc};
+            }
             unsigned seen = 0;
             struct str last = {0};
             size_t nr = 0;
@@ -503,7 +509,7 @@ static void test_page_token_of_another_list_is_refused(void **state) {
     struct store_list l = list_of(f, 2);
     struct str token = rig_list(&f->rig, &l).next;
     assert_true(token.n > 0);
-    struct store_list wrong[5];
+    struct store_list wrong[6];
     for (size_t i = 0; i < NR_OF(wrong); i++) {
         wrong[i] = list_of(f, 2);
         wrong[i].page_token = token;
@@ -513,6 +519,7 @@ static void test_page_token_of_another_list_is_refused(void **state) {
     wrong[2].filter_text = STR("state=X");
     wrong[3].descending = false;
     wrong[4].order = STORE_ORDER_UPDATE_TIME;
+    wrong[5].nr_then = 1;
     for (size_t i = 0; i < NR_OF(wrong); i++) {
         struct rig_page p = rig_list(&f->rig, &wrong[i]);
         assert_int_equal(p.err.code, ERR_INVALID_ARGUMENT);
@@ -533,12 +540,69 @@ static void test_list_filters(void **state) {
     struct store_list l = list_of(f, 10);
     l.filter_text = STR("labels.team=red AND create_time >= \"1970-01-01T00:00:03Z\" "
                         "-display_name=\"job 5\" labels:\"a key\" state:JOB_*");
-    assert_int_equal(filter_parse(f->a, l.filter_text, &l.filter, NULL), 0);
+    assert_int_equal(filter_parse(f->a, l.filter_text, NULL, &l.filter, NULL), 0);
     struct rig_page p = rig_list(&f->rig, &l);
     assert_int_equal(p.nr, 3);
     assert_str(p.rows[0].display_name, STR("job 6"));
     assert_str(p.rows[1].display_name, STR("job 4"));
     assert_str(p.rows[2].display_name, STR("job 3"));
+}
+
+/* A filter that hardly anything passes does not look at the whole collection for one page. */
+static void test_page_ends_short_after_many_refused_rows(void **state) {
+    struct fix *f = *state;
+    uint64_t was = limits.max_list_scan;
+    for (uint64_t i = 1; i <= 40; i++) {
+        insert(f, i, i);
+    }
+    struct store_row elsewhere = rig_row(f->a, 1000, 15);
+    elsewhere.name = STR("projects/1/locations/europe-west4/customJobs/1000");
+    elsewhere.parent = STR("projects/1/locations/europe-west4");
+    elsewhere.display_name = STR("far job 33");
+    struct store_txn t;
+    store_txn_init(&t, NULL, NULL);
+    store_txn_insert(&t, &elsewhere);
+    assert_int_equal(rig_commit(&f->rig, &t).code, 0);
+    struct store_list l = list_of(f, 2);
+    l.parent = STR("projects/1/locations/-");
+    l.filter_text = STR("display_name:*3*3*"); /* jobs 33 and far 33 */
+    assert_int_equal(filter_parse(f->a, l.filter_text, NULL, &l.filter, NULL), 0);
+    limits.max_list_scan = 7;
+    size_t nr = 0, pages = 0;
+    do {
+        struct rig_page p = rig_list(&f->rig, &l);
+        assert_int_equal(p.err.code, 0);
+        nr += p.nr;
+        pages++;
+        l.page_token = p.next;
+    } while (l.page_token.n);
+    limits.max_list_scan = was;
+    assert_int_equal(nr, 2);
+    assert_in_range(pages, 5, 8);
+}
+
+/* What is inserted or deleted between two pages moves nothing else. */
+static void test_pages_stay_stable_under_inserts_and_deletes(void **state) {
+    struct fix *f = *state;
+    for (uint64_t i = 1; i <= 9; i++) {
+        insert(f, i, 5); /* all tied */
+    }
+    struct store_list l = list_of(f, 3);
+    assert_int_equal(order_parse(STR("state, create_time desc"), &l, NULL), 0);
+    struct rig_page p = rig_list(&f->rig, &l);
+    assert_int_equal(p.nr, 3);
+    struct store_txn t;
+    store_txn_init(&t, NULL, NULL);
+    store_txn_delete(&t, p.rows[2].name); /* the row that the token stands on */
+    assert_int_equal(rig_commit(&f->rig, &t).code, 0);
+    insert(f, 20, 9); /* newer: belongs before the token */
+    l.page_token = p.next;
+    p = rig_list(&f->rig, &l);
+    assert_int_equal(p.nr, 3);
+    for (size_t i = 0; i < 3; i++) {
+        auto_free char *want = xasprintf("job %zu", i + 4);
+        assert_str(p.rows[i].display_name, str_of(want));
+    }
 }
 
 static void test_answer_larger_than_the_arena_is_an_error(void **state) {
@@ -631,6 +695,8 @@ int contract_run(const struct rig_kind *k) {
         T(test_every_order_pages_through_all_rows_once),
         T(test_page_token_of_another_list_is_refused),
         T(test_list_filters),
+        T(test_page_ends_short_after_many_refused_rows),
+        T(test_pages_stay_stable_under_inserts_and_deletes),
         T(test_answer_larger_than_the_arena_is_an_error),
         T(test_load_live_gives_live_rows_with_their_events),
 #undef T
