@@ -35,6 +35,9 @@
     X(max_filter_terms, 100, "terms of a list filter")                                             \
     X(max_filter_depth, 32, "nested parentheses of a list filter")                                 \
     X(max_list_scan, 200000, "rows that one list page decodes and refuses before it ends short")   \
+    X(hold_get_ms, 2000, "time a GET may wait for a job that is about to end; 0: none waits")      \
+    X(hold_get_max, 256, "GETs waiting for jobs to end")                                           \
+    X(max_operation_waits, 1024, "WaitOperation calls waiting")                                    \
     X(max_labels, 64, "labels of one resource")                                                    \
     X(max_worker_pools, 4, "worker pools of one job")                                              \
     X(max_replicas, 1024, "replicas of one job")                                                   \
