@@ -751,7 +751,7 @@ void h2_retire(struct h2 *h) {
 
 static bool waits_for_body(const struct stream *st) {
     return st->dispatched && st->has_body && !st->in_end && st->x->credit > 0 &&
-           !xch_body_unwanted(st->x);
+           !st->x->may_pause && !xch_body_unwanted(st->x);
 }
 
 static bool waits_for_window(const struct stream *st) {

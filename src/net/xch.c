@@ -105,6 +105,10 @@ usec_t xch_started_at(const struct xch *x) {
     return x->started_at;
 }
 
+bool xch_is_h2(const struct xch *x) {
+    return strcmp(x->codec->name, "h2") == 0;
+}
+
 bool xch_is_gone(const struct xch *x) {
     return x->gone;
 }
@@ -239,6 +243,10 @@ void xch_grant(struct xch *x, uint64_t bytes) {
         x->credit = UINT64_MAX;
     }
     x->codec->grant(x);
+}
+
+void xch_body_may_pause(struct xch *x) {
+    x->may_pause = true;
 }
 
 void xch_deliver(struct xch *x, struct str bytes) {
@@ -390,17 +398,6 @@ void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h) {
         x->codec->send_trailers(x, &hs);
     }
     finish(x);
-}
-
-bool xch_upgrade(struct xch *x, const struct header *h, size_t nr_h) {
-    struct headers hs = {(struct header *)h, nr_h};
-    if (!may_reply(x, false, "xch_upgrade") || x->gone || !x->codec->upgrade || x->head.has_body ||
-        !x->codec->upgrade(x, &hs)) {
-        return false;
-    }
-    x->started = true;
-    x->body_done = false; /* the body is what comes from now on */
-    return true;
 }
 
 void xch_abort(struct xch *x) {

@@ -48,6 +48,8 @@ struct str xch_header(const struct xch *x, const char *lower_name);
 struct arena *xch_arena(struct xch *x);
 uint64_t xch_id(const struct xch *x);       /* request id for logs and replies */
 usec_t xch_started_at(const struct xch *x); /* mono */
+/* HTTP/2: replies can end in trailers, and the stream can be reset without the connection. */
+bool xch_is_h2(const struct xch *x);
 
 struct xch *xch_ref(struct xch *x);
 void xch_unref(struct xch *x);
@@ -75,6 +77,9 @@ void xch_read_body(struct xch *x, uint64_t max_bytes, const struct body_sink *si
 /* Permits `bytes` more body bytes to be delivered (sums up). Streaming sinks grant as they drain.
  */
 void xch_grant(struct xch *x, uint64_t bytes);
+/* The client of this exchange speaks when it has something to say (a stream of messages): no
+ * body_idle_timeout_ms. The caller bounds how many such exchanges there are. */
+void xch_body_may_pause(struct xch *x);
 /* Convenience: collects the whole body into the exchange's arena. */
 void xch_collect_body(struct xch *x, uint64_t max_bytes,
                       void (*fn)(struct xch *, void *arg, struct str body, const struct err *err),
@@ -98,11 +103,6 @@ void xch_end(struct xch *x);
  * "TE: trailers", else they are dropped). A reply without a body carries them in its one block of
  * headers. */
 void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h);
-/* Another protocol on this connection: replies 101 with these headers ("upgrade" among them) and
- * makes the exchange a tunnel. From now on xch_read_body and xch_grant deliver what the peer sends,
- * xch_write sends bytes as they are, and xch_end closes the connection. False, and nothing was
- * sent, where there is no such thing: HTTP/2, HTTP/1.0, a request with a body. */
-bool xch_upgrade(struct xch *x, const struct header *h, size_t nr_h);
 /* Breaks the connection/stream off: a started reply that cannot be completed honestly. */
 void xch_abort(struct xch *x);
 

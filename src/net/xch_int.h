@@ -26,8 +26,6 @@ struct codec_ops {
     void (*send_trailers)(struct xch *, const struct headers *);
     /* The rest of the body from a file; takes fd; ends the message. */
     void (*send_file)(struct xch *, int fd, uint64_t offset, uint64_t len);
-    /* Sends 101 and passes bytes from then on; false when it cannot. NULL: never. */
-    bool (*upgrade)(struct xch *, const struct headers *);
     /* x->credit grew. */
     void (*grant)(struct xch *);
     void (*reset)(struct xch *, enum reset_why);
@@ -56,6 +54,7 @@ struct xch {
     struct body_sink sink;
     void *sink_arg;
     bool sink_set, sink_ended;
+    bool may_pause; /* no idle limit on the body */
     bool body_done; /* the codec has seen the proper end (at once when there is none) */
     uint64_t credit, max_body, received;
     struct err *body_err; /* due to be told to the sink; in the arena */
