@@ -1,6 +1,8 @@
 /* Partial-response masks as a small tree of steps. */
 #include "pb/pbmask.h"
 
+#include "pb/pb_int.h"
+
 #include "base/arena.h"
 
 struct pb_mask { /* a step and its siblings */
@@ -135,4 +137,50 @@ bool pb_mask_has(const struct pb_mask *mask, struct str name, struct str alt,
         *ret_below = all->has_all_below ? NULL : all->below;
     }
     return all != NULL;
+}
+
+/* Entries whose key is selected. Keys of other types than string are kept: no path names them. */
+static void apply_to_map(const struct pb_mask *mask, ProtobufCMessage **entries, size_t *n) {
+    const struct pb_mask *below;
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        const ProtobufCMessageDescriptor *d = entries[i]->descriptor;
+        struct str key = {NULL, 0};
+        if (d->fields[0].type == PROTOBUF_C_TYPE_STRING) {
+            key = str_of(*(char *const *)pb_at(entries[i], d->fields[0].offset));
+        }
+        if (!key.p || pb_mask_has(mask, key, (struct str){0}, &below)) {
+            entries[kept++] = entries[i];
+        }
+    }
+    *n = kept;
+}
+
+void pb_mask_apply(const struct pb_mask *mask, ProtobufCMessage *m) {
+    const struct pb_msg_info *info = pb_info(m->descriptor);
+    if (!mask || info->kind >= PB_KIND_ANY) {
+        return;
+    }
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
+        const struct pb_mask *below = NULL;
+        if (!pb_is_set(m, f)) {
+            continue;
+        }
+        if (!pb_mask_has(mask, str_of(info->fields[i].json), str_of(f->name), &below)) {
+            pb_clear_field(m, f);
+        } else if (below && f->type == PROTOBUF_C_TYPE_MESSAGE) {
+            ProtobufCMessage **items = pb_at(m, f->offset);
+            if (!pb_is_repeated(f)) {
+                pb_mask_apply(below, *items);
+            } else if (info->fields[i].flags & PB_F_MAP) {
+                apply_to_map(below, *(ProtobufCMessage ***)(void *)items, pb_count(m, f));
+            } else {
+                items = *(ProtobufCMessage ***)(void *)items;
+                for (size_t k = 0; k < *pb_count(m, f); k++) {
+                    pb_mask_apply(below, items[k]);
+                }
+            }
+        }
+    }
 }

@@ -9,6 +9,8 @@
 #include "base/arena.h"
 #include "base/err.h"
 
+#include <protobuf-c/protobuf-c.h>
+
 #define PB_MASK_NODES_MAX 1000
 #define PB_MASK_DEPTH_MAX 32
 
@@ -20,5 +22,9 @@ int pb_mask_parse(struct arena *a, struct str text, const struct pb_mask **ret, 
  * level under it, NULL for all of it. mask NULL selects everything. */
 bool pb_mask_has(const struct pb_mask *mask, struct str name, struct str alt,
                  const struct pb_mask **ret_below);
+
+/* Unsets what the mask does not select: the same choice for a message that is sent packed. Inside
+ * Any, Struct and the like nothing is unset. m is changed, so it must be the caller's own. */
+void pb_mask_apply(const struct pb_mask *mask, ProtobufCMessage *m);
 
 #endif
