@@ -10,7 +10,6 @@
 struct xch;
 struct logs;
 struct projects;
-struct holds;
 
 struct api {
     struct clock *clock;
@@ -19,7 +18,6 @@ struct api {
     struct ctl *ctl;
     struct logs *logs;
     struct projects *projects;
-    struct holds *holds; /* NULL: no request ever waits */
     bool ready; /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;

@@ -1,6 +1,7 @@
 /* Which method is handled where, and the answers of every dialect. */
 #include "api/call.h"
 
+#include "api/grpc.h"
 #include "api/rest.h"
 #include "api/svc.h"
 #include "base/log.h"
@@ -24,6 +25,10 @@ static const call_handler handlers[] = {
     [RPC_LOCATIONS_LIST_LOCATIONS] = svc_locations_list,
     [RPC_PROJECTS_GET_PROJECT] = svc_projects_get,
     [RPC_PROJECTS_V1_GET_PROJECT] = svc_projects_v1_get,
+    [RPC_HEALTH_CHECK] = svc_health_check,
+    [RPC_HEALTH_LIST] = svc_health_list,
+    [RPC_HEALTH_WATCH] = svc_health_watch,
+    [RPC_SERVER_REFLECTION_SERVER_REFLECTION_INFO] = svc_reflection_info,
 };
 
 call_handler call_handler_find(unsigned rpc_id) {
@@ -77,7 +82,11 @@ void reply_error(struct xch *x, const struct err *err) {
     struct api_error e;
     api_error_from(xch_arena(x), err, &e);
     seal(x, &e);
-    rest_error(x, err_code_http(e.code), &e);
+    if (grpc_is_spoken(x) && xch_is_h2(x)) {
+        grpc_error(x, &e);
+    } else {
+        rest_error(x, err_code_http(e.code), &e);
+    }
 }
 
 void call_fail_violations(struct call *c, const struct violations *vs) {

@@ -78,8 +78,12 @@ struct call_listener {
     /* Once, when nobody waits for the call any more: client gone, or deadline passed. The call is
      * still to be ended, now or later. May be NULL. */
     void (*cancelled)(struct call *, void *arg);
-    /* One message of a streaming client, asked for by call_next; NULL: it has sent all it will.
-     * msg is in a buffer of its own that is used again after the next call_next. */
+    /* The server is about to stop: last words may be sent, the call is then ended UNAVAILABLE by
+     * itself and `cancelled` follows. May be NULL. */
+    void (*closing)(struct call *, void *arg);
+    /* One message of a streaming client, asked for by call_next; NULL: it has sent all it will. May
+     * be NULL where clients do not stream. msg is in a buffer of its own that is used again after
+     * the next call_next. */
     void (*message)(struct call *, void *arg, const ProtobufCMessage *msg);
 };
 /* Before giving the loop back. */

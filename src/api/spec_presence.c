@@ -1,6 +1,7 @@
 /* Left out or zero? proto3 cannot tell for plain numbers, JSON can. A worker pool without a
  * replicaCount has one replica (reference 03 §1), one that says 0 is refused: so the body is looked
- * at once more, only when a pool that is not empty came out with 0. */
+ * at once more, only when a pool that is not empty came out with 0. Protobuf senders cannot say 0
+ * and leave no body: there 0 is left out. */
 #include "api/spec.h"
 
 #include <jansson.h>
@@ -20,7 +21,12 @@ void custom_job_default_replicas(Aip__CustomJob *job, struct str body) {
     for (size_t i = 0; spec && i < spec->n_worker_pool_specs; i++) {
         look = look || needs_a_look(spec->worker_pool_specs[i]);
     }
-    json_t *root = look ? json_loadb(body.p ? body.p : "", body.n, 0, NULL) : NULL;
+    for (size_t i = 0; look && !body.n && i < spec->n_worker_pool_specs; i++) {
+        if (needs_a_look(spec->worker_pool_specs[i])) {
+            spec->worker_pool_specs[i]->replica_count = 1;
+        }
+    }
+    json_t *root = look && body.n ? json_loadb(body.p ? body.p : "", body.n, 0, NULL) : NULL;
     const json_t *pools =
         either(either(root, "jobSpec", "job_spec"), "workerPoolSpecs", "worker_pool_specs");
     for (size_t i = 0; root && i < spec->n_worker_pool_specs; i++) {

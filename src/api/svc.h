@@ -30,4 +30,12 @@ void svc_locations_list(struct call *c);
 void svc_projects_get(struct call *c);
 void svc_projects_v1_get(struct call *c);
 
+/* svc_health.c: grpc.health.v1 */
+void svc_health_check(struct call *c);
+void svc_health_list(struct call *c);
+void svc_health_watch(struct call *c); /* streams */
+
+/* svc_reflection.c: grpc.reflection.v1, v1alpha */
+void svc_reflection_info(struct call *c); /* streams both ways */
+
 #endif

@@ -9,7 +9,7 @@
 #include "api/api.h"
 #include "api/call.h"
 #include "api/gcs.h"
-#include "api/hold.h"
+#include "api/grpc.h"
 #include "api/images.h"
 #include "api/origin.h"
 #include "api/projects.h"
@@ -56,6 +56,7 @@ struct server {
     struct ctl *ctl;
     struct net_server *net;
     struct api api;
+    struct grpc *grpc;
     struct api_gcs *gcs;
     struct api_images *api_images;
     struct err err; /* why it ended */
@@ -72,11 +73,6 @@ static void service_log(void *arg, const char *job_id, usec_t when, int severity
     } else {
         logs_service_end(s->logs, job_id);
     }
-}
-
-static void job_done(void *arg, struct str name) {
-    struct server *s = arg;
-    holds_release(s->api.holds, name);
 }
 
 static int object_path(void *arg, const char *gs_uri, char **ret_path, struct err *err) {
@@ -125,9 +121,9 @@ static void more_metrics(void *arg, struct buf *b) {
 
 static void handle(struct xch *x, void *arg) {
     struct server *s = arg;
-    if (origin_refuse(x) || admin_handle(&s->api, x) || logstream_handle(&s->api, x) ||
-        timeline_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
-        api_gcs_handle(s->gcs, x)) {
+    if (origin_refuse(x) || grpc_handle(s->grpc, x) || admin_handle(&s->api, x) ||
+        logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
+        api_images_handle(s->api_images, x) || api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
@@ -181,8 +177,8 @@ static void begin_stop(struct server *s) {
         return;
     }
     s->stopping = true;
-    if (s->api.holds) {
-        holds_close(s->api.holds);
+    if (s->grpc) {
+        grpc_retire(s->grpc); /* its streams would last as long as the grace does */
     }
     if (s->net) {
         net_shutdown(s->net, SHUTDOWN_GRACE, on_net_closed, s);
@@ -324,8 +320,6 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .decode_arg = &s->api,
         .service_log = service_log,
         .log_arg = s,
-        .job_done = job_done,
-        .done_arg = s,
         .fatal = fatal,
         .fatal_arg = s,
         .strict_machines = s->cfg->strict_machines,
@@ -412,7 +406,6 @@ static int open_modules(struct server *s, struct err *err) {
                           .store = s->store,
                           .logs = s->logs,
                           .projects = projects_new(s->store, loop_clock(s->loop)),
-                          .holds = holds_new(loop_clock(s->loop)),
                           .started_at = time_wall(),
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,
@@ -471,6 +464,7 @@ static void tear_down(struct server *s) {
     if (s->net) {
         net_free(s->net);
     }
+    grpc_free(s->grpc);
     api_gcs_free(s->gcs);
     if (s->ctl) {
         ctl_free(s->ctl);
@@ -488,7 +482,6 @@ static void tear_down(struct server *s) {
         image_store_close(s->images);
     }
     projects_free(s->api.projects);
-    holds_free(s->api.holds);
     if (s->signal_watch) {
         loop_fd_unwatch(s->signal_watch);
         close(s->signal_fd);
@@ -518,6 +511,7 @@ int wire_run(const struct config *cfg, struct err *err) {
         *err = s.err;
         return -1; /* the process ends here: nothing was started that needs an orderly stop */
     }
+    s.grpc = grpc_new(&s.api);
     s.gcs = api_gcs_new(s.blob);
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
     projects_load(s.api.projects, on_projects_loaded, &s);
