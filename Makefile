@@ -3,13 +3,14 @@ BUILD ?= build
 DEV   ?= build-dev
 JOBS  ?= $(shell nproc)
 
-.PHONY: help deps build dev demo test test-full bench check fuzz install clean
+.PHONY: help deps build dev demo test test-full test-clients bench check fuzz install clean
 
 help:
 	@echo "make deps     install what the build and the tests need (Debian packages, npm protos, a venv)"
 	@echo "make build    release build: $(BUILD)/cuspd $(BUILD)/cusp $(BUILD)/cusp-runner"
 	@echo "make demo     the main road: train a real scikit-learn model through the API"
 	@echo "make test     all tests (sanitizer build in $(DEV)); TESTS=... narrows the Python part"
+	@echo "make test-clients  the official clients, all languages: installs their runtimes, prints the score table"
 	@echo "make bench    figures beside their peers, as a table"
 	@echo "make check    floors, headers, banned calls, format, shell, spelling"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
@@ -33,6 +34,10 @@ test: dev build
 
 test-full: dev build
 	@tools/test full $(DEV) $(BUILD)
+
+test-clients: build
+	@tools/dev deps clients
+	@tools/test-clients $(BUILD) $(CLIENTS)
 
 bench: build
 	@tools/bench $(BUILD)

@@ -1,6 +1,7 @@
 /* What operators and probes ask: alive, ready, metrics, version; and which CA signed for us. */
 #include "api/call.h"
 
+#include "api/hold.h"
 #include "base/limits.h"
 
 static void text(struct xch *x, int status, struct str body) {
@@ -38,6 +39,15 @@ static void metrics(struct api *a, struct xch *x) {
     metric(&b, "store_cache_hits_total", "reads served from memory", "counter", ss.cache_hits);
     metric(&b, "store_cache_misses_total", "reads that went to the database", "counter",
            ss.cache_misses);
+    if (a->holds) {
+        struct hold_stats hs;
+        holds_get_stats(a->holds, &hs);
+        metric(&b, "held_gets", "GETs waiting for a job to end", "gauge", hs.held[HOLD_GET]);
+        metric(&b, "held_gets_total", "GETs that were made to wait", "counter", hs.total[HOLD_GET]);
+        metric(&b, "held_gets_ended_total", "those that saw the end", "counter",
+               hs.ended[HOLD_GET]);
+        metric(&b, "operation_waits", "WaitOperation calls waiting", "gauge", hs.held[HOLD_WAIT]);
+    }
     size_t n = limits_list(li, NR_OF(li));
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");
     for (size_t i = 0; i < n && i < NR_OF(li); i++) {

@@ -10,6 +10,7 @@
 struct xch;
 struct logs;
 struct projects;
+struct holds;
 
 struct api {
     struct clock *clock;
@@ -18,6 +19,7 @@ struct api {
     struct ctl *ctl;
     struct logs *logs;
     struct projects *projects;
+    struct holds *holds; /* NULL: no request ever waits */
     bool ready; /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;

@@ -1,13 +1,19 @@
 /* GET /cusp/v1/projects/P/locations/L/customJobs/ID:streamLogs?follow=true&task=workerpool0-0
  * A job's log as JSON lines (chunked), live until the job is over: one object a line with time,
- * severity, task, attempt, seq, message. Back-pressure reaches down to the files. */
+ * severity, task, attempt, seq, message. Back-pressure reaches down to the files.
+ *
+ * With "Upgrade: websocket" each object is one text message, for pages and whoever wants to know at
+ * once that the other side is gone; close code 1000 is the end of the log. */
 #include "api/call.h"
 #include "api/cusp_path.h"
+#include "api/origin.h"
 #include "logs/logs.h"
+#include "net/ws.h"
 
 struct stream {
     struct api *api;
     struct xch *xch;
+    struct ws *ws; /* NULL: lines of a chunked reply */
     struct name_parts name;
     struct store_get get;
     struct log_follow *follow;
@@ -47,6 +53,9 @@ static bool on_line(void *arg, const struct log_line *l) {
     jw_key(&w, "message");
     jw_str(&w, l->text);
     jw_end_object(&w);
+    if (s->ws) {
+        return ws_send(s->ws, true, buf_str(&b));
+    }
     buf_putc(&b, '\n');
     return xch_write(s->xch, buf_str(&b));
 }
@@ -60,6 +69,11 @@ static void close_stream(struct stream *s) {
 
 static void on_end(void *arg, const struct err *err) {
     struct stream *s = arg;
+    if (s->ws) {
+        s->follow = NULL;
+        ws_close(s->ws, err ? WS_INTERNAL : WS_NORMAL, err ? err->msg : "");
+        return; /* ws_closed follows */
+    }
     if (err) {
         xch_abort(s->xch);
     } else {
@@ -81,6 +95,32 @@ static void on_drain(struct xch *x, void *arg) {
     struct stream *s = arg;
     if (!s->ended && s->follow) {
         log_follow_resume(s->follow);
+    }
+}
+
+static void ws_closed(struct ws *w, void *arg, int code) {
+    struct stream *s = arg;
+    (void)code;
+    if (s->follow) {
+        log_follow_stop(s->follow);
+    }
+    close_stream(s);
+}
+
+static void ws_drain(struct ws *w, void *arg) {
+    struct stream *s = arg;
+    if (s->follow) {
+        log_follow_resume(s->follow);
+    }
+}
+
+/* The follow is running. */
+static void begin_websocket(struct stream *s) {
+    static const struct ws_ops ops = {.closed = ws_closed, .drain = ws_drain};
+    s->ws = ws_accept(s->xch, &ops, s);
+    if (!s->ws) {
+        log_follow_stop(s->follow);
+        close_stream(s);
     }
 }
 
@@ -127,6 +167,10 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
         close_finished(s, row, o.job_id);
         s->follow = xch_is_gone(x) ? NULL : log_follow_start(s->api->logs, &o, &e);
         err = s->follow || xch_is_gone(x) ? NULL : &e;
+        if (s->follow && ws_is_asked(x)) {
+            begin_websocket(s);
+            return;
+        }
         if (s->follow) {
             xch_on_gone(x, on_gone, s);
             xch_on_drain(x, on_drain, s);
@@ -150,6 +194,15 @@ bool logstream_handle(struct api *a, struct xch *x) {
     }
     struct stream *s = arena_own(xch_arena(x), sizeof(*s));
     if (name_parse_in(a->projects, xch_arena(x), name, "customJobs", "name", &s->name, &err)) {
+        reply_error(x, &err);
+        return true;
+    }
+    /* Scripts of other sites cannot read a reply, but they can read a WebSocket. */
+    struct str origin = xch_header(x, "origin");
+    if (ws_is_asked(x) && origin.p && !origin_is_own(origin, xch_head(x)->authority)) {
+        err_set(&err, ERR_PERMISSION_DENIED,
+                "WebSockets from web pages of another origin (\"%.*s\") are refused",
+                (int)(origin.n > 100 ? 100 : origin.n), origin.p);
         reply_error(x, &err);
         return true;
     }

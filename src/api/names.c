@@ -70,7 +70,7 @@ bool name_is_project(struct str s) {
             return false;
         }
     }
-    return s.n >= 1 && s.n <= 63;
+    return s.n >= 1 && s.n <= 63 && s.p[0] != '-';
 }
 
 int name_parse(struct projects *p, struct arena *a, struct str name, const char *field,

@@ -1,6 +1,7 @@
 /* JobService: CustomJob create, get, list, cancel, delete (reference 01). */
 #include "api/svc.h"
 
+#include "api/hold.h"
 #include "api/job_message.h"
 #include "api/names.h"
 #include "api/spec.h"
@@ -114,8 +115,38 @@ void svc_job_create(struct call *c) {
 
 struct get {
     struct call *call;
+    struct str name;
     struct store_get get;
+    struct hold hold;
+    bool was_held;
 };
+
+static void look(struct get *gt);
+
+static void on_released(struct hold *w, enum hold_end end) {
+    look(w->arg);
+}
+
+/* True when the answer waits for the job to end. */
+static bool try_hold(struct get *gt) {
+    struct call *c = gt->call;
+    struct job_outlook o;
+    if (gt->was_held || !ctl_job_outlook(c->api->ctl, gt->name, &o) || o.is_queued) {
+        return false;
+    }
+    usec_t last = o.end_began ? o.end_began : o.start_time ? o.start_time : o.create_time;
+    usec_t until = hold_get_until(c, last);
+    gt->hold =
+        (struct hold){.kind = HOLD_GET, .name = gt->name, .call = c, .fn = on_released, .arg = gt};
+    gt->was_held = until && hold_begin(c->api->holds, &gt->hold, until);
+    return gt->was_held;
+}
+
+static void reply_got(struct get *gt, const struct store_row *row) {
+    if (!row->is_live || !try_hold(gt)) {
+        reply_row(gt->call, row);
+    }
+}
 
 static void on_got(struct store_get *g, const struct store_row *row, const struct err *err) {
     struct get *gt = g->arg;
@@ -124,8 +155,20 @@ static void on_got(struct store_get *g, const struct store_row *row, const struc
     } else if (err || !row) {
         fail_missing(gt->call, g->name);
     } else {
-        reply_row(gt->call, row);
+        reply_got(gt, row);
     }
+}
+
+static void look(struct get *gt) {
+    struct store *st = gt->call->api->store;
+    const struct store_row *row = st->ops->peek(st, gt->name);
+    if (row) {
+        reply_got(gt, row);
+        return;
+    }
+    gt->get =
+        (struct store_get){.name = gt->name, .arena = gt->call->arena, .cb = on_got, .arg = gt};
+    st->ops->get(st, &gt->get);
 }
 
 void svc_job_get(struct call *c) {
@@ -137,15 +180,10 @@ void svc_job_get(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    const struct store_row *row = c->api->store->ops->peek(c->api->store, n.canonical);
-    if (row) {
-        reply_row(c, row);
-        return;
-    }
     struct get *gt = arena_own(c->arena, sizeof(*gt));
     gt->call = c;
-    gt->get = (struct store_get){.name = n.canonical, .arena = c->arena, .cb = on_got, .arg = gt};
-    c->api->store->ops->get(c->api->store, &gt->get);
+    gt->name = n.canonical;
+    look(gt);
 }
 
 /* ---- list ---- */

@@ -22,6 +22,8 @@
     X(write_stall_timeout_ms, 60000, "no progress writing to a client")                            \
     X(max_tls_handshakes, 512, "TLS handshakes begun and not complete; later clients wait")        \
     X(tls_handshake_timeout_ms, 10000, "time to complete a TLS handshake")                         \
+    X(max_ws_message, 1048576, "bytes of one WebSocket message from a client")                     \
+    X(ws_ping_ms, 30000, "WebSocket clients are asked for a sign of life this often")              \
     X(max_h2_streams, 100, "concurrent requests of one HTTP/2 connection")                         \
     X(max_h2_resets, 500,                                                                          \
       "requests one HTTP/2 connection may reset at once; a tenth more a second")                   \
@@ -35,6 +37,9 @@
     X(max_filter_terms, 100, "terms of a list filter")                                             \
     X(max_filter_depth, 32, "nested parentheses of a list filter")                                 \
     X(max_list_scan, 200000, "rows that one list page decodes and refuses before it ends short")   \
+    X(hold_get_ms, 2000, "time a GET may wait for a job that is about to end; 0: none waits")      \
+    X(hold_get_max, 256, "GETs waiting for jobs to end")                                           \
+    X(max_operation_waits, 1024, "WaitOperation calls waiting")                                    \
     X(max_labels, 64, "labels of one resource")                                                    \
     X(max_worker_pools, 4, "worker pools of one job")                                              \
     X(max_replicas, 1024, "replicas of one job")                                                   \

@@ -96,6 +96,10 @@ void bytes_text(struct buf *b, uint64_t n);
 /* "5m 3s ago" of an RFC 3339 time; nothing when it is none. */
 void age_text(struct buf *b, const char *when);
 
+/* beside.c: the first of these paths, relative to this program's folder, that is there and may be
+ * run or entered; owned, NULL when none is. */
+char *find_beside(const char *const *places, size_t nr);
+
 /* help.c: the page of "storage" "cp", else of "storage"; NULL when there is none */
 const char *help_text(const char *command, const char *verb);
 
@@ -109,6 +113,7 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_tls(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_conformance(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_env(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err);
 

@@ -3,102 +3,6 @@
 #include "cli/env.h"
 
 #include "cli/cli.h"
-#include "cli/trust.h"
-#include "sys/files.h"
-
-#include <arpa/inet.h>
-#include <fcntl.h>
-
-#define CA_MAX (1u << 20)
-
-/* The CA's text: from --ca, --data-dir or the server itself. *tls and *clear say what the server
- * takes. */
-static int find_ca(const struct cli *c, const struct args *a, struct buf *pem, bool *tls,
-                   bool *clear, struct err *err) {
-    const char *data = args_get(a, "--data-dir"), *ca = args_get(a, "--ca");
-    const char *known = getenv("CUSP_CA");
-    auto_free char *in_data = data ? xasprintf("%s/tls/ca.pem", data) : NULL;
-    const char *file = ca ? ca : in_data;
-    json_t *j = NULL;
-    struct err e = {0};
-    *clear = strncmp(c->endpoint, "https:", 6) != 0;
-    if (!file && !*clear && known && *known) {
-        file = known;
-    }
-    if (file) { /* whether the server has TLS is then the user's knowledge, if we cannot ask */
-        *tls = true;
-        if (file_read(AT_FDCWD, file, pem, err)) {
-            return err_wrap(err, "%s", file);
-        }
-    }
-    if (!*clear && !file) {
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "%s has TLS: say whom to trust with --ca FILE, --data-dir DIR (the "
-                       "server's) or CUSP_CA",
-                       c->endpoint);
-    }
-    if (!*clear) {
-        return 0;
-    }
-    if (http_json(c, "GET", "/cusp/v1/tls", NULL, &j, &e)) {
-        if (!file && !c->quiet) {
-            fprintf(stderr,
-                    "cusp: %s does not say whether it has TLS (%s): notes for clear text only. "
-                    "--data-dir or --ca would tell\n",
-                    c->endpoint, e.code == ERR_UNAVAILABLE ? "no answer" : e.msg);
-        }
-        return 0;
-    }
-    const char *mode = json_string_value(json_object_get(j, "mode"));
-    const char *text = json_string_value(json_object_get(j, "caPem"));
-    *tls = mode && strcmp(mode, "off") != 0;
-    *clear = !mode || strcmp(mode, "required") != 0;
-    if (*tls && !file && text) {
-        (void)buf_puts(pem, text);
-    } else if (*tls && !file && !c->quiet) {
-        fprintf(stderr,
-                "cusp: the server's certificate is not from cusp tls init: clients must trust "
-                "its CA already, or give it with --ca\n");
-    }
-    json_decref(j);
-    return 0;
-}
-
-/* "http://[::1]:8780" -> "[::1]" and "8780". Owned. */
-static void split(const char *url, char **host, char **port) {
-    bool tls = strncmp(url, "https:", 6) == 0;
-    struct str rest = str_of(url);
-    ptrdiff_t at = str_find(rest, STR("://"));
-    rest = at < 0 ? rest : str_sub(rest, (size_t)at + 3, rest.n);
-    rest = str_cut(&rest, '/');
-    ptrdiff_t end = rest.n && rest.p[0] == '[' ? str_chr(rest, ']') : 0;
-    struct str after = str_sub(rest, end < 0 ? 0 : (size_t)end, rest.n);
-    ptrdiff_t colon = str_chr(after, ':');
-    struct str h = colon < 0 ? rest : str_sub(rest, 0, (size_t)(end < 0 ? 0 : end) + (size_t)colon);
-    struct str p =
-        colon < 0 ? str_of(tls ? "443" : "80") : str_sub(after, (size_t)colon + 1, after.n);
-    *host = str_dup(h);
-    *port = str_dup(p);
-}
-
-static bool is_loopback(const char *host) {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
-}
-
-/* The clients heed the usual variables; the server is not behind any proxy. Owned, or NULL. */
-static char *no_proxy_of(const char *host) {
-    static const char *const proxies[] = {"http_proxy",  "https_proxy", "all_proxy", "HTTP_PROXY",
-                                          "HTTPS_PROXY", "ALL_PROXY",   "grpc_proxy"};
-    const char *old = getenv("NO_PROXY") ? getenv("NO_PROXY") : getenv("no_proxy");
-    for (size_t i = 0; i < NR_OF(proxies); i++) {
-        if (getenv(proxies[i])) {
-            return old && strstr(old, host) ? xstrdup(old)
-                                            : xasprintf("localhost,127.0.0.1,%s%s%s", host,
-                                                        old && *old ? "," : "", old ? old : "");
-        }
-    }
-    return NULL;
-}
 
 /* ---- three ways to print */
 
@@ -165,9 +69,10 @@ static void print_json(const struct env_facts *f, size_t only) {
             json_object_set_new(clients, env_clients[i], one);
         }
     }
-    json_t *j = json_pack("{s:s, s:s, s:s, s:b, s:b, s:s?, s:s?, s:s?}", "endpoint", f->url, "host",
-                          f->tls_host, "port", f->port, "clearText", f->clear, "tls", f->tls,
-                          "caFile", f->ca, "caBundle", f->bundle, "javaTrustStore", f->store);
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:b, s:b, s:s?, s:s?, s:s?}", "endpoint", f->url, "host",
+                  f->tls_host, "port", f->port, "clearText", f->clear, "tls", f->tls, "caFile",
+                  f->trust.ca, "caBundle", f->trust.bundle, "javaTrustStore", f->trust.store);
     json_object_set_new(j, "clients", clients);
     out_json(j);
     json_decref(j);
@@ -211,10 +116,7 @@ int cmd_env(const struct cli *c, int argc, char **argv, struct err *err) {
                            {.name = "--ca"},
                            {.name = "--data-dir"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    auto_buf struct buf pem = BUF_INIT(CA_MAX);
-    auto_trust struct trust trust = {0};
-    auto_free char *host = NULL, *port = NULL, *url = NULL;
-    bool tls = false, clear = true;
+    auto_facts struct env_facts f = {0};
     size_t client;
     if (args_parse(&a, argc, argv, err) || which_client(&a, &client, err)) {
         return -1;
@@ -223,26 +125,9 @@ int cmd_env(const struct cli *c, int argc, char **argv, struct err *err) {
     if (json && args_on(&a, "--shell")) {
         return err_set(err, ERR_INVALID_ARGUMENT, "--shell and --json exclude each other");
     }
-    if (find_ca(c, &a, &pem, &tls, &clear, err) ||
-        (pem.n && trust_make(&trust, buf_str(&pem), err))) {
+    if (env_find(&f, c, args_get(&a, "--ca"), args_get(&a, "--data-dir"), err)) {
         return -1;
     }
-    split(c->endpoint, &host, &port);
-    const char *tls_host = is_loopback(host) ? "localhost" : host;
-    url = clear ? xstrdup(c->endpoint) : xasprintf("https://%s:%s", tls_host, port);
-    auto_free char *no_proxy = no_proxy_of(host);
-    struct env_facts f = {.url = url,
-                          .no_proxy = no_proxy,
-                          .host = host,
-                          .tls_host = tls_host,
-                          .port = port,
-                          .clear = clear,
-                          .tls = tls,
-                          .project = c->project,
-                          .region = c->region,
-                          .ca = trust.ca,
-                          .bundle = trust.bundle,
-                          .store = trust.store};
     if (json) {
         print_json(&f, client);
     } else {

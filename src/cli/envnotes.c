@@ -2,6 +2,8 @@
  * be said by a variable (most clients have none for the endpoint) is a snippet. */
 #include "cli/env.h"
 
+#include "base/buf.h"
+
 static void var(const struct env_sink *to, const char *name, const char *value) {
     if (value) {
         to->variable(to->arg, name, value);
@@ -41,9 +43,9 @@ static void python(const struct env_facts *f, const struct env_sink *to) {
     var(to, "GOOGLE_CLOUD_PROJECT", f->project);
     var(to, "GOOGLE_CLOUD_REGION", f->region);
     var(to, "STORAGE_EMULATOR_HOST", f->url);
-    var(to, "REQUESTS_CA_BUNDLE", f->bundle);
-    var(to, "SSL_CERT_FILE", f->bundle);
-    var(to, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", f->bundle);
+    var(to, "REQUESTS_CA_BUNDLE", f->trust.bundle);
+    var(to, "SSL_CERT_FILE", f->trust.bundle);
+    var(to, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", f->trust.bundle);
     snippet(to, f, "rest", "google-cloud-aiplatform, REST",
             "from google.auth.credentials import AnonymousCredentials\n"
             "from google.cloud import aiplatform\n"
@@ -80,8 +82,8 @@ static void python(const struct env_facts *f, const struct env_sink *to) {
 static void node(const struct env_facts *f, const struct env_sink *to) {
     var(to, "GOOGLE_CLOUD_PROJECT", f->project);
     var(to, "STORAGE_EMULATOR_HOST", f->url);
-    var(to, "NODE_EXTRA_CA_CERTS", f->ca);
-    var(to, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", f->bundle);
+    var(to, "NODE_EXTRA_CA_CERTS", f->trust.ca);
+    var(to, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", f->trust.bundle);
     snippet(to, f, "rest", "@google-cloud/aiplatform, REST",
             "const {JobServiceClient} = require('@google-cloud/aiplatform').v1;\n" NODE_AUTH
             "const jobs = new JobServiceClient({apiEndpoint: '{h}', port: {p}, protocol: 'http',\n"
@@ -103,11 +105,11 @@ static void node(const struct env_facts *f, const struct env_sink *to) {
 /* The library has no REST. */
 static void java(const struct env_facts *f, const struct env_sink *to) {
     var(to, "GOOGLE_CLOUD_PROJECT", f->project);
-    if (f->store) {
+    if (f->trust.store) {
         auto_free char *v = xasprintf("-Djavax.net.ssl.trustStore=%s "
                                       "-Djavax.net.ssl.trustStorePassword=changeit "
                                       "-Djavax.net.ssl.trustStoreType=PKCS12",
-                                      f->store);
+                                      f->trust.store);
         var(to, "JAVA_TOOL_OPTIONS", v);
     }
     snippet(to, f, "grpc-tls", "google-cloud-aiplatform, gRPC",
@@ -128,7 +130,7 @@ static void java(const struct env_facts *f, const struct env_sink *to) {
 static void go(const struct env_facts *f, const struct env_sink *to) {
     var(to, "GOOGLE_CLOUD_PROJECT", f->project);
     var(to, "STORAGE_EMULATOR_HOST", f->url);
-    var(to, "SSL_CERT_FILE", f->bundle);
+    var(to, "SSL_CERT_FILE", f->trust.bundle);
     snippet(to, f, "grpc-tls", "cloud.google.com/go/aiplatform/apiv1, gRPC",
             "conn, err := grpc.NewClient(\"{H}:{p}\",\n"
             "    grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{})))\n"
@@ -162,7 +164,7 @@ static void gcloud(const struct env_facts *f, const struct env_sink *to) {
     var(to, "CLOUDSDK_CORE_PROJECT", f->project);
     var(to, "CLOUDSDK_CORE_DISABLE_PROMPTS", "1");
     var(to, "CLOUDSDK_AI_REGION", f->region);
-    var(to, "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", f->bundle);
+    var(to, "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", f->trust.bundle);
     snippet(to, f, f->clear ? "rest" : "rest-tls", "gcloud",
             "gcloud ai custom-jobs create --region={R} --display-name=hello \\\n"
             "    "
@@ -171,7 +173,7 @@ static void gcloud(const struct env_facts *f, const struct env_sink *to) {
 }
 
 static void curl(const struct env_facts *f, const struct env_sink *to) {
-    var(to, "CURL_CA_BUNDLE", f->bundle);
+    var(to, "CURL_CA_BUNDLE", f->trust.bundle);
     snippet(to, f, "rest", "as in the product's documentation",
             "curl -X POST -H 'Authorization: Bearer local' -d @request.json \\\n"
             "    -H 'Content-Type: application/json; charset=utf-8' \\\n"
@@ -188,7 +190,7 @@ const char *const env_clients[ENV_CLIENTS] = {"python", "node", "java", "go", "g
 
 void env_notes(size_t i, const struct env_facts *f, const struct env_sink *to) {
     var(to, "CUSP_ENDPOINT", f->url);
-    var(to, "CUSP_CA", f->ca);
+    var(to, "CUSP_CA", f->trust.ca);
     var(to, "NO_PROXY", f->no_proxy);
     notes[i](f, to);
 }

@@ -17,6 +17,7 @@ static const struct {
      "  cusp images …               ls, build, import, rm: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
+     "  cusp conformance            run the official clients against a server: the score table\n"
      "  cusp version                this program's version\n\n"
      "Every command has --help. Global flags:\n"
      "  --endpoint URL   server (default $CUSP_ENDPOINT, else http://127.0.0.1:8780)\n"
@@ -136,6 +137,20 @@ static const struct {
      "  --ca        take it from a PEM file; needed when the server takes nothing but TLS\n\n"
      "CA variables point into ~/.cache/cusp/trust: the system's authorities and ours, so that other\n"
      "hosts stay reachable.\n" GLOBAL},
+    {"conformance",
+     "cusp conformance [--client LIST] [--transport LIST] [--setup] [flags]\n\n"
+     "Puts the official clients through the same ten cases against --endpoint, each over every transport\n"
+     "it has, and prints a row for each run: what worked, and below, why not. A client whose runtime is\n"
+     "missing is \"not run\" and named with what would install it.\n\n"
+     "  --client     of python,node,java,go,curl,reflection,gcloud (default all)\n"
+     "  --transport  of rest,rest-tls,grpc,grpc-tls (default all that a client has)\n"
+     "  --setup      first fetch what the clients need into ~/.cache/cusp/clients (pip, npm, mvn, go)\n"
+     "  --strict     what was not run counts as failed\n"
+     "  --ca FILE    the server's CA (default: ask the server), --data-dir DIR: take it from there\n"
+     "  --image URI  image of the jobs, with sh in it (default: busybox, else the smallest there is)\n"
+     "  --timeout S  for each run (default 180)\n"
+     "  --drivers D  folder of drivers (default: installed ones, or tests/clients of the source)\n\n"
+     "Exit code 0 when every case of every run passed and at least one ran, else 1.\n" GLOBAL},
     {"version", "cusp version: this program's version\n" GLOBAL},
 };
 /* clang-format on */

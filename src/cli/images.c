@@ -83,17 +83,7 @@ static int import(const struct cli *c, const char *file, const char *name, struc
 /* recipes/ beside the build folder (source tree) or under share/cusp (installed). */
 static char *recipe_tool(void) {
     static const char *const places[] = {"../recipes/build", "../share/cusp/recipes/build"};
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    for (size_t i = 0; n > 0 && i < NR_OF(places); i++) {
-        self[n] = 0;
-        char *path = xasprintf("%.*s/%s", (int)(strrchr(self, '/') - self), self, places[i]);
-        if (access(path, X_OK) == 0) {
-            return path;
-        }
-        free(path);
-    }
-    return NULL;
+    return find_beside(places, NR_OF(places));
 }
 
 static int build(const struct cli *c, const char *name, struct err *err) {

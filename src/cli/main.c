@@ -18,6 +18,7 @@ static const struct {
     {"storage", true, cmd_storage},
     {"images", true, cmd_images},
     {"tls", true, cmd_tls},
+    {"conformance", false, cmd_conformance},
     {"env", false, cmd_env},
     {"serve", false, cmd_serve},
     {"version", false, cmd_version},

@@ -217,6 +217,27 @@ bool ctl_job_explain(struct ctl *c, struct str name, struct buf *ret_reason,
     return true;
 }
 
+bool ctl_job_outlook(struct ctl *c, struct str name, struct job_outlook *ret) {
+    ctl_check_owner(c);
+    const struct job *j = ctl_find(c, name);
+    if (!j || !job_is_born(j)) {
+        return false;
+    }
+    const struct attempt *a = j->attempt;
+    *ret = (struct job_outlook){.is_queued = a->sm.state <= PHASE_WAITING,
+                                .create_time = j->status.create_time,
+                                .start_time = j->status.start_time};
+    if (job_is_terminal(j)) {
+        ret->is_queued = false;
+        ret->end_began = j->status.end_time;
+    } else if (a->sm.state == PHASE_COLLECTING || a->sm.state == PHASE_DONE) {
+        ret->end_began = a->collect_at;
+    } else if (a->sm.state == PHASE_STOPPING) {
+        ret->end_began = a->stop_at;
+    }
+    return true;
+}
+
 bool ctl_attempt_is_live(struct ctl *c, const char *job_id, uint32_t attempt) {
     ctl_check_owner(c);
     const struct job *j = map_get(&c->by_id, str_of(job_id));

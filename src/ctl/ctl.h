@@ -58,6 +58,10 @@ struct ctl_config {
      * more lines follow. The member may be NULL. */
     void (*service_log)(void *arg, const char *job_id, usec_t when, int severity, const char *text);
     void *log_arg;
+    /* The job's end is durable and can be read. From within ctl's own work: do little, and call
+     * nothing of ctl. May be NULL. */
+    void (*job_done)(void *arg, struct str name);
+    void *done_arg;
     /* A commit failed for another reason than a precondition or a full disk: memory and store no
      * longer agree. The server stops. */
     void (*fatal)(void *arg, const struct err *err);
@@ -109,6 +113,14 @@ void ctl_job_delete(struct ctl *c, struct str name, struct ctl_call *call);
  * live. */
 bool ctl_job_explain(struct ctl *c, struct str name, struct buf *ret_reason,
                      unsigned *ret_position);
+/* How near its end a live job is. */
+struct job_outlook {
+    bool is_queued;                 /* waits for capacity, quota, or the pause before a retry */
+    usec_t create_time, start_time; /* wall; 0: not yet */
+    usec_t end_began; /* wall; its outcome is decided and it is being taken down. 0: not yet */
+};
+/* From memory; false when not live. A job whose end is not durable yet is live. */
+bool ctl_job_outlook(struct ctl *c, struct str name, struct job_outlook *ret);
 /* True while the job (by id) has this attempt live: engine sweep, image removal. */
 bool ctl_attempt_is_live(struct ctl *c, const char *job_id, uint32_t attempt);
 

@@ -212,6 +212,9 @@ static void on_commit(struct store_txn *t, const struct err *err) {
         drop_moot_trial(j);
         if (job_is_terminal(j) && job_is_settled(j)) {
             c->finished_total++;
+            if (c->cfg.job_done) {
+                c->cfg.job_done(c->cfg.done_arg, j->name);
+            }
             ctl_retire(c, j);
         } else {
             job_drain(j);

@@ -10,6 +10,7 @@
 #include "api/call.h"
 #include "api/gcs.h"
 #include "api/grpc.h"
+#include "api/hold.h"
 #include "api/images.h"
 #include "api/origin.h"
 #include "api/projects.h"
@@ -73,6 +74,11 @@ static void service_log(void *arg, const char *job_id, usec_t when, int severity
     } else {
         logs_service_end(s->logs, job_id);
     }
+}
+
+static void job_done(void *arg, struct str name) {
+    struct server *s = arg;
+    holds_release(s->api.holds, name);
 }
 
 static int object_path(void *arg, const char *gs_uri, char **ret_path, struct err *err) {
@@ -177,6 +183,9 @@ static void begin_stop(struct server *s) {
         return;
     }
     s->stopping = true;
+    if (s->api.holds) {
+        holds_close(s->api.holds);
+    }
     if (s->grpc) {
         grpc_retire(s->grpc); /* its streams would last as long as the grace does */
     }
@@ -320,6 +329,8 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .decode_arg = &s->api,
         .service_log = service_log,
         .log_arg = s,
+        .job_done = job_done,
+        .done_arg = s,
         .fatal = fatal,
         .fatal_arg = s,
         .strict_machines = s->cfg->strict_machines,
@@ -406,6 +417,7 @@ static int open_modules(struct server *s, struct err *err) {
                           .store = s->store,
                           .logs = s->logs,
                           .projects = projects_new(s->store, loop_clock(s->loop)),
+                          .holds = holds_new(loop_clock(s->loop)),
                           .started_at = time_wall(),
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,
@@ -482,6 +494,7 @@ static void tear_down(struct server *s) {
         image_store_close(s->images);
     }
     projects_free(s->api.projects);
+    holds_free(s->api.holds);
     if (s->signal_watch) {
         loop_fd_unwatch(s->signal_watch);
         close(s->signal_fd);

@@ -109,7 +109,7 @@ static int fill_head(struct h1 *h, struct xch *x, struct str raw, size_t nr_head
 static void begin_exchange(struct h1 *h, struct str raw, size_t nr_headers, usec_t now) {
     struct h1_fault f;
     struct xch *x = xch_new(h->conn->server, &h1_ops, h);
-    h->replied = h->chunked_out = h->no_body = h->broken_body = false;
+    h->replied = h->chunked_out = h->no_body = h->broken_body = h->tunnel = false;
     h->head_only = h->expect = false;
     h->out_left = -1;
     h->discarded = 0;
@@ -159,15 +159,26 @@ static size_t take_head(struct h1 *h, struct str bytes, usec_t now) {
 
 /* How many body bytes may pass now. */
 static uint64_t body_room(const struct h1 *h) {
-    if (xch_body_unwanted(h->x)) {
+    if (!h->tunnel && xch_body_unwanted(h->x)) {
         return h->discarded < DISCARD_MAX ? DISCARD_MAX - h->discarded : 0;
     }
     return h->x->credit;
 }
 
+static size_t take_tunnel(struct h1 *h, struct str bytes) {
+    size_t n = bytes.n < h->x->credit ? bytes.n : (size_t)h->x->credit;
+    if (n > 0) {
+        xch_deliver(h->x, str_n(bytes.p, n));
+    }
+    return n;
+}
+
 static size_t take_body(struct h1 *h, struct str bytes, usec_t now) {
     struct h1_fault f;
     struct err err;
+    if (h->tunnel) {
+        return take_tunnel(h, bytes);
+    }
     ptrdiff_t n = h1_parse_body(&h->parse, bytes, body_room(h), &f);
     if (n < 0) {
         if (f.limit) {
@@ -337,7 +348,7 @@ usec_t h1_deadline(const struct h1 *h, size_t held) {
         }
         return h->idle_since + limits.keepalive_timeout_ms * USEC_PER_MSEC;
     case H1_BODY:
-        if (body_room(h) > 0) {
+        if (body_room(h) > 0 && !h->tunnel) {
             return h->body_since + limits.body_idle_timeout_ms * USEC_PER_MSEC;
         }
         return USEC_NEVER;
@@ -522,6 +533,26 @@ static void send_trailers(struct xch *x, const struct headers *hs) {
     conn_kick(h->conn);
 }
 
+static bool upgrade(struct xch *x, const struct headers *hs) {
+    struct h1 *h = x->stream;
+    if (h->parse.http10 || h->reading != H1_WAITING || h->conn->state != CONN_H1) {
+        return false;
+    }
+    struct buf *b = out_of(h);
+    buf_puts(b, "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n");
+    for (size_t i = 0; i < hs->n; i++) {
+        CHECK(net_header_sendable(&hs->p[i]));
+        buf_printf(b, "%.*s: %.*s\r\n", STR_ARG(hs->p[i].name), STR_ARG(hs->p[i].value));
+    }
+    buf_puts(b, "\r\n");
+    h->tunnel = h->replied = true;
+    h->keep_alive = h->chunked_out = h->no_body = false;
+    h->out_left = -1;
+    h->reading = H1_BODY;
+    conn_kick(h->conn);
+    return true;
+}
+
 static void grant(struct xch *x) {
     struct h1 *h = x->stream;
     if (h->expect && !h->replied) {
@@ -545,6 +576,7 @@ static const struct codec_ops h1_ops = {
     .send_body = send_body,
     .send_trailers = send_trailers,
     .send_file = send_file,
+    .upgrade = upgrade,
     .grant = grant,
     .reset = reset,
 };

@@ -32,6 +32,7 @@ struct h1 {
     bool keep_alive, expect, head_only;
     bool replied; /* head sent */
     bool chunked_out, no_body;
+    bool tunnel;      /* 101 was sent: bytes pass both ways until x is finished */
     int64_t out_left; /* of a reply with a length; -1 */
     uint64_t discarded;
     bool broken_body; /* framing is lost, or the rest is too much to discard */

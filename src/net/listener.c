@@ -374,6 +374,7 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
     list_init(&s->dirty);
     list_init(&s->notify);
     list_init(&s->spare);
+    list_init(&s->websockets);
     loop_task_init(&s->work, do_work);
     loop_task_init(&s->stopped_task, tell_stopped);
     s->accept_again.fn = accept_pause_over;
@@ -422,6 +423,7 @@ void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), voi
     s->stopped_cb = cb;
     s->stopped_arg = arg;
     stop_listening(s);
+    net_close_websockets(s);
     list_each (c, &s->conns, link) {
         conn_retire(c);
     }

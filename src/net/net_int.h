@@ -36,7 +36,8 @@ struct net_server {
     struct list dirty;  /* connections with something to do at the end of this turn */
     struct list notify; /* exchanges owed a callback */
     struct loop_task work;
-    struct list spare; /* exchanges for reuse */
+    struct list websockets; /* open ones, told to close when the server stops */
+    struct list spare;      /* exchanges for reuse */
     unsigned nr_spare;
     char *read_room; /* NET_READ_BODY bytes */
     uint64_t next_id;
@@ -62,6 +63,9 @@ void net_unref(struct net_server *s);
 void net_conn_gone(struct net_server *s);
 /* The Date header's value. */
 const char *net_date(struct net_server *s);
+
+/* Shutdown: says "going away" to each. */
+void net_close_websockets(struct net_server *s);
 
 /* The server's own short replies, Google-shaped. Appends a whole HTTP/1.1 response with
  * Connection: close. */

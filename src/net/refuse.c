@@ -34,6 +34,7 @@ static const struct {
     {415, "Unsupported Media Type", NULL},
     {416, "Range Not Satisfiable", NULL},
     {417, "Expectation Failed", "INVALID_ARGUMENT"},
+    {426, "Upgrade Required", "INVALID_ARGUMENT"},
     {429, "Too Many Requests", NULL},
     {431, "Request Header Fields Too Large", "RESOURCE_EXHAUSTED"},
     {499, "Client Closed Request", NULL},

@@ -400,6 +400,17 @@ void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h) {
     finish(x);
 }
 
+bool xch_upgrade(struct xch *x, const struct header *h, size_t nr_h) {
+    struct headers hs = {(struct header *)h, nr_h};
+    if (!may_reply(x, false, "xch_upgrade") || x->gone || !x->codec->upgrade || x->head.has_body ||
+        !x->codec->upgrade(x, &hs)) {
+        return false;
+    }
+    x->started = true;
+    x->body_done = false; /* the body is what comes from now on */
+    return true;
+}
+
 void xch_abort(struct xch *x) {
     CHECK(x->magic == XCH_MAGIC);
     if (x->finished) {

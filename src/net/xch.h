@@ -103,6 +103,11 @@ void xch_end(struct xch *x);
  * "TE: trailers", else they are dropped). A reply without a body carries them in its one block of
  * headers. */
 void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h);
+/* Another protocol on this connection: replies 101 with these headers ("upgrade" among them) and
+ * makes the exchange a tunnel. From now on xch_read_body and xch_grant deliver what the peer sends,
+ * xch_write sends bytes as they are, and xch_end closes the connection. False, and nothing was
+ * sent, where there is no such thing: HTTP/2, HTTP/1.0, a request with a body. */
+bool xch_upgrade(struct xch *x, const struct header *h, size_t nr_h);
 /* Breaks the connection/stream off: a started reply that cannot be completed honestly. */
 void xch_abort(struct xch *x);
 

@@ -26,6 +26,8 @@ struct codec_ops {
     void (*send_trailers)(struct xch *, const struct headers *);
     /* The rest of the body from a file; takes fd; ends the message. */
     void (*send_file)(struct xch *, int fd, uint64_t offset, uint64_t len);
+    /* Sends 101 and passes bytes from then on; false when it cannot. NULL: never. */
+    bool (*upgrade)(struct xch *, const struct headers *);
     /* x->credit grew. */
     void (*grant)(struct xch *);
     void (*reset)(struct xch *, enum reset_why);

@@ -199,6 +199,9 @@ def test_page_tokens_are_bound_to_their_list(fake):
 def test_unknown_region_and_malformed_names(fake, job):
     r = fake.call("POST", "/v1/projects/demo/locations/mars-north1/customJobs", job)
     assert r.status_code == 400 and "mars-north1" in r.json()["error"]["message"]
+    for method, body in (("POST", job), ("GET", None)):
+        r = fake.call(method, "/v1/projects/-/locations/us-central1/customJobs", body)
+        assert r.status_code == 400 and "projects/-/" in r.json()["error"]["message"], r.text
     r = fake.call("GET", f"{JOBS}/does-not-exist")
     assert r.status_code == 404 and "does-not-exist" in r.json()["error"]["message"]
     r = fake.call("POST", f"{JOBS}/1:cancel", {})

@@ -433,7 +433,7 @@ def test_wrong_usage(cusp, argv):
 COMMANDS = ["", "custom-jobs", "custom-jobs create", "custom-jobs list", "custom-jobs describe", "custom-jobs timeline",
             "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "storage", "storage cp",
             "storage ls", "storage cat", "storage rm", "storage buckets", "images", "images ls", "images build",
-            "images import", "images rm", "tls", "tls init", "tls show", "env", "version"]
+            "images import", "images rm", "tls", "tls init", "tls show", "conformance", "env", "version"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
