@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/time.h"
 #include "base/vec.h"
 
 #include <jansson.h>
@@ -131,8 +132,17 @@ int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err);
             {.name = "--stream-logs", .is_bool = true},                                            \
     }
 json_t *job_body_from_flags(const struct args *a, struct err *err);
-/* joblogs.c: follows a job's log on stdout */
+/* joblogs.c: follows a job's log on stdout, over restarts of the server */
 int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err);
+/* A server that was reached and is gone may be restarting: true after a pause when it is worth
+ * asking again (for a minute). Begin with {0}, and again after each answer. */
+struct outage {
+    bool reached;
+    usec_t since; /* mono; 0: there is none yet */
+    useconds_t pause_us;
+};
+bool server_may_return(const struct cli *c, const struct err *err, struct outage *o);
+bool job_is_over(const char *state); /* "JOB_STATE_…" */
 char *job_path(const struct cli *c, const char *prefix,
                const char *id); /* "/v1/projects/…/customJobs/ID" */
 

@@ -33,7 +33,7 @@ static const char *short_state(const char *state) {
     return strncmp(state, "JOB_STATE_", 10) == 0 ? state + 10 : state;
 }
 
-static bool is_terminal(const char *state) {
+bool job_is_over(const char *state) {
     return strstr(state, "SUCCEEDED") || strstr(state, "FAILED") || strstr(state, "CANCELLED");
 }
 
@@ -44,12 +44,19 @@ static const char *id_of(const char *name) {
 
 static int wait_for(const struct cli *c, const char *id, json_t **ret, struct err *err) {
     auto_free char *path = job_path(c, "/v1", id);
+    struct outage out = {0};
     for (useconds_t pause_us = 20000;; pause_us = pause_us < 500000 ? pause_us * 3 / 2 : pause_us) {
         json_t *job;
-        if (http_json(c, "GET", path, NULL, &job, err)) {
+        struct err e = {0};
+        if (http_json(c, "GET", path, NULL, &job, &e)) {
+            if (server_may_return(c, &e, &out)) {
+                continue;
+            }
+            *err = e;
             return -1;
         }
-        if (is_terminal(field(job, "state"))) {
+        out = (struct outage){.reached = true};
+        if (job_is_over(field(job, "state"))) {
             *ret = job;
             return 0;
         }

@@ -79,11 +79,14 @@ static int finish(const struct cli *c, CURL *h, struct http_reply *r, struct err
     }
     curl_easy_cleanup(h);
     if (rc == CURLE_COULDNT_CONNECT) {
-        return err_set(
-            err, ERR_UNAVAILABLE,
-            "no server answers at %s. Start one with: cusp serve --data-dir DIR   or name "
-            "another with --endpoint or CUSP_ENDPOINT",
-            c->endpoint);
+        err_set(err, ERR_UNAVAILABLE,
+                "no server answers at %s. Start one with: cusp serve --data-dir DIR   or name "
+                "another with --endpoint or CUSP_ENDPOINT",
+                c->endpoint);
+        if (err) {
+            err->sys = ECONNREFUSED;
+        }
+        return -1;
     }
     if (rc != CURLE_OK && !(rc == CURLE_WRITE_ERROR && r->status && r->status < 400)) {
         return err_set(err, ERR_UNAVAILABLE, "%s: %s", c->endpoint,

@@ -190,6 +190,27 @@ def test_stream_logs_follows_live_and_ends_by_itself(cusp):
     assert len(entries) >= 3 and all({"timestamp", "severity", "task", "message"} <= e.keys() for e in entries)
 
 
+@pytest.mark.parametrize("end", ["kill9", "stop"])
+def test_following_outlives_a_restart_of_the_server(cusp, end):
+    s = cusp.server
+    job = create(cusp, run_ms=3000)
+    name = f"projects/demo/locations/us-central1/customJobs/{job}"
+    s.wait_state(name, "JOB_STATE_RUNNING")
+    p = subprocess.Popen([CUSP, "custom-jobs", "stream-logs", job], env=cusp.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waiter = subprocess.Popen([CUSP, "custom-jobs", "wait", job], env=cusp.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seen = p.stdout.readline()
+    assert seen
+    getattr(s, end)()
+    assert "waiting for it to come back" in p.stderr.readline()  # and only then is there a server again
+    s.listen = s.url.split("//")[1]
+    s.start()
+    out, err = p.stdout.read(), p.stderr.read()
+    assert p.wait(60) == OK and not err
+    assert cusp("custom-jobs", "stream-logs", job, "--no-follow").out == seen + out, "a line is lost or there twice"
+    out, err = waiter.communicate(timeout=60)
+    assert waiter.returncode in (OK, JOB_FAILED) and out.split()[0] in ("SUCCEEDED", "FAILED")
+
+
 def test_no_follow_of_a_running_job_returns(cusp):
     job = create(cusp, run_ms=20000)
     cusp.server.wait_state(f"projects/demo/locations/us-central1/customJobs/{job}", "JOB_STATE_RUNNING")
