@@ -211,6 +211,23 @@ def import_busybox(server, tar):
     assert r.status_code == 200, r.text
 
 
+@pytest.fixture(scope="session")
+def matrix_server(tmp_path_factory, busybox_image):
+    """One server for the drivers of tests/clients: real containers, the busybox image, TLS on the same port.
+    Its `addresses` are CUSP_ENDPOINT, CUSP_HOSTPORT and CUSP_CA of tests/clients/README.md."""
+    s = Server(tmp_path_factory.mktemp("matrix") / "data", "--engine=local", "--stop-grace-s=1")
+    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True,
+                   stdout=subprocess.DEVNULL)
+    s.start()
+    import_busybox(s, busybox_image)
+    port = s.url.rsplit(":", 1)[1]
+    s.addresses = (s.url, "localhost:" + port, os.path.join(s.data_dir, "tls", "ca.pem"))
+    yield s
+    if s.proc.poll() is None:
+        s.stop()
+    reap_containers(s.data_dir)
+
+
 # ---- what is left on the host
 
 def runners(data_dir):

@@ -1,0 +1,76 @@
+"""Runs the drivers of tests/clients and holds them to README.md there; one pytest test for each client, transport and case.
+
+`make test-clients` puts the same drivers in a table; here they run against a sanitizer build, and a case that fails
+shows the server's log.
+"""
+import functools
+import json
+import os
+import subprocess
+
+import pytest
+
+from conftest import needs_root
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CASES = ("create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping",
+         "operations")
+
+
+def program(client, name):
+    return os.path.join(HERE, client, name)
+
+
+def transports(client):
+    return subprocess.run([program(client, "run"), "--list"], capture_output=True, text=True, check=True).stdout.split()
+
+
+def cases(client):
+    """Decorator: the test gets `transport` and `case` for all that the driver can do."""
+    params = [pytest.param(t, c, id=f"{t}-{c}") for t in transports(client) for c in CASES]
+
+    def mark(fn):
+        return needs_root(pytest.mark.parametrize("transport,case", params)(fn))
+    return mark
+
+
+@functools.cache
+def missing(client):
+    """Why this client cannot run here, or None; sets it up first."""
+    for argv in ([program(client, "setup")], [program(client, "run"), "--check"]):
+        if not os.path.exists(argv[0]):
+            continue
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
+        if done.returncode == 77:
+            line = json.loads(done.stdout)
+            assert line["client"] == client, line
+            return f"{line['skip']} ({line.get('install') or 'nothing to install'})"
+        assert done.returncode == 0, f"{' '.join(argv)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return None
+
+
+@functools.cache
+def results(client, transport, endpoint, hostport, ca):
+    """The lines of one run, by case, after the rules of README.md were checked."""
+    env = {**os.environ, "CUSP_ENDPOINT": endpoint, "CUSP_HOSTPORT": hostport, "CUSP_CA": ca, "CUSP_PROJECT": "demo",
+           "CUSP_LOCATION": "us-central1", "CUSP_IMAGE": "busybox"}
+    done = subprocess.run([program(client, "run"), "--transport", transport], env=env, capture_output=True, text=True,
+                          timeout=240, check=False)
+    said = done.stdout + done.stderr[-3000:]
+    lines = [json.loads(x) for x in done.stdout.splitlines()]
+    for line in lines:
+        assert line["client"] == client and line["transport"] == transport and line["version"], line
+    assert [x["case"] for x in lines] == list(CASES), f"exit {done.returncode}:\n{said}"
+    failed = any(x.get("ok") is False for x in lines)
+    assert done.returncode == (1 if failed else 0), f"exit {done.returncode}:\n{said}"
+    return {x["case"]: x for x in lines}
+
+
+def check(server, client, transport, case):
+    why = missing(client)
+    if why:
+        pytest.skip(f"{client}: {why}")
+    line = results(client, transport, *server.addresses)[case]
+    if line.get("skip"):
+        pytest.skip(f"{client} {transport} {case}: {line['detail']}")
+    assert line["ok"], f"{line['detail']}\nthe server's log ends with:\n{server.log()[-2000:]}"
