@@ -248,11 +248,29 @@ static void check_head(struct stream *st) {
     head->peer = peer ? str_of(peer) : STR("");
 }
 
+/* gRPC clients make UNKNOWN of an HTTP status; they read these two headers (and the content type
+ * may be among what was not kept: then it is the HTTP form). */
+static void refuse_grpc(struct stream *st) {
+    char text[256];
+    int n = st->limit ? snprintf(text, sizeof(text), "%s The limit %s is %llu.", st->refused,
+                                 st->limit_name, (unsigned long long)*st->limit)
+                      : snprintf(text, sizeof(text), "%s", st->refused);
+    const struct header h[] = {{STR("content-type"), STR("application/grpc")},
+                               {STR("grpc-status"), st->limit ? STR("8") : STR("13")},
+                               {STR("grpc-message"), str_n(text, n < 0 ? 0 : (size_t)n)}};
+    xch_start(st->x, 200, h, NR_OF(h), -1);
+    xch_end_trailers(st->x, NULL, 0);
+}
+
 static void reply_refusal(struct stream *st) {
     static const struct header type = {STR("content-type"), STR("application/json; charset=UTF-8")};
     auto_buf struct buf body = BUF_INIT(4096);
     if (st->limit) {
         limits_hit(st->limit);
+    }
+    if (str_starts(xch_header(st->x, "content-type"), STR("application/grpc"))) {
+        refuse_grpc(st);
+        return;
     }
     net_render_refusal_body(&body, st->refused_status, st->refused, st->limit_name, st->limit);
     xch_reply(st->x, st->refused_status, &type, 1, buf_str(&body));
