@@ -281,5 +281,5 @@ void gcs_batch(struct gcs_call *c) {
     struct batch *b = xcalloc(1, sizeof(*b));
     b->c = c;
     b->parts = xcalloc(CALL_MAX, sizeof(*b->parts));
-    xch_collect_body(c->x, limits.max_api_body, batch_body, b);
+    xch_collect_plain(c->x, limits.max_api_body, batch_body, b);
 }

@@ -80,7 +80,7 @@ static void list_out(struct blob_req *r, const struct err *err) {
 void gcs_buckets(struct gcs_call *c, struct str method) {
     struct err err;
     if (str_eqc(method, "POST")) {
-        xch_collect_body(c->x, limits.max_object_metadata, insert_body, c);
+        xch_collect_plain(c->x, limits.max_object_metadata, insert_body, c);
         return;
     }
     if (!str_eqc(method, "GET")) {
@@ -281,13 +281,13 @@ void gcs_bucket(struct gcs_call *c, struct str method, struct str tail) {
         blob_bucket_delete(c->g->blob, &c->req);
     } else if (tail.n == 0 && (is_put || str_eqc(method, "PATCH"))) {
         c->is_update = is_put;
-        xch_collect_body(c->x, limits.max_object_metadata, edit_body, c);
+        xch_collect_plain(c->x, limits.max_object_metadata, edit_body, c);
     } else if (is_get && str_eqc(tail, "storageLayout")) {
         read_then(c, layout_out);
     } else if (is_get && str_eqc(tail, "iam")) {
         read_then(c, policy_out);
     } else if (is_put && str_eqc(tail, "iam")) {
-        xch_collect_body(c->x, limits.max_object_metadata, policy_body, c);
+        xch_collect_plain(c->x, limits.max_object_metadata, policy_body, c);
     } else if (is_get && str_eqc(tail, "iam/testPermissions")) {
         read_then(c, permissions_out);
     } else if (is_get && str_eqc(tail, "notificationConfigs")) {

@@ -121,7 +121,7 @@ void gcs_object(struct gcs_call *c, struct str method) {
         blob_object_delete(c->g->blob, &c->req);
     } else if (str_eqc(method, "PATCH") || str_eqc(method, "PUT")) {
         c->is_update = str_eqc(method, "PUT");
-        xch_collect_body(c->x, limits.max_object_metadata, edit_body, c);
+        xch_collect_plain(c->x, limits.max_object_metadata, edit_body, c);
     } else {
         gcs_not_built(c);
     }
@@ -262,7 +262,7 @@ static void on_copy(struct gcs_call *c, struct str src, struct str dst, bool is_
     struct copying *k = copying_new(c, bucket, name);
     k->is_rewrite = is_rewrite;
     k->src = (struct blob_source){.bucket = c->bucket, .name = c->name, .pre = c->q.src_pre};
-    xch_collect_body(c->x, limits.max_object_metadata, copy_body, k);
+    xch_collect_plain(c->x, limits.max_object_metadata, copy_body, k);
 }
 
 void gcs_xml_copy(struct gcs_call *c, struct str source) {
@@ -277,7 +277,7 @@ void gcs_xml_copy(struct gcs_call *c, struct str source) {
     }
     struct copying *k = copying_new(c, c->bucket, c->name);
     k->src = (struct blob_source){.bucket = bucket, .name = name};
-    xch_collect_body(c->x, limits.max_object_metadata, copy_body, k);
+    xch_collect_plain(c->x, limits.max_object_metadata, copy_body, k);
 }
 
 static void compose_body(struct xch *x, void *arg, struct str body, const struct err *why) {
@@ -355,8 +355,8 @@ bool gcs_object_verb(struct gcs_call *c, struct str method, struct str raw) {
         if (gcs_unpercent(c, str_sub(raw, 0, raw.n - STR("/compose").n), &c->name, &err) < 0) {
             gcs_fail(c, &err);
         } else {
-            xch_collect_body(c->x, limits.max_object_metadata, compose_body,
-                             copying_new(c, c->bucket, c->name));
+            xch_collect_plain(c->x, limits.max_object_metadata, compose_body,
+                              copying_new(c, c->bucket, c->name));
         }
     } else {
         gcs_not_built(c);

@@ -8,6 +8,8 @@
 
 #include "base/limits.h"
 
+#define PACKED_STEP (32u << 10) /* packed bytes asked for, and bytes unpacked, at a time */
+
 struct transfer {
     struct gcs_call *c;
     struct blob_upload *upload; /* multipart: made when the JSON part is known */
@@ -15,6 +17,11 @@ struct transfer {
     struct blob_put put;
     struct multipart mp;
     bool is_multipart, is_resumable;
+    /* multipart sent as gzip: what came and is not unpacked yet */
+    struct gunzip *gunzip;
+    struct buf packed;
+    bool has_more; /* the unpacker stopped for want of room, not of bytes */
+    bool is_peer_done;
     /* resumable */
     struct blob_session session;
     struct content_range range;
@@ -38,6 +45,8 @@ static void transfer_free(struct transfer *t) {
     if (t->is_multipart) {
         multipart_fini(&t->mp);
     }
+    gunzip_free(t->gunzip);
+    buf_fini(&t->packed);
     free(t->buf[0]);
     free(t->buf[1]);
     gcs_call_free(t->c);
@@ -60,24 +69,40 @@ static void answer_object(struct transfer *t, const struct blob_meta *m) {
     transfer_free(t);
 }
 
-/* 308: so far received; the header is left out while nothing is. */
+/* 308: so far received; the header is left out while nothing is. Go, whose HTTP library takes a 308
+ * for a redirection, asks to hear it in a header. */
 static void answer_more(struct transfer *t) {
     uint64_t n = blob_upload_offset(t->upload);
-    struct header h[2] = {{STR("x-goog-stored-content-length"), {0}}};
+    bool no_308 = str_ieq(xch_header(t->c->x, "x-guploader-no-308"), STR("yes"));
     char *range = arena_printf(t->c->a, "bytes=0-%llu", (unsigned long long)(n ? n - 1 : 0));
-    h[0] = (struct header){STR("range"), str_of(range)};
-    h[1] = (struct header){STR("x-guploader-uploadid"), str_of(blob_upload_id(t->upload))};
-    xch_reply(t->c->x, 308, n ? h : h + 1, n ? 2 : 1, STR(""));
+    struct header h[3];
+    size_t nr = 0;
+    h[nr++] = (struct header){STR("x-guploader-uploadid"), str_of(blob_upload_id(t->upload))};
+    if (n) {
+        h[nr++] = (struct header){STR("range"), str_of(range)};
+    }
+    if (no_308) {
+        h[nr++] = (struct header){STR("x-http-status-code-override"), STR("308")};
+    }
+    xch_reply(t->c->x, no_308 ? 200 : 308, h, nr, STR(""));
     transfer_free(t);
 }
 
 /* ---- buffers ---- */
 
 static void step(struct transfer *t);
+static void unpack(struct transfer *t);
 
 /* Keeps what may still come plus what is held below the room there is. The slack is for the few
  * bytes a multipart parser holds back and gives out later. */
 static void regrant(struct transfer *t) {
+    if (t->gunzip) { /* what it unpacks to nobody knows: a little at a time */
+        if (!t->credit && !t->packed.n && !t->has_more && !t->failed && !t->is_peer_done) {
+            t->credit = PACKED_STEP;
+            xch_grant(t->c->x, PACKED_STEP);
+        }
+        return;
+    }
     uint64_t room = t->cap < GCS_BUFFER ? t->cap : 2 * t->cap - 512;
     uint64_t used = t->n[0] + t->n[1] + t->credit;
     if (used < room && !t->failed && !t->body_over) {
@@ -95,6 +120,9 @@ static void written(struct blob_write *w, const struct err *err) {
         t->err = *err;
     }
     t->n[done] = 0;
+    if (t->gunzip) {
+        unpack(t);
+    }
     regrant(t);
     step(t);
 }
@@ -210,6 +238,32 @@ static void step(struct transfer *t) {
 
 /* ---- the body ---- */
 
+static void body_is_over(struct transfer *t);
+
+/* As much as the buffers have room for; goes on when one was written. */
+static void unpack(struct transfer *t) {
+    char out[PACKED_STEP];
+    size_t n;
+    while (!t->failed && (t->packed.n || t->has_more) &&
+           t->n[0] + t->n[1] + PACKED_STEP + 512 <= 2 * t->cap) {
+        struct str in = buf_str(&t->packed);
+        if (gunzip_step(t->gunzip, &in, out, sizeof(out), &n, &t->err) < 0 ||
+            multipart_feed(&t->mp, str_n(out, n), &t->err) < 0) {
+            t->failed = true;
+            return;
+        }
+        buf_consume(&t->packed, t->packed.n - in.n);
+        t->has_more = n == sizeof(out);
+    }
+    if (t->is_peer_done && !t->body_over && !t->packed.n && !t->has_more && !t->failed) {
+        if (!gunzip_is_done(t->gunzip)) {
+            t->failed = true;
+            err_set(&t->err, ERR_INVALID_ARGUMENT, "The gzip body ends too early");
+        }
+        body_is_over(t);
+    }
+}
+
 static void start_multipart_upload(struct transfer *t) {
     struct err err;
     struct gcs_call *c = t->c;
@@ -243,7 +297,10 @@ static void body_data(struct xch *x, void *arg, struct str bytes) {
         t->skip -= n;
         bytes = str_sub(bytes, n, bytes.n);
     }
-    if (!t->is_multipart) {
+    if (t->gunzip) {
+        buf_put_str(&t->packed, bytes);
+        unpack(t);
+    } else if (!t->is_multipart) {
         store(t, bytes);
     } else if (multipart_feed(&t->mp, bytes, &t->err) < 0) {
         t->failed = true;
@@ -252,21 +309,30 @@ static void body_data(struct xch *x, void *arg, struct str bytes) {
     step(t);
 }
 
-static void body_end(struct xch *x, void *arg, const struct err *err) {
-    struct transfer *t = arg;
+static void body_is_over(struct transfer *t) {
     t->body_over = true;
-    if (err) {
-        t->is_cut = true;
-        t->err = *err;
-        if (!t->is_resumable) {
-            t->failed = true;
-        }
-    } else if (!t->failed && t->is_multipart) {
+    if (!t->failed && t->is_multipart) {
         if (multipart_end(&t->mp, &t->err) < 0) {
             t->failed = true;
         } else if (!t->upload && !t->failed) {
             start_multipart_upload(t); /* an empty object */
         }
+    }
+}
+
+static void body_end(struct xch *x, void *arg, const struct err *err) {
+    struct transfer *t = arg;
+    t->is_peer_done = true;
+    if (err) {
+        t->body_over = t->is_cut = true;
+        t->err = *err;
+        if (!t->is_resumable) {
+            t->failed = true;
+        }
+    } else if (t->gunzip) {
+        unpack(t);
+    } else {
+        body_is_over(t);
     }
     step(t);
 }
@@ -274,7 +340,7 @@ static void body_end(struct xch *x, void *arg, const struct err *err) {
 static void read_body(struct transfer *t) {
     static const struct body_sink sink = {.data = body_data, .end = body_end};
     int64_t n = xch_head(t->c->x)->content_length;
-    t->cap = n >= 0 && n < (int64_t)GCS_BUFFER ? (size_t)n + 1 : GCS_BUFFER;
+    t->cap = n >= 0 && n < (int64_t)GCS_BUFFER && !t->gunzip ? (size_t)n + 1 : GCS_BUFFER;
     xch_read_body(t->c->x, limits.max_object_bytes, &sink, t);
     regrant(t);
 }
@@ -339,6 +405,11 @@ static void multipart(struct transfer *t) {
         return;
     }
     t->is_multipart = true;
+    if (xch_is_packed(t->c->x)) {
+        t->gunzip = gunzip_new();
+        buf_init(&t->packed, 2 * PACKED_STEP);
+        t->put.size = -1;
+    }
     read_body(t);
 }
 
@@ -520,13 +591,13 @@ void gcs_upload(struct gcs_call *c) {
         err_set(&err, ERR_INVALID_ARGUMENT, "An upload is a POST or a PUT");
         answer_err(t, &err);
     } else if (c->is_xml && str_eqc(method, "POST")) {
-        xch_collect_body(c->x, limits.max_object_metadata, start_body, t);
+        xch_collect_plain(c->x, limits.max_object_metadata, start_body, t);
     } else if (c->is_xml || str_eqc(type, "media")) {
         media(t);
     } else if (str_eqc(type, "multipart")) {
         multipart(t);
     } else if (str_eqc(type, "resumable")) {
-        xch_collect_body(c->x, limits.max_object_metadata, start_body, t);
+        xch_collect_plain(c->x, limits.max_object_metadata, start_body, t);
     } else {
         err_field(&err, ERR_INVALID_ARGUMENT, "uploadType", "Invalid uploadType: '%.*s'",
                   (int)(type.n > 100 ? 100 : type.n), type.p ? type.p : "");

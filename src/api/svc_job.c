@@ -79,7 +79,6 @@ void svc_job_create(struct call *c) {
         call_fail_violations(c, &vs);
         return;
     }
-    pb_clear_output_only(&job->base); /* clients send whole resources back */
     custom_job_fill_defaults(c->arena, job);
     struct buf spec = BUF_INIT(limits.max_message_bytes);
     if (pb_pack(&job->base, &spec)) {

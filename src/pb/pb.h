@@ -45,11 +45,6 @@ int pb_pack(const ProtobufCMessage *m, struct buf *out);
 int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
                  struct str json, const char *root_path, ProtobufCMessage **ret,
                  struct violations *vs, struct err *err);
-/* What a google.protobuf.Value or Struct holds, read as a message: free-form fields that have a
- * schema after all (trainingTaskInputs). Rules and errors as in pb_from_json. */
-int pb_from_value(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
-                  const ProtobufCMessage *value, const char *root_path, ProtobufCMessage **ret,
-                  struct violations *vs, struct err *err);
 /* Sets one field of m from text that is not JSON, as in a query string: path is "a.b.c" in either
  * spelling, messages on the way are made. Called again for a repeated field it appends.
  * *ret_unknown (may be NULL) is set when no such field exists; vs gets the reason for everything.

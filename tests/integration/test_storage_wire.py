@@ -187,3 +187,27 @@ def test_session_of_gclouds_path_and_cancel(server, bucket):
         r = requests.put(at, data=b"y" * size, allow_redirects=False,
                          headers={"Content-Range": f"bytes {i * 262144}-{i * 262144 + size - 1}/{end}"})
     assert r.status_code == 200 and r.json()["size"] == "524290"
+
+
+def test_bodies_packed_with_gzip(server, bucket):
+    h = {"Content-Encoding": "gzip"}
+    u = f"{server.url}/upload/storage/v1/b/{bucket.name}/o?uploadType=multipart"
+    data = os.urandom(300000) + b"\0" * 3000000
+    body = (b'--X\r\ncontent-type: application/json\r\n\r\n{"name":"packed"}\r\n--X\r\n\r\n' + data + b"\r\n--X--")
+    kind = {"Content-Type": "multipart/related; boundary=X", **h}
+    r = requests.post(u, data=gzip.compress(body), headers=kind)
+    assert r.status_code == 200 and r.json()["crc32c"] == crc32c(data), r.text
+    assert bucket.blob("packed").download_as_bytes() == data
+    for bad in (b"plain", gzip.compress(body)[:-3000], gzip.compress(body) + b"more", gzip.compress(b"nothing")):
+        assert requests.post(u, data=bad, headers=kind).status_code == 400
+    b = f"{server.url}/storage/v1/b/{bucket.name}"
+    assert requests.patch(b, data=gzip.compress(b'{"labels":{"a":"b"}}'), headers=h).json()["labels"] == {"a": "b"}
+    for bad, status in ((b"{}", 400), (gzip.compress(b"{}") + b"x", 400), (gzip.compress(b"{" + b" " * 10**7 + b"}"), 413),
+                        (gzip.compress(b"{}")[:-1], 400)):
+        assert requests.patch(b, data=bad, headers=h).status_code == status, bad[:20]
+
+
+def test_308_in_a_header_for_those_who_cannot_take_it(server, bucket):
+    at = start_session(server, bucket, "no308")
+    r = requests.put(at, data=b"x" * 262144, headers={"Content-Range": "bytes 0-262143/*", "X-GUploader-No-308": "yes"})
+    assert r.status_code == 200 and r.headers["X-HTTP-Status-Code-Override"] == "308" and r.headers["Range"] == "bytes=0-262143"
