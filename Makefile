@@ -38,6 +38,7 @@ test-full: dev build
 test-clients: build
 	@tools/dev deps clients
 	@tools/test-clients $(BUILD) $(CLIENTS)
+	@CUSP_EXTENDED=1 CUSP_BUILD=$(CURDIR)/$(BUILD) .venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/storage-clients
 
 bench: build
 	@tools/bench $(BUILD)
