@@ -1,10 +1,9 @@
 /* gRPC frames and small formats; pure functions over bytes. */
 #include "api/grpc_frame.h"
 
+#include "api/unzip.h"
 #include "base/enc.h"
 #include "base/limits.h"
-
-#include <zlib.h>
 
 bool grpc_timeout_parse(struct str s, usec_t *ret) {
     static const struct {
@@ -88,46 +87,18 @@ static int read_head(struct grpc_in *in, struct err *err) {
     return 0;
 }
 
-static int bad_compression(const struct grpc_in *in, const char *why, struct err *err) {
-    return err_set(err, ERR_INTERNAL, "The %s-compressed gRPC message cannot be unpacked: %s.",
-                   in->encoding == GRPC_GZIP ? "gzip" : "deflate", why);
-}
-
-/* Never makes more than max bytes, whatever the input promises. */
 static int expand(struct grpc_in *in, struct str packed, struct err *err) {
-    z_stream z = {.next_in = (Bytef *)(packed.p ? packed.p : ""), .avail_in = (uInt)packed.n};
-    size_t step = packed.n < 4096 ? 16384 : packed.n * 4;
-    int rc = Z_OK;
+    bool is_gzip = in->encoding == GRPC_GZIP;
+    struct err why;
     buf_clear(&in->plain);
-    /* 15: the largest window; +16: a gzip wrapper, else zlib's, which is what HTTP calls deflate.
-     */
-    CHECK(inflateInit2(&z, in->encoding == GRPC_GZIP ? 15 + 16 : 15) == Z_OK);
-    while (rc == Z_OK) {
-        size_t room = in->max - in->plain.n;
-        unsigned char spill;
-        size_t n = room < step ? room : step;
-        /* A full buffer gets one byte more, to tell "exactly the limit" from "past it". */
-        unsigned char *at = n ? (unsigned char *)buf_reserve(&in->plain, n) : &spill;
-        z.next_out = at;
-        z.avail_out = n ? (uInt)n : 1;
-        rc = inflate(&z, Z_NO_FLUSH);
-        if (n) {
-            buf_commit(&in->plain, n - z.avail_out);
-        } else if (z.avail_out == 0) {
-            (void)inflateEnd(&z);
-            return too_long(in, "A gRPC message, decompressed,", err);
-        }
+    if (unzip(is_gzip ? UNZIP_GZIP : UNZIP_DEFLATE, packed, &in->plain, &why) == 0) {
+        return 0;
     }
-    bool is_rest = z.avail_in > 0;
-    const char *why = z.msg;
-    (void)inflateEnd(&z);
-    if (rc == Z_BUF_ERROR) {
-        return bad_compression(in, "it ends too early", err);
+    if (why.code == ERR_RESOURCE_EXHAUSTED) {
+        return too_long(in, "A gRPC message, decompressed,", err);
     }
-    if (rc != Z_STREAM_END) {
-        return bad_compression(in, why ? why : "damaged data", err);
-    }
-    return is_rest ? bad_compression(in, "something follows its end", err) : 0;
+    return err_set(err, ERR_INTERNAL, "The %s-compressed gRPC message cannot be unpacked: %s.",
+                   is_gzip ? "gzip" : "deflate", why.msg);
 }
 
 int grpc_in_take(struct grpc_in *in, struct str *bytes, struct str *ret, struct err *err) {
