@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from conftest import PARENT, fake_job, wait_until
+from grpcraw import V1, connect
 
 
 def test_create_answers_with_name_number_state_and_the_spec_as_sent(fake):
@@ -286,6 +287,24 @@ def test_beta_only_fields_survive_the_jobs_life_and_a_restart(fake):
     assert machine_of(listed) == machine_of(job)
     seen_by_v1 = machine_of(fake.get(job["name"]))
     assert seen_by_v1 == {k: v for k, v in machine_of(job).items() if k == "machineType"}
+
+
+def test_beta_only_fields_pass_between_grpc_and_rest_and_a_v1_client_carries_them(fake):
+    beta = "google.cloud.aiplatform.v1beta1.JobService/"
+    job = fake.call("POST", "/v1beta1/" + PARENT + "/customJobs", beta_job(run_ms=20)).json()
+    fake.wait(job["name"])
+    channel, rpc = connect(fake)
+    with channel:
+        got = rpc(beta + "GetCustomJob", name=job["name"])
+        assert got.job_spec.worker_pool_specs[0].machine_spec.min_gpu_driver_version == "535.104"
+        v1 = rpc(V1 + "JobService/GetCustomJob", name=job["name"])
+        assert type(got).FromString(v1.SerializeToString()) == got  # unknown to v1, kept by it
+        machine = {"machine_type": "n1-standard-4", "min_gpu_driver_version": "1", "multihost_gpu_node_count": 3}
+        made = rpc(beta + "CreateCustomJob", parent=PARENT, custom_job={
+            "display_name": "x", "job_spec": {"worker_pool_specs": [{
+                "machine_spec": machine, "replica_count": 1, "container_spec": {"image_uri": "busybox"}}]}})
+    seen = machine_of(fake.call("GET", "/v1beta1/" + made.name).json())
+    assert seen == {"machineType": "n1-standard-4", "minGpuDriverVersion": "1", "multihostGpuNodeCount": 3}
 
 
 def test_v1_does_not_know_beta_only_fields(fake):

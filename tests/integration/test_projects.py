@@ -1,7 +1,11 @@
 """Projects and locations as clients look them up: resource manager v3 and v1 over REST, Locations (reference 20 §9.11)."""
 import re
 
+import grpc
+import pytest
+
 from conftest import PARENT, fake_job
+from grpcraw import connect
 
 
 def violations(r):
@@ -48,6 +52,23 @@ def test_what_cannot_be_a_project_is_denied_as_if_it_did_not_exist(fake):
         assert r.json()["error"]["message"].startswith("Permission 'resourcemanager.projects.get' denied on resource")
     r = fake.call("GET", "/v3/projects")  # known, not built
     assert r.status_code == 501
+
+
+def test_the_sdks_lookup_over_grpc(fake):
+    """google.cloud.aiplatform asks so for the id of a number, and for the number of an id (reference 20 §9.11)."""
+    get = "google.cloud.resourcemanager.v3.Projects/GetProject"
+    rest = fake.call("GET", "/v3/projects/demo").json()
+    channel, rpc = connect(fake)
+    with channel:
+        p = rpc(get, name="projects/demo")
+        assert (p.name, p.project_id, p.display_name, p.etag) == (rest["name"], "demo", "demo", rest["etag"])
+        assert p.state == 1 and p.create_time.ToJsonString() == rest["createTime"]
+        assert rpc(get, name=rest["name"]) == p
+        for bad, code in (("demo", grpc.StatusCode.INVALID_ARGUMENT), ("projects/demo/x", grpc.StatusCode.INVALID_ARGUMENT),
+                          ("folders/1", grpc.StatusCode.INVALID_ARGUMENT), ("projects/A", grpc.StatusCode.PERMISSION_DENIED)):
+            with pytest.raises(grpc.RpcError) as e:
+                rpc(get, name=bad)
+            assert e.value.code() == code, bad
 
 
 def test_locations_have_id_name_and_region_label_and_come_in_pages(fake):
