@@ -24,7 +24,7 @@ static struct str fit_message(struct arena *a, struct str s) {
 /* A BadRequest with as many violations as fit; other details as they are. NULL: not even one fits.
  */
 static const ProtobufCMessage *fit_detail(struct arena *a, const ProtobufCMessage *m, size_t room) {
-    if (protobuf_c_message_get_packed_size(m) <= room) {
+    if (pb_packed_size(m) <= room) {
         return m;
     }
     if (m->descriptor != &google__rpc__bad_request__descriptor) {
@@ -32,7 +32,7 @@ static const ProtobufCMessage *fit_detail(struct arena *a, const ProtobufCMessag
     }
     Google__Rpc__BadRequest *less = arena_own(a, sizeof(*less));
     *less = *(const Google__Rpc__BadRequest *)m;
-    while (less->n_field_violations && protobuf_c_message_get_packed_size(&less->base) > room) {
+    while (less->n_field_violations && pb_packed_size(&less->base) > room) {
         less->n_field_violations--;
     }
     return less->n_field_violations ? &less->base : NULL;

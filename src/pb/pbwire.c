@@ -158,6 +158,22 @@ int pb_pack(const ProtobufCMessage *m, struct buf *out) {
     return 0;
 }
 
+size_t pb_packed_size(const ProtobufCMessage *m) {
+    return protobuf_c_message_get_packed_size(m);
+}
+
+bool pb_pack_in(struct arena *a, const ProtobufCMessage *m, struct str *ret) {
+    size_t n = protobuf_c_message_get_packed_size(m);
+    char *p = arena_alloc(a, n ? n : 1);
+    if (!p) {
+        return false;
+    }
+    size_t put = protobuf_c_message_pack(m, (uint8_t *)p);
+    CHECK(put == n);
+    *ret = str_n(p, n);
+    return true;
+}
+
 ProtobufCMessage *pb_new(struct arena *a, const ProtobufCMessageDescriptor *desc) {
     ProtobufCMessage *m = arena_alloc(a, desc->sizeof_message);
     if (m) {
