@@ -3,6 +3,7 @@
  */
 #include "api/rest.h"
 
+#include "api/rest_body.h"
 #include "api/route.h"
 #include "api/svc.h"
 #include "base/enc.h"
@@ -13,13 +14,26 @@ struct pending {
     struct call call;
     struct route_match match;
     struct str query;
+    bool query_in_body; /* a long GET: POST with X-HTTP-Method-Override: GET and a form as body */
 };
+
+/* X-HTTP-Method-Override is for clients and proxies that know GET and POST only. */
+static struct str method_of(struct xch *x) {
+    const struct xch_head *h = xch_head(x);
+    struct str override = str_trim(xch_header(x, "x-http-method-override"));
+    if (str_eqc(h->method, "POST") && override.n) {
+        return override;
+    }
+    return str_eqc(h->method, "HEAD") ? STR("GET") : h->method;
+}
 
 static void not_found(struct xch *x, const struct route_match *m, const struct err *why) {
     const struct xch_head *h = xch_head(x);
+    struct str method = method_of(x);
     struct err err = *why;
     if (why->code == ERR_NOT_FOUND && m->path_known) {
-        err_set(&err, ERR_NOT_FOUND, "%.*s is not allowed on %.*s; allowed: %s", STR_ARG(h->method),
+        err_set(&err, ERR_NOT_FOUND, "%.*s is not allowed on %.*s; allowed: %s",
+                (int)(method.n > 20 ? 20 : method.n), method.p,
                 (int)(h->path.n > 300 ? 300 : h->path.n), h->path.p, m->allow);
     }
     reply_error(x, &err);
@@ -69,30 +83,84 @@ static void decode_and_handle(struct pending *p, struct str body) {
     call_handler_find(c->rpc->id)(c);
 }
 
-static void on_body(struct xch *x, void *arg, struct str body, const struct err *err) {
-    struct pending *p = arg;
-    if (err) {
-        struct err e = *err;
-        call_fail(&p->call, &e);
-    } else {
-        decode_and_handle(p, body);
+/* The parameters every method takes. Also given as headers (X-Goog-FieldMask), which gRPC has too.
+ */
+static int take_params(struct pending *p, struct str query, struct err *err) {
+    struct call *c = &p->call;
+    struct std_params std;
+    if (route_std_params(query, c->arena, &std, err)) {
+        return -1;
     }
+    if (std.callback.p) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "callback",
+                         "JSONP (callback=) is not supported.");
+    }
+    c->json = (struct pb_json_opts){.compact = std.is_compact,
+                                    .enum_ints = std.enum_ints,
+                                    .version = p->match.prefix == ROUTE_PREFIX_V1BETA1 ? PB_V1BETA1
+                                                                                       : PB_V1};
+    struct str fields = std.fields.n ? std.fields : xch_header(c->xch, "x-goog-fieldmask");
+    if (fields.n && pb_mask_parse(c->arena, fields, &c->json.mask, err)) {
+        return -1;
+    }
+    p->query = c->rpc->id == RPC_JOB_LIST_CUSTOM_JOBS && query.p ? take_order_by(p, query) : query;
+    return 0;
 }
 
-static struct str method_of(struct xch *x) {
-    const struct xch_head *h = xch_head(x);
-    struct str override = xch_header(x, "x-http-method-override");
-    if (str_eqc(h->method, "POST") && override.n) {
-        return override;
+static void on_body(struct xch *x, void *arg, struct str raw, const struct err *err) {
+    struct pending *p = arg;
+    struct call *c = &p->call;
+    struct str body;
+    struct err e;
+    int status = 0;
+    if (err) {
+        e = *err;
+        call_fail(c, &e);
+        return;
     }
-    return str_eqc(h->method, "HEAD") ? STR("GET") : h->method;
+    if (rest_body_text(c->arena, xch_header(x, "content-encoding"), raw, &body, &status, &e)) {
+        if (status) {
+            struct api_error ae;
+            api_error_from(c->arena, &e, &ae);
+            rest_error(x, status, &ae);
+            xch_unref(x);
+        } else {
+            call_fail(c, &e);
+        }
+        return;
+    }
+    if (p->query_in_body) {
+        struct buf both = BUF_INIT(limits.max_api_body + limits.max_header_bytes);
+        buf_put_str(&both, xch_head(x)->query);
+        buf_putc(&both, '&');
+        buf_put_str(&both, body);
+        struct str query = arena_str(c->arena, buf_str(&both));
+        buf_fini(&both);
+        if (!query.p) {
+            err_set(&e, ERR_RESOURCE_EXHAUSTED, "Request needs more memory than allowed");
+            call_fail(c, &e);
+            return;
+        }
+        if (take_params(p, query, &e)) {
+            call_fail(c, &e);
+            return;
+        }
+        body = STR("");
+    }
+    decode_and_handle(p, body);
+}
+
+/* A GET too long for a URL is sent as POST, its query as a form in the body. */
+static bool is_long_get(struct xch *x) {
+    struct str type = xch_header(x, "content-type");
+    return str_eqc(xch_head(x)->method, "POST") && str_eqc(method_of(x), "GET") &&
+           str_ieq(str_trim(str_cut(&type, ';')), STR("application/x-www-form-urlencoded"));
 }
 
 void rest_handle(struct api *a, struct xch *x) {
     const struct xch_head *h = xch_head(x);
     struct arena *arena = xch_arena(x);
     struct pending *p = arena_own(arena, sizeof(*p));
-    struct std_params std;
     struct err err;
     const struct route *route = route_match(method_of(x), h->path, arena, &p->match, &err);
     if (!route) {
@@ -103,15 +171,6 @@ void rest_handle(struct api *a, struct xch *x) {
         unimplemented(x, route->rpc);
         return;
     }
-    if (route_std_params(h->query, arena, &std, &err)) {
-        reply_error(x, &err);
-        return;
-    }
-    if (std.callback.p) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "callback", "JSONP (callback=) is not supported.");
-        reply_error(x, &err);
-        return;
-    }
     p->call = (struct call){
         .ops = &rest_call_ops,
         .api = a,
@@ -120,17 +179,11 @@ void rest_handle(struct api *a, struct xch *x) {
         .arena = arena,
         .route = route,
         .rpc = route->rpc,
-        .json = {.compact = std.is_compact,
-                 .enum_ints = std.enum_ints,
-                 .version = p->match.prefix == ROUTE_PREFIX_V1BETA1 ? PB_V1BETA1 : PB_V1},
     };
-    p->query = h->query;
-    if (std.fields.n && pb_mask_parse(arena, std.fields, &p->call.json.mask, &err)) {
+    p->query_in_body = is_long_get(x);
+    if (take_params(p, h->query, &err)) { /* what is wrong here is told without reading the body */
         call_fail(&p->call, &err);
         return;
-    }
-    if (route->rpc->id == RPC_JOB_LIST_CUSTOM_JOBS && h->query.p) {
-        p->query = take_order_by(p, h->query);
     }
     if (h->has_body) {
         xch_collect_body(x, limits.max_api_body, on_body, p);

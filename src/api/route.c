@@ -205,7 +205,8 @@ enum std_param {
     STD_IGNORED
 };
 
-/* Each also with a '$' in front. */
+/* cloud.google.com/apis/docs/system-parameters: the names a message could have too exist with and
+ * without '$', the later ones only with it. */
 static enum std_param std_param(struct str name) {
     static const struct {
         const char *name;
@@ -223,13 +224,26 @@ static enum std_param std_param(struct str name) {
         {"quotaUser", STD_QUOTA_USER},
         {"uploadType", STD_IGNORED},
         {"upload_protocol", STD_IGNORED},
-        {".xgafv", STD_IGNORED},
-        {"xgafv", STD_IGNORED},
         {"userIp", STD_IGNORED},
         {"trace", STD_IGNORED},
     };
-    if (name.n && name.p[0] == '$') {
+    static const struct {
+        const char *name;
+        enum std_param which;
+    } dollar_only[] = {
+        {".xgafv", STD_IGNORED}, /* errors have the newer of its two forms */
+        {"apiKey", STD_KEY},          {"apiVersion", STD_IGNORED},
+        {"userProject", STD_IGNORED}, {"outputDefaults", STD_IGNORED},
+        {"unique", STD_IGNORED},
+    };
+    bool is_dollar = name.n && name.p[0] == '$';
+    if (is_dollar) {
         name = str_sub(name, 1, name.n);
+    }
+    for (size_t i = 0; is_dollar && i < NR_OF(dollar_only); i++) {
+        if (str_eqc(name, dollar_only[i].name)) {
+            return dollar_only[i].which;
+        }
     }
     for (size_t i = 0; i < NR_OF(known); i++) {
         if (str_eqc(name, known[i].name)) {

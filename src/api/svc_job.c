@@ -20,15 +20,12 @@
 
 static void reply_row(struct call *c, const struct store_row *row) {
     Aip__CustomJob *job;
-    struct str parts[2];
     struct err err;
-    if (call_takes_packed(c) && custom_job_packed(c->arena, row, parts)) {
-        call_reply_packed(c, parts, NR_OF(parts));
-    } else if (custom_job_message(c->arena, row, &job, &err)) {
+    if (custom_job_message(c->arena, row, &job, &err)) {
         call_fail(c, &err);
-    } else {
-        call_reply(c, &job->base);
+        return;
     }
+    call_reply(c, &job->base);
 }
 
 static void fail_missing(struct call *c, struct str name) {
@@ -82,6 +79,7 @@ void svc_job_create(struct call *c) {
         call_fail_violations(c, &vs);
         return;
     }
+    pb_clear_output_only(&job->base); /* clients send whole resources back */
     custom_job_fill_defaults(c->arena, job);
     struct buf spec = BUF_INIT(limits.max_message_bytes);
     if (pb_pack(&job->base, &spec)) {

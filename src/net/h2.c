@@ -24,11 +24,13 @@ struct h2 {
     struct conn *conn;
     nghttp2_session *session;
     struct list streams;
-    unsigned nr_bodies; /* streams with a request body */
-    bool settled;       /* the client's SETTINGS came: it speaks HTTP/2 */
-    bool full;          /* frames are waiting for the socket */
-    bool granted;       /* credit was given since bodies were last looked at */
-    bool draining;      /* GOAWAY is sent or received */
+    unsigned nr_bodies;  /* streams with a request body */
+    bool settled;        /* the client's SETTINGS came: it speaks HTTP/2 */
+    bool full;           /* frames are waiting for the socket */
+    bool granted;        /* credit was given since bodies were last looked at */
+    bool draining;       /* GOAWAY is sent or received */
+    uint64_t broken_off; /* requests that ended without a reply; forgiven by the second */
+    usec_t broken_at;    /* when that was last reckoned */
     usec_t opened_at, idle_since, head_since; /* head_since: 0 when no head is half here */
 };
 
@@ -248,11 +250,29 @@ static void check_head(struct stream *st) {
     head->peer = peer ? str_of(peer) : STR("");
 }
 
+/* gRPC clients make UNKNOWN of an HTTP status; they read these two headers (and the content type
+ * may be among what was not kept: then it is the HTTP form). */
+static void refuse_grpc(struct stream *st) {
+    char text[256];
+    int n = st->limit ? snprintf(text, sizeof(text), "%s The limit %s is %llu.", st->refused,
+                                 st->limit_name, (unsigned long long)*st->limit)
+                      : snprintf(text, sizeof(text), "%s", st->refused);
+    const struct header h[] = {{STR("content-type"), STR("application/grpc")},
+                               {STR("grpc-status"), st->limit ? STR("8") : STR("13")},
+                               {STR("grpc-message"), str_n(text, n < 0 ? 0 : (size_t)n)}};
+    xch_start(st->x, 200, h, NR_OF(h), -1);
+    xch_end_trailers(st->x, NULL, 0);
+}
+
 static void reply_refusal(struct stream *st) {
     static const struct header type = {STR("content-type"), STR("application/json; charset=UTF-8")};
     auto_buf struct buf body = BUF_INIT(4096);
     if (st->limit) {
         limits_hit(st->limit);
+    }
+    if (str_starts(xch_header(st->x, "content-type"), STR("application/grpc"))) {
+        refuse_grpc(st);
+        return;
     }
     net_render_refusal_body(&body, st->refused_status, st->refused, st->limit_name, st->limit);
     xch_reply(st->x, st->refused_status, &type, 1, buf_str(&body));
@@ -352,9 +372,31 @@ static void stream_free(struct stream *st) {
     free(st);
 }
 
+/* A request that was dispatched and came to nothing by the client's doing: reset by it, or by us
+ * because it broke a rule (CVE-2023-44487, CVE-2025-8671). nghttp2's own limit sees only the
+ * former, and not in every version. */
+static void count_broken(struct stream *st, uint32_t code) {
+    struct h2 *h = st->h;
+    usec_t now = mono(h);
+    if (!st->dispatched || st->x->finished || code == NGHTTP2_NO_ERROR) {
+        return;
+    }
+    uint64_t forgiven = (now - h->broken_at) / USEC_PER_SEC *
+                        (limits.max_h2_resets / 10 ? limits.max_h2_resets / 10 : 1);
+    if (forgiven) {
+        h->broken_off -= forgiven < h->broken_off ? forgiven : h->broken_off;
+        h->broken_at = now;
+    }
+    if (++h->broken_off > limits.max_h2_resets) {
+        limits_hit(&limits.max_h2_resets);
+        (void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+}
+
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg) {
     struct stream *st = nghttp2_session_get_stream_user_data(session, id);
     if (st) {
+        count_broken(st, code);
         if (st->in.n) { /* the connection's window is for the other streams */
             (void)nghttp2_session_consume_connection(session, st->in.n);
         }
@@ -636,7 +678,7 @@ struct h2 *h2_open(struct conn *c, usec_t now) {
     };
     struct h2 *h = xcalloc(1, sizeof(*h));
     h->conn = c;
-    h->opened_at = h->idle_since = now;
+    h->opened_at = h->idle_since = h->broken_at = now;
     list_init(&h->streams);
     if (new_session(h) ||
         nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, NR_OF(settings)) ||
@@ -655,14 +697,22 @@ void h2_close(struct h2 *h) {
     }
 }
 
+static bool is_flood(ssize_t error) {
+#ifdef HAVE_NGHTTP2_MAX_CONTINUATIONS
+    if (error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) {
+        return true;
+    }
+#endif
+    return error == NGHTTP2_ERR_FLOODED;
+}
+
 void h2_input(struct h2 *h, struct str bytes, usec_t now) {
     ssize_t r = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes.p, bytes.n);
     if (r < 0) {
         log_info("HTTP/2 client broken off", "peer=%s error=\"%s\"", h->conn->peer,
                  nghttp2_strerror((int)r));
-        (void)nghttp2_session_terminate_session(h->session, r == NGHTTP2_ERR_FLOODED
-                                                                ? NGHTTP2_ENHANCE_YOUR_CALM
-                                                                : NGHTTP2_PROTOCOL_ERROR);
+        (void)nghttp2_session_terminate_session(h->session, is_flood(r) ? NGHTTP2_ENHANCE_YOUR_CALM
+                                                                        : NGHTTP2_PROTOCOL_ERROR);
         h2_output(h, now);
         if (h->conn->state == CONN_H2) {
             end(h);

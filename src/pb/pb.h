@@ -37,9 +37,6 @@ int pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *desc, struct st
               ProtobufCMessage **ret, struct err *err);
 /* Appends; -1 when it does not fit in out->max (then out is unchanged). */
 int pb_pack(const ProtobufCMessage *m, struct buf *out);
-/* Into the arena; false when that is full. */
-bool pb_pack_in(struct arena *a, const ProtobufCMessage *m, struct str *ret);
-size_t pb_packed_size(const ProtobufCMessage *m);
 
 /* proto3 JSON. root_path is put before the paths in errors ("custom_job"; "" or NULL for none).
  * An empty text counts as {}. Failures: INVALID_ARGUMENT with everything found wrong in vs (vs must
@@ -48,6 +45,11 @@ size_t pb_packed_size(const ProtobufCMessage *m);
 int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
                  struct str json, const char *root_path, ProtobufCMessage **ret,
                  struct violations *vs, struct err *err);
+/* What a google.protobuf.Value or Struct holds, read as a message: free-form fields that have a
+ * schema after all (trainingTaskInputs). Rules and errors as in pb_from_json. */
+int pb_from_value(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
+                  const ProtobufCMessage *value, const char *root_path, ProtobufCMessage **ret,
+                  struct violations *vs, struct err *err);
 /* Sets one field of m from text that is not JSON, as in a query string: path is "a.b.c" in either
  * spelling, messages on the way are made. Called again for a repeated field it appends.
  * *ret_unknown (may be NULL) is set when no such field exists; vs gets the reason for everything.

@@ -781,6 +781,16 @@ int pb_from_json(struct arena *a, const ProtobufCMessageDescriptor *desc, enum p
     return 0;
 }
 
+int pb_from_value(struct arena *a, const ProtobufCMessageDescriptor *desc, enum pb_version version,
+                  const ProtobufCMessage *value, const char *root_path, ProtobufCMessage **ret,
+                  struct violations *vs, struct err *err) {
+    auto_buf struct buf text = BUF_INIT((size_t)limits.max_message_bytes);
+    if (pb_to_json(value, &(struct pb_json_opts){.compact = true}, &text, err)) {
+        return -1;
+    }
+    return pb_from_json(a, desc, version, buf_str(&text), root_path, ret, vs, err);
+}
+
 #define TEXT_PATH_MAX 16 /* messages a query parameter may reach into */
 
 int pb_set_from_text(struct arena *a, ProtobufCMessage *m, enum pb_version version, struct str path,

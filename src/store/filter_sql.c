@@ -7,6 +7,10 @@
 
 enum said { SAID_NOTHING, SAID_SUPERSET, SAID_EXACT };
 
+/* Debian's SQLite parses with a stack of 100 entries, of which a level of parentheses takes up to
+ * five. Deeper parts are left to filter_matches. */
+#define NESTED_MAX 12
+
 static void put(struct filter_sql *q, const char *text) {
     (void)buf_puts(&q->where, text); /* no maximum: bounded by the filter's */
 }
@@ -66,17 +70,24 @@ static void take_back(struct filter_sql *q, size_t text, size_t params) {
     q->params.n = params;
 }
 
-static enum said say(struct filter_sql *q, const struct filter *f);
+static enum said say(struct filter_sql *q, const struct filter *f, enum filter_type parent);
 
-static enum said say_pair(struct filter_sql *q, const struct filter *f) {
+/* a OR b OR c comes as pairs of pairs; it is written flat. NOT brings parentheses of its own. */
+static enum said say_pair(struct filter_sql *q, const struct filter *f, enum filter_type parent) {
     size_t text = q->where.n, params = q->params.n;
-    put(q, "(");
-    enum said left = say(q, f->left);
+    bool is_flat = parent == f->type || parent == FILTER_NOT;
+    if (!is_flat && q->nested == NESTED_MAX) {
+        return SAID_NOTHING;
+    }
+    q->nested += !is_flat;
+    put(q, is_flat ? "" : "(");
+    enum said left = say(q, f->left, f->type);
     size_t mid = q->where.n, mid_params = q->params.n;
     if (left != SAID_NOTHING) {
         put(q, f->type == FILTER_AND ? " AND " : " OR ");
     }
-    enum said right = say(q, f->right);
+    enum said right = say(q, f->right, f->type);
+    q->nested -= !is_flat;
     if (f->type == FILTER_OR ? left == SAID_NOTHING || right == SAID_NOTHING
                              : left == SAID_NOTHING && right == SAID_NOTHING) {
         take_back(q, text, params);
@@ -85,14 +96,20 @@ static enum said say_pair(struct filter_sql *q, const struct filter *f) {
     if (right == SAID_NOTHING) {
         take_back(q, mid, mid_params);
     }
-    put(q, ")");
+    put(q, is_flat ? "" : ")");
     return left == SAID_EXACT && right == SAID_EXACT ? SAID_EXACT : SAID_SUPERSET;
 }
 
 static enum said say_not(struct filter_sql *q, const struct filter *f) {
     size_t text = q->where.n, params = q->params.n;
+    if (q->nested == NESTED_MAX) {
+        return SAID_NOTHING;
+    }
     put(q, "NOT (");
-    if (say(q, f->left) != SAID_EXACT) {
+    q->nested++;
+    enum said said = say(q, f->left, FILTER_NOT);
+    q->nested--;
+    if (said != SAID_EXACT) {
         take_back(q, text, params);
         return SAID_NOTHING;
     }
@@ -100,11 +117,11 @@ static enum said say_not(struct filter_sql *q, const struct filter *f) {
     return SAID_EXACT;
 }
 
-static enum said say(struct filter_sql *q, const struct filter *f) {
+static enum said say(struct filter_sql *q, const struct filter *f, enum filter_type parent) {
     switch (f->type) {
     case FILTER_AND:
     case FILTER_OR:
-        return say_pair(q, f);
+        return say_pair(q, f, parent);
     case FILTER_NOT:
         return say_not(q, f);
     case FILTER_COMPARE:
@@ -120,7 +137,7 @@ static enum said say(struct filter_sql *q, const struct filter *f) {
 
 void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param) {
     *q = (struct filter_sql){.where = BUF_INIT(BUF_NO_MAX), .first_param = first_param};
-    q->is_exact = !f || say(q, f) == SAID_EXACT;
+    q->is_exact = !f || say(q, f, FILTER_COMPARE) == SAID_EXACT;
 }
 
 void filter_sql_fini(struct filter_sql *q) {

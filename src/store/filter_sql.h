@@ -16,7 +16,8 @@ struct filter_sql {
     struct buf where;                   /* a condition on resource; empty: nothing to say */
     VEC_OF(struct filter_param) params; /* bound from first_param on */
     int first_param;
-    bool is_exact; /* the condition alone is the filter */
+    unsigned nested; /* parentheses open while it is written */
+    bool is_exact;   /* the condition alone is the filter */
 };
 
 void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param);

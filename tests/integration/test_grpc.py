@@ -225,7 +225,7 @@ def test_a_deadline_that_passes_ends_the_call_and_nothing_else(rpc):
 def test_cancelling_a_stream_frees_it(fake):
     channel, _ = connect(fake)
     stub = health_pb2_grpc.HealthStub(channel)
-    for _ in range(3000):  # more than max_grpc_streams, one after the other
+    for _ in range(1100):  # more than max_grpc_streams, one after the other
         w = stub.Watch(health_pb2.HealthCheckRequest())
         next(w)
         w.cancel()
@@ -331,11 +331,15 @@ def test_watch_tells_when_the_server_goes(fake):
     channel, _ = connect(fake)
     w = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
     assert next(w).status == health_pb2.HealthCheckResponse.SERVING
+    idle = threading.Event()
+    q = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(lambda: idle.wait(), True))
     t = threading.Thread(target=fake.stop)
     t.start()
     assert next(w).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert failure(next, w).code() == grpc.StatusCode.UNAVAILABLE
+    assert failure(next, q).code() == grpc.StatusCode.UNAVAILABLE
     t.join(30)
+    idle.set()
     channel.close()
 
 
