@@ -2,6 +2,7 @@
 #include "api/call.h"
 
 #include "api/hold.h"
+#include "api/operations.h"
 #include "base/limits.h"
 
 static void text(struct xch *x, int status, struct str body) {
@@ -47,6 +48,15 @@ static void metrics(struct api *a, struct xch *x) {
         metric(&b, "held_gets_ended_total", "those that saw the end", "counter",
                hs.ended[HOLD_GET]);
         metric(&b, "operation_waits", "WaitOperation calls waiting", "gauge", hs.held[HOLD_WAIT]);
+    }
+    if (a->operations) {
+        struct operations_stats os;
+        operations_get_stats(a->operations, &os);
+        metric(&b, "operations_running", "long-running operations under way", "gauge", os.running);
+        metric(&b, "operations_finished_total", "operations that ended since start", "counter",
+               os.finished_total);
+        metric(&b, "operations_swept_total", "finished operations removed for age", "counter",
+               os.swept_total);
     }
     size_t n = limits_list(li, NR_OF(li));
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");

@@ -11,6 +11,7 @@ struct xch;
 struct logs;
 struct projects;
 struct holds;
+struct operations;
 
 struct api {
     struct clock *clock;
@@ -20,6 +21,7 @@ struct api {
     struct logs *logs;
     struct projects *projects;
     struct holds *holds; /* NULL: no request ever waits */
+    struct operations *operations;
     bool ready; /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;

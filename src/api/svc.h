@@ -21,6 +21,9 @@ void svc_operations_delete(struct call *c);
 /* Answers with a finished delete operation for resource `name`, kept for later GETs; replies after
  * the operation is durable. */
 void svc_operation_reply_deleted(struct call *c, struct str name);
+/* Answers with an operation, its types named for the API version that the client speaks. is_beta:
+ * the version it was caused by, for clients that name none (/ui, gRPC's Operations). */
+void svc_operation_reply(struct call *c, Google__Longrunning__Operation *op, bool is_beta);
 
 /* svc_locations.c */
 void svc_locations_get(struct call *c);

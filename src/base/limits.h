@@ -39,6 +39,8 @@
     X(max_list_scan, 200000, "rows that one list page decodes and refuses before it ends short")   \
     X(hold_get_ms, 2000, "time a GET may wait for a job that is about to end; 0: none waits")      \
     X(hold_get_max, 256, "GETs waiting for jobs to end")                                           \
+    X(max_operation_wait_s, 300, "seconds that one WaitOperation call waits at most")              \
+    X(operation_retention_s, 2592000, "seconds that a finished operation can be read")             \
     X(max_operation_waits, 1024, "WaitOperation calls waiting")                                    \
     X(max_labels, 64, "labels of one resource")                                                    \
     X(max_worker_pools, 4, "worker pools of one job")                                              \

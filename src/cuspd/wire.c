@@ -12,6 +12,7 @@
 #include "api/grpc.h"
 #include "api/hold.h"
 #include "api/images.h"
+#include "api/operations.h"
 #include "api/origin.h"
 #include "api/projects.h"
 #include "base/fail.h"
@@ -163,10 +164,15 @@ static void on_blob_closed(void *arg) {
     s->store = NULL;
 }
 
-static void on_ctl_stopped(void *arg) {
+static void on_operations_stopped(void *arg) {
     struct server *s = arg;
     blob_close(s->blob, on_blob_closed, s);
     s->blob = NULL;
+}
+
+static void on_ctl_stopped(void *arg) {
+    struct server *s = arg;
+    operations_stop(s->api.operations, on_operations_stopped, s);
 }
 
 static void on_net_closed(void *arg) {
@@ -257,11 +263,14 @@ static enum net_tls tls_mode(const char *word) {
                                            : NET_TLS_OFF;
 }
 
-static void on_ctl_started(void *arg, const struct err *err) {
+static void on_operations_started(void *arg, const struct err *err) {
     struct server *s = arg;
     struct err e;
     if (err) {
         start_failed(s, err);
+        return;
+    }
+    if (s->stopping) {
         return;
     }
     struct net_config nc = {.listen = s->cfg->listen,
@@ -282,6 +291,15 @@ static void on_ctl_started(void *arg, const struct err *err) {
     s->api.ready = true;
     log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net), s->api.tls_mode,
              s->data_dir);
+}
+
+static void on_ctl_started(void *arg, const struct err *err) {
+    struct server *s = arg;
+    if (err) {
+        start_failed(s, err);
+        return;
+    }
+    operations_start(s->api.operations, NULL, NULL, on_operations_started, s);
 }
 
 static void on_projects_loaded(void *arg, const struct err *err) {
@@ -422,6 +440,7 @@ static int open_modules(struct server *s, struct err *err) {
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,
                           .metrics_arg = s};
+    s->api.operations = operations_new(s->api.clock, s->api.rng, s->api.store, s->api.holds);
     load_ca(s);
     return 0;
 }
@@ -494,6 +513,7 @@ static void tear_down(struct server *s) {
         image_store_close(s->images);
     }
     projects_free(s->api.projects);
+    operations_free(s->api.operations);
     holds_free(s->api.holds);
     if (s->signal_watch) {
         loop_fd_unwatch(s->signal_watch);

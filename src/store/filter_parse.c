@@ -342,7 +342,11 @@ static bool read_path(struct parser *p, struct path *ret) {
         fail(p, start, "functions are not supported:", name);
         return false;
     }
-    *ret = (struct path){.steps = {name}, .at = {start}, .n = 1};
+    *ret = (struct path){.steps = {arena_str(p->a, name)}, .at = {start}, .n = 1};
+    if (!ret->steps[0].p) {
+        fail(p, start, "too large", STR(""));
+        return false;
+    }
     while (peek(p) == '.') {
         p->at++;
         if (!path_step(p, ret)) {

@@ -85,8 +85,10 @@ def test_delete_is_an_operation_that_is_done_and_can_be_read_again(fake):
     assert "createTime" in op["metadata"]["genericMetadata"]
     for prefix in ("v1", "ui"):
         assert fake.call("GET", f"/{prefix}/{op['name']}").json() == op
-    nested = op["name"].replace("/operations/", "/customJobs/1/operations/")
+    nested = job["name"] + "/operations/" + op["name"].rsplit("/", 1)[1]
     assert fake.call("GET", f"/v1/{nested}").json() == op
+    elsewhere = op["name"].replace("/operations/", "/customJobs/1/operations/")
+    assert fake.call("GET", f"/v1/{elsewhere}").status_code == 404
     r = fake.call("GET", "/v1/" + job["name"])
     assert r.status_code == 404 and r.json()["error"]["status"] == "NOT_FOUND"
     ops = fake.call("GET", f"/v1/{PARENT}/operations").json()["operations"]
