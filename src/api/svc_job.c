@@ -20,12 +20,15 @@
 
 static void reply_row(struct call *c, const struct store_row *row) {
     Aip__CustomJob *job;
+    struct str parts[2];
     struct err err;
-    if (custom_job_message(c->arena, row, &job, &err)) {
+    if (call_takes_packed(c) && custom_job_packed(c->arena, row, parts)) {
+        call_reply_packed(c, parts, NR_OF(parts));
+    } else if (custom_job_message(c->arena, row, &job, &err)) {
         call_fail(c, &err);
-        return;
+    } else {
+        call_reply(c, &job->base);
     }
-    call_reply(c, &job->base);
 }
 
 static void fail_missing(struct call *c, struct str name) {

@@ -37,6 +37,9 @@ int pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *desc, struct st
               ProtobufCMessage **ret, struct err *err);
 /* Appends; -1 when it does not fit in out->max (then out is unchanged). */
 int pb_pack(const ProtobufCMessage *m, struct buf *out);
+/* Into the arena; false when that is full. */
+bool pb_pack_in(struct arena *a, const ProtobufCMessage *m, struct str *ret);
+size_t pb_packed_size(const ProtobufCMessage *m);
 
 /* proto3 JSON. root_path is put before the paths in errors ("custom_job"; "" or NULL for none).
  * An empty text counts as {}. Failures: INVALID_ARGUMENT with everything found wrong in vs (vs must
