@@ -74,7 +74,7 @@ void svc_job_create(struct call *c) {
     if (!job) {
         violations_add(&vs, "custom_job", "Required field is not set.");
     } else {
-        pb_clear_output_only(&job->base);
+        pb_clear_output_only(&job->base); /* clients send whole resources back */
         custom_job_default_replicas(job, c->body);
         custom_job_check(job, &vs);
     }
@@ -82,7 +82,6 @@ void svc_job_create(struct call *c) {
         call_fail_violations(c, &vs);
         return;
     }
-    pb_clear_output_only(&job->base); /* clients send whole resources back */
     custom_job_fill_defaults(c->arena, job);
     struct buf spec = BUF_INIT(limits.max_message_bytes);
     if (pb_pack(&job->base, &spec)) {
