@@ -8,8 +8,9 @@ from lab import Lab, Short
 from start_figures import start
 from store_figures import cli, creates, many
 from table import Table
+from wire_figures import wire
 
-FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli}
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli, "wire": wire}
 
 
 def main():

@@ -11,7 +11,6 @@
 #include <openssl/ssl.h>
 
 #define KEPT_MAX (512u * 1024u) /* one read's worth; conn never feeds more at a time */
-#define KEEP_OUT 4096u
 
 struct tls {
     SSL *ssl;
@@ -187,11 +186,7 @@ struct buf *tls_out(struct tls *t, size_t **ret_at) {
 
 void tls_sent(struct tls *t) {
     t->out_at = 0;
-    if (t->out.cap > KEEP_OUT) {
-        buf_fini(&t->out);
-    } else {
-        buf_clear(&t->out);
-    }
+    buf_fini(&t->out); /* encrypting costs more than allocating; idle connections are many */
 }
 
 size_t tls_queued(const struct tls *t) {
