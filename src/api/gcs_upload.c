@@ -154,7 +154,9 @@ static void store(void *arg, struct str s) {
             t->buf[i] = xmalloc(t->cap);
         }
         size_t room = t->cap - t->n[i], n = s.n < room ? s.n : room;
-        memcpy(t->buf[i] + t->n[i], s.p, n);
+        if (s.p != t->buf[i] + t->n[i]) { /* else it was read there: body_room */
+            memcpy(t->buf[i] + t->n[i], s.p, n);
+        }
         t->n[i] += n;
         s = str_sub(s, n, s.n);
         if (t->n[i] == t->cap && !t->writing) {
@@ -309,6 +311,26 @@ static void body_data(struct xch *x, void *arg, struct str bytes) {
     step(t);
 }
 
+/* Media that is stored as it comes goes from the socket into the buffer it is written from. */
+static char *body_room(struct xch *x, void *arg, size_t *ret_n) {
+    struct transfer *t = arg;
+    if (t->failed || t->is_multipart || t->gunzip || t->skip || !t->upload) {
+        return NULL;
+    }
+    if (t->n[t->fill] == t->cap) {
+        if (t->writing) {
+            return NULL;
+        }
+        submit(t);
+    }
+    int i = t->fill;
+    if (!t->buf[i]) {
+        t->buf[i] = xmalloc(t->cap);
+    }
+    *ret_n = t->cap - t->n[i];
+    return t->buf[i] + t->n[i];
+}
+
 static void body_is_over(struct transfer *t) {
     t->body_over = true;
     if (!t->failed && t->is_multipart) {
@@ -338,7 +360,7 @@ static void body_end(struct xch *x, void *arg, const struct err *err) {
 }
 
 static void read_body(struct transfer *t) {
-    static const struct body_sink sink = {.data = body_data, .end = body_end};
+    static const struct body_sink sink = {.data = body_data, .end = body_end, .room = body_room};
     int64_t n = xch_head(t->c->x)->content_length;
     t->cap = n >= 0 && n < (int64_t)GCS_BUFFER && !t->gunzip ? (size_t)n + 1 : GCS_BUFFER;
     xch_read_body(t->c->x, limits.max_object_bytes, &sink, t);

@@ -134,6 +134,10 @@ static bool read_once(struct conn *c, usec_t now) {
         return false;
     }
     n = n < NET_READ_BODY ? n : NET_READ_BODY;
+    if (c->state == CONN_H1 && c->in.n == 0) {
+        char *direct = h1_room(&c->h1, &n);
+        room = direct ? direct : room;
+    }
     ptrdiff_t r = transport_read(&c->t, room, n);
     if (r == TRANSPORT_AGAIN) {
         return false;

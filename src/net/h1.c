@@ -10,6 +10,7 @@
 
 #define DISCARD_MAX 262144u /* of an unread request body, to keep the connection */
 #define READ_AHEAD 16384u   /* bytes held of the requests behind the running one */
+#define DIRECT_MIN 32768u   /* less is not worth a read of its own */
 #define BLANK_MAX 4u        /* empty lines tolerated before a request (RFC 9112 2.2) */
 
 static const struct codec_ops h1_ops;
@@ -301,6 +302,25 @@ size_t h1_want(const struct h1 *h, size_t held) {
         break;
     }
     return 0;
+}
+
+char *h1_room(struct h1 *h, size_t *ret_n) {
+    struct xch *x = h->x;
+    size_t n = 0;
+    /* In a body of known length all that comes, up to its end, is body. */
+    if (h->reading != H1_BODY || h->tunnel || !x->sink.room || xch_body_unwanted(x) ||
+        h->parse.chunked || h->parse.broken || x->credit < DIRECT_MIN ||
+        h->parse.left < DIRECT_MIN) {
+        return NULL;
+    }
+    char *p = x->sink.room(x, x->sink_arg, &n);
+    n = n < x->credit ? n : (size_t)x->credit;
+    n = n < h->parse.left ? n : (size_t)h->parse.left;
+    if (!p || n < DIRECT_MIN) {
+        return NULL;
+    }
+    *ret_n = n < NET_READ_BODY ? n : NET_READ_BODY;
+    return p;
 }
 
 void h1_eof(struct h1 *h, size_t held) {

@@ -43,6 +43,9 @@ void h1_open(struct h1 *h, struct conn *c, usec_t now);
 size_t h1_input(struct h1 *h, struct str bytes, usec_t now);
 /* How many bytes are worth reading now; `held`: bytes shown and not taken. */
 size_t h1_want(const struct h1 *h, size_t held);
+/* Where the sink of a large body wants the next bytes, and how many; NULL: in the shared room. Only
+ * with nothing held. */
+char *h1_room(struct h1 *h, size_t *ret_n);
 /* The peer will send no more. */
 void h1_eof(struct h1 *h, size_t held);
 /* The connection is being closed, whoever wanted it. */

@@ -71,6 +71,10 @@ struct body_sink {
      * sink, and neither function is called any more. Never called from within the handler's own
      * calls. */
     void (*end)(struct xch *, void *arg, const struct err *err);
+    /* May be NULL. Where the next bytes may be put, and for how many there is room; NULL: nowhere
+     * now. What comes is then read straight into it and given to `data` as a view that begins
+     * there: nothing needs copying. A hint: any bytes may come the other way as well. */
+    char *(*room)(struct xch *, void *arg, size_t *ret_n);
 };
 /* max_bytes: past it `end` gets RESOURCE_EXHAUSTED naming the limit (HTTP 413 is the caller's). */
 void xch_read_body(struct xch *x, uint64_t max_bytes, const struct body_sink *sink, void *arg);

@@ -616,8 +616,69 @@ static void test_tls_is_refused_clearly_and_http2_is_told_apart(void **state) {
     finish();
 }
 
+static struct {
+    char *p; /* where the body is wanted */
+    size_t n, direct;
+    unsigned asked;
+} place;
+
+static char *offer_room(struct xch *x, void *arg, size_t *ret_n) {
+    place.asked++;
+    *ret_n = hx.received < 500000 ? 100000 : 10; /* later too little to be worth it */
+    return place.p + hx.received;
+}
+
+static void take_in_place(struct xch *x, void *arg, struct str bytes) {
+    if (bytes.p == place.p + hx.received) {
+        place.direct += bytes.n;
+        assert_true(bytes.n <= 100000);
+    } else {
+        memcpy(place.p + hx.received, bytes.p, bytes.n);
+    }
+    hx.received += bytes.n;
+    xch_grant(x, bytes.n);
+}
+
+static void handle_in_place(struct xch *x, void *arg) {
+    static const struct body_sink sink = {
+        .data = take_in_place, .end = note_end, .room = offer_room};
+    if (!xch_head(x)->has_body) {
+        handle_echo(x, arg);
+        return;
+    }
+    hx.x = x;
+    xch_read_body(x, UINT64_MAX, &sink, NULL);
+    xch_grant(x, 300000);
+}
+
+/* Read where the sink wants it, never past the body: the next request follows at once. */
+static void test_body_read_into_the_sinks_own_room(void **state) {
+    static const size_t size = 1000000;
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    start(handle_in_place);
+    place.p = xmalloc(size);
+    place.direct = place.asked = 0;
+    buf_printf(&b, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", size);
+    for (size_t i = 0; i < size; i++) {
+        buf_putc(&b, (char)(i * 31 + i / 999));
+    }
+    size_t head = b.n - size;
+    buf_puts(&b, "GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    send_bytes(b.p, b.n);
+    until(hx.ends == 1);
+    assert_int_equal(hx.received, size);
+    assert_memory_equal(place.p, b.p + head, size);
+    assert_true(place.direct > 300000 && place.direct < 700000 && place.asked > 5);
+    xch_reply(hx.x, 200, NULL, 0, STR("done"));
+    expect_body("done");
+    expect_body("/next");
+    free(place.p);
+    finish();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_body_read_into_the_sinks_own_room),
         cmocka_unit_test(test_replies_carry_length_and_date_and_the_connection_stays),
         cmocka_unit_test(test_head_is_split_into_its_parts),
         cmocka_unit_test(test_head_may_come_one_byte_at_a_time),
