@@ -380,6 +380,70 @@ static void test_pretty_output_indents_by_two(void **state) {
 }
 
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+/* Free-form values come back as they went in. What google.protobuf.Value cannot hold is what the
+ * published service loses too: the spelling of a number, integers past 2^53, and a key's earlier
+ * values. */
+static void test_free_form_values_are_echoed(void **state) {
+    struct fix *f = *state;
+    static const struct {
+        const char *in, *out; /* out NULL: as in */
+    } cases[] = {
+        {"{\"zulu\":1,\"alpha\":2,\"mike\":3}", NULL}, /* the order of keys */
+        {"{\"snake_case\":1,\"camelCase\":2,\"UPPER\":3,\"with space\":4,\"\":5}", NULL},
+        {"{\"a\":[1,\"1\",true,null,[],{},[[]],{\"b\":null}]}", NULL},
+        {"{\"a\":\"1.0\",\"b\":\"true\",\"c\":\"null\",\"d\":\"\"}", NULL}, /* text stays text */
+        {"[0.1,-0.5,1e-07,1.5e+300,-0]", "[0.1,-0.5,1e-07,1.5e+300,-0]"},
+        {"[1.0,1e2,100.00,0.10]", "[1,100,100,0.1]"},
+        {"[9007199254740992,-9007199254740991]", NULL},
+        {"9007199254740993", "9007199254740992"},
+        {"\"\u00e9\\u00e9 \\ud83d\\ude00 \\u002f \\\" \\\\ \\n\"",
+         "\"\u00e9\u00e9 \U0001F600 / \\\" \\\\ \\n\""},
+        {"{\"a\":1,\"b\":2,\"a\":3}", "{\"a\":3,\"b\":2}"},
+    };
+    for (size_t i = 0; i < NR_OF(cases); i++) {
+        const char *want = cases[i].out ? cases[i].out : cases[i].in;
+        assert_string_equal(through(f, &google__protobuf__value__descriptor, cases[i].in), want);
+    }
+    static const char *const refused[] = {"1e999", "NaN", "\"\\u0000\"", "\"\\ud83d\"", "01"};
+    for (size_t i = 0; i < NR_OF(refused); i++) {
+        f->vs.n = 0;
+        assert_null(read_as(f, &google__protobuf__value__descriptor, refused[i]));
+    }
+}
+
+/* What the Python SDK puts into trainingTaskInputs: snake_case with doubles for integers around
+ * camelCase parts (reference 20 §1.5). */
+static void test_a_value_is_read_as_a_message_in_either_spelling(void **state) {
+    struct fix *f = *state;
+    ProtobufCMessage *v = read_as(f, &google__protobuf__value__descriptor,
+                                  "{\"worker_pool_specs\":[{\"machine_spec\":{\"machine_type\":"
+                                  "\"m\",\"accelerator_type\":5.0,"
+                                  "\"acceleratorCount\":\"1\"},\"replica_count\":1.0,"
+                                  "\"containerSpec\":{\"imageUri\":\"i\"}}],"
+                                  "\"base_output_directory\":{\"output_uri_prefix\":\"gs://b\"}}");
+    ProtobufCMessage *m = NULL;
+    assert_non_null(v);
+    assert_int_equal(pb_from_value(f->a, &aip__custom_job_spec__descriptor, PB_V1, v,
+                                   "training_task_inputs", &m, &f->vs, &f->err),
+                     0);
+    const Aip__CustomJobSpec *s = (const Aip__CustomJobSpec *)m;
+    assert_int_equal(s->worker_pool_specs[0]->replica_count, 1);
+    assert_int_equal(s->worker_pool_specs[0]->machine_spec->accelerator_type, 5);
+    assert_int_equal(s->worker_pool_specs[0]->machine_spec->accelerator_count, 1);
+    assert_string_equal(s->worker_pool_specs[0]->container_spec->image_uri, "i");
+    assert_string_equal(s->base_output_directory->output_uri_prefix, "gs://b");
+
+    v = read_as(f, &google__protobuf__value__descriptor,
+                "{\"TIMEOUT\":1,\"worker_pool_specs\":[{\"replica_count\":1.5}]}");
+    assert_int_equal(pb_from_value(f->a, &aip__custom_job_spec__descriptor, PB_V1, v,
+                                   "training_task_inputs", &m, &f->vs, &f->err),
+                     -1);
+    assert_int_equal(f->vs.n, 2);
+    assert_string_equal(f->vs.v[0].field.p, "training_task_inputs");
+    assert_string_equal(f->vs.v[1].field.p,
+                        "training_task_inputs.worker_pool_specs[0].replica_count");
+}
+
 /* What only v1beta1 has: a plain field, a message, a oneof member. */
 #define BETA_STUDY                                                                                 \
     "{\"studySpec\":{\"convexStopConfig\":{\"maxNumSteps\":\"9\"},\"transferLearningConfig\":{"    \
@@ -441,6 +505,8 @@ static void test_fields_that_only_v1_has_are_unknown_to_beta(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        T(test_free_form_values_are_echoed),
+        T(test_a_value_is_read_as_a_message_in_either_spelling),
         T(test_beta_only_fields_are_read_and_shown_by_beta_alone),
         T(test_a_beta_member_takes_part_in_its_oneof),
         T(test_fields_that_only_v1_has_are_unknown_to_beta),

@@ -548,6 +548,46 @@ static void test_list_filters(void **state) {
     assert_str(p.rows[2].display_name, STR("job 3"));
 }
 
+static size_t nr_matching(struct fix *f, struct buf *filter) {
+    struct store_list l = list_of(f, 10);
+    l.filter_text = buf_str(filter);
+    assert_int_equal(filter_parse(f->a, l.filter_text, NULL, &l.filter, NULL), 0);
+    struct rig_page p = rig_list(&f->rig, &l);
+    if (p.err.code) {
+        fail_msg("%s: %s", buf_cstr(filter), p.err.msg);
+    }
+    return p.nr;
+}
+
+/* As wide and as deep as the parser lets through. */
+static void test_the_largest_filters_are_answered(void **state) {
+    struct fix *f = *state;
+    for (uint64_t i = 1; i <= 6; i++) {
+        insert(f, i, i * USEC_PER_SEC);
+    }
+    for (int labels = 0; labels < 2; labels++) {
+        auto_buf struct buf wide = BUF_INIT(BUF_NO_MAX), deep = BUF_INIT(BUF_NO_MAX);
+        const char *field = labels ? "labels.team" : "display_name";
+        for (unsigned i = 1; i < limits.max_filter_terms; i++) {
+            buf_printf(&wide, "%s=no%u", field, i);
+            buf_puts(&wide, " OR ");
+        }
+        buf_puts(&wide, "display_name=\"job 3\"");
+        assert_int_equal(nr_matching(f, &wide), 1);
+        /* NOT (no OR NOT (no OR ... (the one))): an even number of NOTs is none. */
+        for (unsigned i = 0; i < limits.max_filter_depth; i++) {
+            buf_puts(&deep, "NOT (");
+            buf_printf(&deep, "%s=no%u", field, i);
+            buf_puts(&deep, " OR ");
+        }
+        buf_puts(&deep, "display_name=\"job 3\"");
+        for (unsigned i = 0; i < limits.max_filter_depth; i++) {
+            buf_putc(&deep, ')');
+        }
+        assert_int_equal(nr_matching(f, &deep), limits.max_filter_depth % 2 ? 5 : 1);
+    }
+}
+
 /* A filter that hardly anything passes does not look at the whole collection for one page. */
 static void test_page_ends_short_after_many_refused_rows(void **state) {
     struct fix *f = *state;
@@ -695,6 +735,7 @@ int contract_run(const struct rig_kind *k) {
         T(test_every_order_pages_through_all_rows_once),
         T(test_page_token_of_another_list_is_refused),
         T(test_list_filters),
+        T(test_the_largest_filters_are_answered),
         T(test_page_ends_short_after_many_refused_rows),
         T(test_pages_stay_stable_under_inserts_and_deletes),
         T(test_answer_larger_than_the_arena_is_an_error),
