@@ -255,7 +255,14 @@ int bucket_open_fd(const struct blob *b, struct str bucket, struct err *err) {
         return -1;
     }
     auto_free char *name = str_dup(bucket);
-    int fd = beneath_open(b->buckets_fd, name, O_RDONLY | O_DIRECTORY, 0);
+    const char *external = map_get(&b->external, bucket);
+    int fd;
+    if (external) {
+        fd = open(external, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = fd < 0 ? -errno : fd;
+    } else {
+        fd = beneath_open(b->buckets_fd, name, O_RDONLY | O_DIRECTORY, 0);
+    }
     if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP) {
         return err_set(err, ERR_NOT_FOUND, "The specified bucket does not exist: %s", name);
     }
@@ -265,13 +272,7 @@ int bucket_open_fd(const struct blob *b, struct str bucket, struct err *err) {
     return fd;
 }
 
-int buckets_dir_open(const char *data_dir, struct err *err) {
-    auto_free char *path = xasprintf("%s/buckets", data_dir);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? err_sys(err, errno, "open the buckets directory") : fd;
-}
-
-int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, struct err *err) {
+int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct err *err) {
     struct str rest = str_of(gs_uri);
     if (!str_starts(rest, STR("gs://"))) {
         return err_set(err, ERR_INVALID_ARGUMENT, "Not a gs:// URI: %.300s", gs_uri);
@@ -284,12 +285,7 @@ int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, 
     if (blob_check_object_name(rest, err) < 0) {
         return -1;
     }
-    auto_close int buckets = buckets_dir_open(data_dir, err);
-    if (buckets < 0) {
-        return -1;
-    }
-    struct blob b = {.buckets_fd = buckets};
-    auto_close int fd = bucket_open_fd(&b, bucket, err);
+    auto_close int fd = bucket_open_fd(b, bucket, err);
     if (fd < 0) {
         return -1;
     }
@@ -303,6 +299,8 @@ int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, 
     if (r < 0) {
         return err_sys(err, -r, "look up %.300s", gs_uri);
     }
-    *ret_path = xasprintf("%s/buckets/%.*s/%s", data_dir, STR_ARG(bucket), raw.p);
+    const char *external = map_get(&b->external, bucket);
+    *ret_path = external ? xasprintf("%s/%s", external, raw.p)
+                         : xasprintf("%s/buckets/%.*s/%s", b->dir, STR_ARG(bucket), raw.p);
     return 0;
 }

@@ -38,8 +38,34 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
     b->dir = xstrdup(data_dir);
     map_init(&b->locks);
     map_init(&b->sessions);
+    map_init(&b->external);
     upload_sweep(b);
     return b;
+}
+
+int blob_add_bucket(struct blob *b, const char *name, const char *path, struct err *err) {
+    if (blob_check_bucket_name(str_of(name), err) < 0) {
+        return err_wrap(err, "bucket %s", name);
+    }
+    auto_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        return err_sys(err, errno, "bucket %s: open %s", name, path);
+    }
+    if (mkdirat(b->buckets_fd, name, 0755) < 0 && errno != EEXIST) {
+        return err_sys(err, errno, "bucket %s: make its place below %s/buckets", name, b->dir);
+    }
+    auto_close int place = beneath_open(b->buckets_fd, name, O_RDONLY | O_DIRECTORY, 0);
+    int e = place < 0 ? place : place_remove_tree_of_dirs(place);
+    if (e == -ENOTEMPTY) {
+        return err_set(err, ERR_FAILED_PRECONDITION,
+                       "bucket %s: %s/buckets/%s holds objects already; move them to %s first",
+                       name, b->dir, name, path);
+    }
+    if (e < 0) {
+        return err_sys(err, -e, "bucket %s: its place below %s/buckets", name, b->dir);
+    }
+    free(map_put(&b->external, str_of(name), xstrdup(path)));
+    return 0;
 }
 
 static void free_now(struct blob *b) {
@@ -50,6 +76,12 @@ static void free_now(struct blob *b) {
     close(b->uploads_fd);
     map_fini(&b->locks);
     map_fini(&b->sessions);
+    size_t it = 0;
+    const struct map_slot *slot;
+    while ((slot = map_next(&b->external, &it))) {
+        free(slot->value);
+    }
+    map_fini(&b->external);
     free(b->dir);
     free(b);
     cb(arg);
@@ -307,6 +339,13 @@ static void delete_run(struct blob_req *r) {
         return;
     }
     bucket_from(r, r->bucket, &st, r->row, &k);
+    if (map_get(&r->b->external, r->bucket)) {
+        err_set(&r->err, ERR_PERMISSION_DENIED,
+                "The bucket %.*s is a directory that the configuration names; it is not deleted by "
+                "clients.",
+                STR_ARG(r->bucket));
+        return;
+    }
     if (bucket_check_precond(&r->pre, &k, &r->err) < 0) {
         return;
     }

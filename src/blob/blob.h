@@ -31,13 +31,16 @@ struct blob;
 /* Makes DIR/buckets and DIR/uploads, removes what crashed uploads left behind. */
 struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, const char *data_dir,
                        struct err *err);
+/* Makes an existing directory (NFS, Lustre) the bucket `name`; its place below DIR/buckets stays an
+ * empty directory. Before any request. FAILED_PRECONDITION when the name holds objects already. */
+int blob_add_bucket(struct blob *b, const char *name, const char *path, struct err *err);
 /* Every request must have been given before; waits for those running, then cb on the loop. */
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
 
 /* gs://BUCKET/NAME -> file path (owned), pure path arithmetic plus escape rules plus an existence
  * check; any thread. INVALID_ARGUMENT for malformed URIs, NOT_FOUND naming the bucket or the
  * object. */
-int blob_object_path(const char *data_dir, const char *gs_uri, char **ret_path, struct err *err);
+int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct err *err);
 
 /* ---- names (pure, any thread) ---- */
 int blob_check_bucket_name(struct str bucket, struct err *err);

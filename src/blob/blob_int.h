@@ -24,6 +24,7 @@ struct blob {
     struct store *store;
     char *dir;
     int buckets_fd, uploads_fd;
+    struct map external; /* name -> path (owned) of a directory that is a bucket; set at start */
     struct map locks;    /* "BUCKET/NAME" -> struct blob_lock */
     struct map sessions; /* id -> struct blob_upload, while someone holds it */
     size_t nr_sessions;  /* recorded ones, in use or not */
@@ -64,7 +65,6 @@ void place_prune(int bucket_fd, const char *raw);
 int place_remove_tree_of_dirs(int dirfd);
 int bucket_open_fd(const struct blob *b, struct str bucket,
                    struct err *err); /* fd or -1 with err */
-int buckets_dir_open(const char *data_dir, struct err *err);
 
 /* ---- walk.c ---- */
 struct walk_opts {

@@ -350,6 +350,36 @@ void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct
     u->meta = m;
 }
 
+/* The bucket is another file system: a copy beside the object, under a name that lists do not show,
+ * takes its place instead. A crash leaves that file behind, never a part of an object. */
+static int copy_over(struct blob_upload *u, int parent, const char *leaf) {
+    auto_free char *temp = xasprintf("%st%s", BLOB_ESC, u->id);
+    auto_close int fd = openat(parent, temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    auto_free char *p = xmalloc(COPY_STEP);
+    int e = fd < 0 ? -errno : 0;
+    for (uint64_t at = 0; e == 0 && at < u->offset;) {
+        size_t want = u->offset - at < COPY_STEP ? (size_t)(u->offset - at) : COPY_STEP;
+        ssize_t n = pread(u->fd, p, want, (off_t)at);
+        ssize_t put = n > 0 ? pwrite(fd, p, (size_t)n, (off_t)at) : n;
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        e = put < 0 ? -errno : put == 0 ? -EIO : 0;
+        at += put > 0 ? (uint64_t)put : 0;
+    }
+    if (e == 0 && (fsync(fd) < 0 || renameat(parent, temp, parent, leaf) < 0)) {
+        e = -errno;
+    }
+    if (e < 0) {
+        (void)unlinkat(parent, temp, 0);
+        return e;
+    }
+    (void)unlinkat(u->b->uploads_fd, u->id, 0);
+    close(u->fd);
+    u->fd = take_fd(&fd);
+    return 0;
+}
+
 /* One try at moving the file in place; -EAGAIN when directories changed under us. */
 static int move_in(struct blob_upload *u, int bucket, struct str name) {
     auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
@@ -361,6 +391,9 @@ static int move_in(struct blob_upload *u, int bucket, struct str name) {
     auto_close int parent = place_open_parent(bucket, raw.p, &leaf);
     if (parent < 0 || renameat(u->b->uploads_fd, u->id, parent, leaf) < 0) {
         e = parent < 0 ? parent : -errno;
+        e = e == -EXDEV ? copy_over(u, parent, leaf) : e;
+    }
+    if (e < 0) {
         return e == -ENOENT || e == -ENOTDIR || e == -EISDIR || e == -ENOTEMPTY ? -EAGAIN : e;
     }
     return fsync(parent) < 0 ? -errno : 0;

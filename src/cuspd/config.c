@@ -89,10 +89,30 @@ static int set_limit(struct str name, struct str value, struct err *err) {
     return 0;
 }
 
+/* A bucket named again gets the newer path: flags override the file. */
+static int set_bucket(struct config *c, struct str name, struct str path, struct err *err) {
+    if (!path.n || path.p[0] != '/') {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "bucket %.*s: the path must be absolute: \"%.*s\"", STR_ARG(name),
+                       STR_ARG(path));
+    }
+    for (size_t i = 0; i < c->nr_buckets; i++) {
+        if (str_eqc(name, c->buckets[i].name)) {
+            free(c->buckets[i].path);
+            c->buckets[i].path = str_dup(path);
+            return 0;
+        }
+    }
+    c->buckets = xrealloc_array(c->buckets, c->nr_buckets + 1, sizeof(*c->buckets));
+    c->buckets[c->nr_buckets++] =
+        (struct config_bucket){.name = str_dup(name), .path = str_dup(path)};
+    return 0;
+}
+
 static int load_file(struct config *c, const char *path, struct err *err) {
     FILE *f = fopen(path, "re");
     char line[4096];
-    char section[64] = "";
+    char section[256] = "";
     int no = 0, rc = 0;
     if (!f) {
         return err_sys(err, errno, "open config file %s", path);
@@ -113,6 +133,8 @@ static int load_file(struct config *c, const char *path, struct err *err) {
         const struct option *o = find(str_of(section), key);
         if (strcmp(section, "limits") == 0) {
             rc = set_limit(key, value, err);
+        } else if (strncmp(section, "bucket ", 7) == 0 && str_eqc(key, "path")) {
+            rc = set_bucket(c, str_trim(str_of(section + 7)), value, err);
         } else if (!value.p || !o) {
             rc = err_set(err, ERR_INVALID_ARGUMENT, "no option \"%.*s\" in section [%s]",
                          STR_ARG(key), section);
@@ -137,8 +159,8 @@ static int flag(struct config *c, int argc, char **argv, int *i, struct err *err
         *p = *p == '-' ? '_' : *p;
     }
     const struct option *o = find((struct str){NULL, 0}, str_of(name));
-    bool is_limit = strcmp(name, "limit") == 0;
-    if (!o && !is_limit) {
+    bool is_limit = strcmp(name, "limit") == 0, is_bucket = strcmp(name, "bucket") == 0;
+    if (!o && !is_limit && !is_bucket) {
         return err_set(err, ERR_INVALID_ARGUMENT, "unknown option %s (see --help)", argv[*i]);
     }
     if (!value.p && o && o->type == BOOL) {
@@ -153,6 +175,11 @@ static int flag(struct config *c, int argc, char **argv, int *i, struct err *err
         struct str v = value;
         struct str k = str_cut(&v, '=');
         return set_limit(k, v, err);
+    }
+    if (is_bucket) {
+        struct str v = value;
+        struct str k = str_cut(&v, '=');
+        return set_bucket(c, k, v, err);
     }
     return set(c, o, value, err);
 }
@@ -204,6 +231,11 @@ void config_free(struct config *c) {
             free(*(char **)((char *)c + options[i].offset));
         }
     }
+    for (size_t i = 0; i < c->nr_buckets; i++) {
+        free(c->buckets[i].name);
+        free(c->buckets[i].path);
+    }
+    free(c->buckets);
 }
 
 static void print_value(const struct config *c, const struct option *o, struct buf *out) {
@@ -232,6 +264,9 @@ void config_print(const struct config *c, struct buf *out) {
         print_value(c, &options[i], out);
         buf_putc(out, '\n');
     }
+    for (size_t i = 0; i < c->nr_buckets; i++) {
+        buf_printf(out, "\n[bucket %s]\npath = %s\n", c->buckets[i].name, c->buckets[i].path);
+    }
     struct limit_info li[64];
     size_t n = limits_list(li, NR_OF(li));
     buf_puts(out, "\n[limits]\n");
@@ -258,10 +293,12 @@ void config_help(struct buf *out) {
                    options[i].def[0] ? " (default " : "", options[i].def,
                    options[i].def[0] ? ")" : "");
     }
-    buf_puts(out,
-             "  --limit NAME=N     change a limit; --check-config lists them with their meaning\n"
-             "  --config FILE      read options from FILE; flags override it\n"
-             "  --check-config     print the effective configuration and exit\n"
-             "  --version, --help\n\n"
-             "Try it:  make demo\n");
+    buf_puts(
+        out,
+        "  --limit NAME=N     change a limit; --check-config lists them with their meaning\n"
+        "  --bucket NAME=DIR  serve the directory DIR as the bucket NAME, here and below /gcs\n"
+        "  --config FILE      read options from FILE; flags override it\n"
+        "  --check-config     print the effective configuration and exit\n"
+        "  --version, --help\n\n"
+        "Try it:  make demo\n");
 }

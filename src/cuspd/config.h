@@ -27,6 +27,11 @@ struct config {
     uint64_t cpu_milli;    /* capacity override, 0 = host */
     uint64_t mem_mb;       /* capacity override, 0 = host */
     char *aliases_file;    /* image aliases, "" none */
+    /* Directories that are buckets: [bucket NAME] path = DIR, or --bucket NAME=DIR. */
+    struct config_bucket {
+        char *name, *path;
+    } * buckets;
+    size_t nr_buckets;
     bool check_only, show_help, show_version;
 };
 

@@ -61,6 +61,7 @@ struct server {
     struct grpc *grpc;
     struct api_gcs *gcs;
     struct api_images *api_images;
+    const char **bucket_mounts;
     struct err err; /* why it ended */
     bool failed, stopping;
 };
@@ -84,7 +85,7 @@ static void job_done(void *arg, struct str name) {
 
 static int object_path(void *arg, const char *gs_uri, char **ret_path, struct err *err) {
     struct server *s = arg;
-    return blob_object_path(s->data_dir, gs_uri, ret_path, err);
+    return blob_object_path(s->blob, gs_uri, ret_path, err);
 }
 
 static void tls_metrics(struct server *s, struct buf *b) {
@@ -293,6 +294,17 @@ static void on_operations_started(void *arg, const struct err *err) {
              s->data_dir);
 }
 
+/* Buckets that live elsewhere, for the containers' /gcs: SOURCE, NAME, ..., NULL. */
+static const char **bucket_mounts(struct server *s) {
+    const char **list = xcalloc(2 * s->cfg->nr_buckets + 1, sizeof(*list));
+    for (size_t i = 0; i < s->cfg->nr_buckets; i++) {
+        list[2 * i] = s->cfg->buckets[i].path;
+        list[2 * i + 1] = s->cfg->buckets[i].name;
+    }
+    s->bucket_mounts = list;
+    return list;
+}
+
 static void on_ctl_started(void *arg, const struct err *err) {
     struct server *s = arg;
     if (err) {
@@ -328,6 +340,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
                 .images = s->images,
                 .cpu_milli = (uint32_t)s->cfg->cpu_milli,
                 .mem_bytes = s->cfg->mem_mb << 20,
+                .gcs_mounts = bucket_mounts(s),
                 .object_path = object_path,
                 .object_arg = s,
             },
@@ -426,6 +439,12 @@ static int open_modules(struct server *s, struct err *err) {
     s->disk = lane_new(s->loop, "disk", DISK_THREADS);
     s->logs = logs_open(s->loop, s->disk, s->data_dir, err);
     s->blob = s->logs ? blob_open(s->loop, s->disk, s->store, s->data_dir, err) : NULL;
+    for (size_t i = 0; s->blob && i < s->cfg->nr_buckets; i++) {
+        const struct config_bucket *k = &s->cfg->buckets[i];
+        if (blob_add_bucket(s->blob, k->name, k->path, err) < 0) {
+            return -1;
+        }
+    }
     s->images = s->blob ? image_store_open(image_dir, err) : NULL;
     if (!s->images || load_aliases(s, s->cfg->aliases_file, err)) {
         return -1;
@@ -497,6 +516,7 @@ static void tear_down(struct server *s) {
     }
     grpc_free(s->grpc);
     api_gcs_free(s->gcs);
+    free(s->bucket_mounts);
     if (s->ctl) {
         ctl_free(s->ctl);
     }

@@ -21,6 +21,9 @@ struct engine_local_opts {
     struct image_store *images;
     uint32_t cpu_milli; /* capacity override, 0 = host */
     uint64_t mem_bytes; /* capacity override, 0 = host minus a reserve */
+    /* Directories outside data_dir that appear as /gcs/NAME: SOURCE, NAME, ..., NULL. Outlives the
+     * engine. May be NULL. */
+    const char **gcs_mounts;
     /* gs://BUCKET/NAME -> path of the file on disk (owned string), NOT_FOUND etc. Any thread. */
     int (*object_path)(void *arg, const char *gs_uri, char **ret_path, struct err *err);
     void *object_arg;

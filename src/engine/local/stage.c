@@ -143,6 +143,23 @@ static const char **lower_dirs(struct local_attempt *a, const struct local_pool 
     return out;
 }
 
+/* /gcs, and on top of it the buckets that are directories elsewhere. */
+static const struct bundle_mount *gcs_mounts(struct local_attempt *a, size_t *ret_n) {
+    const char **more = a->eng->opts.gcs_mounts;
+    size_t n = 0, k = 0;
+    while (more && more[2 * n]) {
+        n++;
+    }
+    struct bundle_mount *m = arena_calloc(a->arena, n + 1, sizeof(*m));
+    m[k++] = (struct bundle_mount){a->eng->bucket_root, "/gcs", false};
+    for (size_t i = 0; i < n; i++) {
+        m[k++] = (struct bundle_mount){more[2 * i],
+                                       arena_printf(a->arena, "/gcs/%s", more[2 * i + 1]), false};
+    }
+    *ret_n = k;
+    return m;
+}
+
 static int make_rundir(struct local_attempt *a, struct local_replica *r, const char *resolv,
                        struct err *err) {
     struct local *eng = a->eng;
@@ -175,7 +192,8 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
     names_veth(eng->instance, s->id, a->run->attempt, r->name, r->veth);
 
     struct bundle_device nodes[MAX_DEVICE_NODES];
-    const struct bundle_mount mounts[] = {{eng->bucket_root, "/gcs", false}};
+    size_t nr_mounts;
+    const struct bundle_mount *mounts = gcs_mounts(a, &nr_mounts);
     const char *id = arena_printf(a->arena, "%s-a%u-%s", s->id, a->run->attempt, r->name);
     struct rundir_plan plan = {
         .job = s->id,
@@ -202,7 +220,7 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
                    .extra_gids = lp->user.extra_gids,
                    .nr_extra_gids = lp->user.nr_extra,
                    .mounts = mounts,
-                   .nr_mounts = NR_OF(mounts),
+                   .nr_mounts = nr_mounts,
                    .shm_bytes = rr->place.mem_bytes / 2,
                    .device_nodes = nodes,
                    .nr_device_nodes = device_nodes(rr, nodes)}};

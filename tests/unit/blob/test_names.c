@@ -236,11 +236,11 @@ static void test_gs_uris_become_paths_below_the_bucket_only(void **state) {
     assert_true(brig_bucket(&r, "pkgs"));
     assert_true(brig_put(&r, "pkgs", STR("a/trainer.tar.gz"), STR("x"), NULL, NULL));
     assert_true(brig_put(&r, "pkgs", STR("../up"), STR("y"), NULL, NULL));
-    assert_int_equal(blob_object_path(r.dir, "gs://pkgs/a/trainer.tar.gz", &path, &err), 0);
+    assert_int_equal(blob_object_path(r.blob, "gs://pkgs/a/trainer.tar.gz", &path, &err), 0);
     assert_true(str_ends(str_of(path), STR("/buckets/pkgs/a/trainer.tar.gz")) &&
                 access(path, R_OK) == 0);
     free(path);
-    assert_int_equal(blob_object_path(r.dir, "gs://pkgs/../up", &path, &err), 0);
+    assert_int_equal(blob_object_path(r.blob, "gs://pkgs/../up", &path, &err), 0);
     assert_null(strstr(path, "/../"));
     free(path);
     static const struct {
@@ -252,7 +252,7 @@ static void test_gs_uris_become_paths_below_the_bucket_only(void **state) {
         {"gs://pkgs", ERR_INVALID_ARGUMENT},        {"gs://pkgs/", ERR_INVALID_ARGUMENT},
         {"/etc/passwd", ERR_INVALID_ARGUMENT},      {"gs://pkgs/a", ERR_NOT_FOUND}};
     for (size_t i = 0; i < NR_OF(bad); i++) {
-        assert_int_equal(blob_object_path(r.dir, bad[i].uri, &path, &err), -1);
+        assert_int_equal(blob_object_path(r.blob, bad[i].uri, &path, &err), -1);
         assert_int_equal(err.code, bad[i].code);
     }
     brig_free(&r);
