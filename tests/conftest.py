@@ -212,7 +212,7 @@ def import_busybox(server, tar):
 
 
 @pytest.fixture(scope="session")
-def matrix_server(tmp_path_factory, busybox_image):
+def matrix_server(request, tmp_path_factory, busybox_image):
     """One server for the drivers of tests/clients: real containers, the busybox image, TLS on the same port.
     Its `addresses` are CUSP_ENDPOINT, CUSP_HOSTPORT and CUSP_CA of tests/clients/README.md."""
     s = Server(tmp_path_factory.mktemp("matrix") / "data", "--engine=local", "--stop-grace-s=1")
@@ -220,6 +220,7 @@ def matrix_server(tmp_path_factory, busybox_image):
                    stdout=subprocess.DEVNULL)
     s.start()
     import_busybox(s, busybox_image)
+    s.session = request.session  # drivers that it will ask for are started together
     port = s.url.rsplit(":", 1)[1]
     s.addresses = (s.url, "localhost:" + port, os.path.join(s.data_dir, "tls", "ca.pem"))
     yield s

@@ -3,6 +3,7 @@
 `make test-clients` puts the same drivers in a table; here they run against a sanitizer build, and a case that fails
 shows the server's log.
 """
+import concurrent.futures
 import functools
 import json
 import os
@@ -15,6 +16,8 @@ from conftest import needs_root
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = ("create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping",
          "operations")
+# Drivers mostly wait (the Python SDK looks at its job every 5 s): so that their waits overlap.
+AT_ONCE = concurrent.futures.ThreadPoolExecutor(3)
 
 
 def program(client, name):
@@ -25,9 +28,13 @@ def transports(client):
     return subprocess.run([program(client, "run"), "--list"], capture_output=True, text=True, check=True).stdout.split()
 
 
-def cases(client):
-    """Decorator: the test gets `transport` and `case` for all that the driver can do."""
-    params = [pytest.param(t, c, id=f"{t}-{c}") for t in transports(client) for c in CASES]
+def cases(client, quick=None):
+    """Decorator: the test gets `transport` and `case` for all that the driver can do; in the quick mode of `make test`
+    the transports `quick` alone, when given."""
+    every = transports(client)
+    assert set(quick or ()) <= set(every), (quick, every)
+    chosen = quick if quick and os.environ.get("CUSP_TEST_MODE", "quick") == "quick" else every
+    params = [pytest.param(t, c, id=f"{t}-{c}") for t in chosen for c in CASES]
 
     def mark(fn):
         return needs_root(pytest.mark.parametrize("transport,case", params)(fn))
@@ -49,9 +56,20 @@ def missing(client):
     return None
 
 
+def selected(session, client):
+    """Transports of this client that this pytest session is going to ask for, in order."""
+    asked = [i.callspec.params["transport"] for i in session.items if i.originalname == f"test_{client}"]
+    return list(dict.fromkeys(asked))
+
+
 @functools.cache
+def started(client, transport, *addresses):
+    """A future of the run's lines, by case."""
+    return AT_ONCE.submit(results, client, transport, *addresses)
+
+
 def results(client, transport, endpoint, hostport, ca):
-    """The lines of one run, by case, after the rules of README.md were checked."""
+    """Runs the driver; its lines by case, after the rules of README.md were checked."""
     env = {**os.environ, "CUSP_ENDPOINT": endpoint, "CUSP_HOSTPORT": hostport, "CUSP_CA": ca, "CUSP_PROJECT": "demo",
            "CUSP_LOCATION": "us-central1", "CUSP_IMAGE": "busybox"}
     done = subprocess.run([program(client, "run"), "--transport", transport], env=env, capture_output=True, text=True,
@@ -70,7 +88,9 @@ def check(server, client, transport, case):
     why = missing(client)
     if why:
         pytest.skip(f"{client}: {why}")
-    line = results(client, transport, *server.addresses)[case]
+    for t in selected(server.session, client):
+        started(client, t, *server.addresses)
+    line = started(client, transport, *server.addresses).result()[case]
     if line.get("skip"):
         pytest.skip(f"{client} {transport} {case}: {line['detail']}")
     assert line["ok"], f"{line['detail']}\nthe server's log ends with:\n{server.log()[-2000:]}"

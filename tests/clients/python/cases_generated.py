@@ -171,7 +171,7 @@ class Cases:
         assert self.client.transport.operations_client.get_operation(op.name) == op
         listed = self.client.list_operations(operations_pb2.ListOperationsRequest(name=c.PARENT))
         assert op.name in [o.name for o in listed.operations], listed
-        waited = self.client.wait_operation(operations_pb2.WaitOperationRequest(name=op.name))
+        waited = c.operation(self.client.wait_operation(operations_pb2.WaitOperationRequest(name=op.name)))
         assert waited.done and waited.response.type_url.endswith("google.protobuf.Empty"), waited
         self.client.cancel_operation(operations_pb2.CancelOperationRequest(name=op.name))
         self.client.delete_operation(operations_pb2.DeleteOperationRequest(name=op.name))

@@ -160,7 +160,7 @@ class Cases:
         ops = job.api_client.transport.operations_client
         assert ops.get_operation(name) == lro.operation
         assert name in [o.name for o in ops.list_operations(c.PARENT, "")]
-        waited = job.api_client.wait_operation(operations_pb2.WaitOperationRequest(name=name))
+        waited = c.operation(job.api_client.wait_operation(operations_pb2.WaitOperationRequest(name=name)))
         assert waited.done and waited.response.type_url.endswith("google.protobuf.Empty")
         # api-core's own REST transport cannot cancel where the rule has no body (KeyError); the client's mixin can.
         job.api_client.cancel_operation(operations_pb2.CancelOperationRequest(name=name))

@@ -5,6 +5,7 @@ import time
 
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
+from google.longrunning import operations_pb2
 
 ENDPOINT = os.environ["CUSP_ENDPOINT"].rstrip("/")
 HOSTPORT = os.environ["CUSP_HOSTPORT"]
@@ -79,6 +80,11 @@ def violations(error):
         else:
             fields += [v.field for v in getattr(d, "field_violations", ())]
     return fields
+
+
+def operation(answer):
+    """What wait_operation of the generated client gave: over gRPC it forgets to decode the message."""
+    return operations_pb2.Operation.FromString(answer) if isinstance(answer, bytes) else answer
 
 
 def raises(kind, fn, *args, **kwargs):
