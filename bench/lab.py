@@ -160,7 +160,7 @@ def need_root():
 def need_program(name):
     path = shutil.which(name)
     if not path:
-        raise Short(f"needs {name}: make deps")
+        raise Short(f"needs {name}: tools/dev deps bench")
     return path
 
 

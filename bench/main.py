@@ -3,6 +3,7 @@ import argparse
 import sys
 
 from blob_figures import transfer
+from call_figures import grpc, rest
 from drain_figures import drain
 from lab import Lab, Short
 from start_figures import start
@@ -10,7 +11,8 @@ from store_figures import cli, creates, many
 from table import Table
 from wire_figures import wire
 
-FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli, "wire": wire}
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli, "wire": wire,
+           "rest": rest, "grpc": grpc}
 
 
 def main():
