@@ -55,7 +55,7 @@ const struct flag *args_flag(const struct args *a, const char *name);
 struct http_reply {
     long status;
     struct buf body;
-    char location[1024];
+    char location[1024], range[64]; /* headers, "" when absent; of http_do only */
 };
 /* method, path ("/v1/…"), JSON body or NULL. Any status below 400 is success; else *err has the
  * server's own message and code. UNAVAILABLE when it cannot be reached. */
@@ -66,9 +66,25 @@ int http_json(const struct cli *c, const char *method, const char *path, json_t 
 /* Streams the reply body; fn returning false ends it early (success: fn knows why it stopped). */
 int http_stream(const struct cli *c, const char *path, bool (*fn)(void *arg, struct str bytes),
                 void *arg, struct err *err);
+#define UPLOAD_UNKNOWN UINT64_MAX
+struct http_req {
+    const char *method, *path; /* or a whole URL */
+    const char *headers[6];    /* "Name: value"; ends at NULL */
+    bool has_body;             /* size bytes from fd's position, or UPLOAD_UNKNOWN */
+    int fd;
+    uint64_t size;
+    void (*sent)(void *arg, struct str bytes); /* of the body; may be NULL */
+    bool (*sink)(void *arg,
+                 struct str bytes); /* the reply's body when it is a success; false stops
+                                       (UNAVAILABLE then is the sink's doing); may be NULL */
+    void *arg;
+};
+/* The general form. A status below 400 is success, 308 too; else *err has the server's words.
+ * ABORTED when the file is shorter than size. Threads: each has its own connection. */
+int http_do(const struct cli *c, const struct http_req *q, struct http_reply *ret, struct err *err);
+void http_thread_end(void); /* closes the calling thread's connection */
 /* Sends fd as the body, showing progress on a terminal when it takes over a second. size
  * UPLOAD_UNKNOWN: until its end (a pipe). */
-#define UPLOAD_UNKNOWN UINT64_MAX
 int http_upload(const struct cli *c, const char *method, const char *path, const char *content_type,
                 int fd, uint64_t size, const char *label, struct http_reply *ret, struct err *err);
 void http_reply_fini(struct http_reply *r);

@@ -13,7 +13,7 @@ static const struct {
      "cusp: Vertex AI custom training on your own machine\n\n"
      "  cusp serve --data-dir DIR   run the server in the foreground\n"
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
-     "  cusp storage …              cp, ls, cat, rm, buckets: gs:// objects\n"
+     "  cusp storage …              cp, rsync, ls, du, cat, rm, buckets: gs:// objects\n"
      "  cusp images …               ls, build, import, rm: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
@@ -74,21 +74,34 @@ static const struct {
     {"storage",
      "cusp storage: objects of this server\n\n"
      "  cp       copy between files and gs://\n"
+     "  rsync    make a folder and a gs:// prefix the same\n"
      "  ls       list buckets or objects\n"
+     "  du       how much lies where\n"
      "  cat      objects on standard output\n"
      "  rm       remove objects\n"
      "  buckets  create or delete buckets\n\n"
      "cusp storage COMMAND --help says more.\n" GLOBAL},
     {"storage cp",
-     "cusp storage cp [-r] SRC… DST\n\n"
+     "cusp storage cp [-r] [--parallel N] SRC… DST\n\n"
      "Local files to gs://BUCKET/NAME, gs:// to local files, or gs:// to gs://. A DST that ends in /,\n"
      "is a bucket or an existing directory gets the file's own name.\n\n"
-     "  -r   directories, or everything below gs://BUCKET/PREFIX\n" GLOBAL},
+     "  -r            directories, or everything below gs://BUCKET/PREFIX\n"
+     "  --parallel N  so many at once (default 8)\n\n"
+     "What breaks goes on where it was: when the server comes back within a minute, and when the same\n"
+     "command is run again. Every copy is compared by CRC-32C; a file appears whole or not at all (until\n"
+     "then it is NAME.cusp-part-GENERATION).\n" GLOBAL},
+    {"storage rsync",
+     "cusp storage rsync [--delete] [--dry-run] [--parallel N] SRC DST\n\n"
+     "Copies what differs by size or CRC-32C from SRC to DST, each a folder or gs://BUCKET[/PREFIX].\n\n"
+     "  --delete   also removes from DST what SRC has not\n"
+     "  --dry-run  only says what it would do\n" GLOBAL},
     {"storage ls",
-     "cusp storage ls [-l] [-r] [gs://BUCKET[/PREFIX]]\n\n  -l   sizes and times\n  -r   everything below, not one level\n" GLOBAL},
+     "cusp storage ls [-l] [-r] [gs://BUCKET[/PREFIX]]\n\n  -l   sizes, times and their total\n  -r   everything below, not one level\n" GLOBAL},
+    {"storage du",
+     "cusp storage du [-s] gs://BUCKET[/PREFIX]\n\nSize and number of objects of everything directly below, and the sum.\n\n  -s   only the sum\n" GLOBAL},
     {"storage cat", "cusp storage cat gs://BUCKET/NAME…\n" GLOBAL},
     {"storage rm",
-     "cusp storage rm [-r] gs://BUCKET/NAME…\n\n"
+     "cusp storage rm [-r] [--parallel N] gs://BUCKET/NAME…\n\n"
      "  -r   the object and everything below NAME/, or all objects of a bucket\n" GLOBAL},
     {"storage buckets", "cusp storage buckets create gs://BUCKET\ncusp storage buckets delete gs://BUCKET\n" GLOBAL},
     {"images",

@@ -9,29 +9,50 @@
 #include <unistd.h>
 
 #define REPLY_MAX (256u << 20)
+#define SILENCE_MAX_S 120L
+
+/* One handle a thread, so that its connection serves the next request too. */
+static _Thread_local CURL *idle;
 
 static CURL *open_url(const struct cli *c, const char *method, const char *path) {
-    CURL *h = curl_easy_init();
-    auto_free char *url = xasprintf("%s%s", c->endpoint, path);
+    CURL *h = idle ? idle : curl_easy_init();
+    bool whole = strncmp(path, "http://", 7) == 0 || strncmp(path, "https://", 8) == 0;
+    auto_free char *url = xasprintf("%s%s", whole ? "" : c->endpoint, path);
+    const char *ca = getenv("CUSP_CA");
     CHECK(h);
+    idle = NULL;
+    curl_easy_reset(h);
+    if (ca && *ca) {
+        curl_easy_setopt(h, CURLOPT_CAINFO, ca);
+    }
     curl_easy_setopt(h, CURLOPT_URL, url);
     curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(h, CURLOPT_NOPROXY,
                      "*"); /* the server is ours, on this machine or beside it */
-    const char *ca = getenv("CUSP_CA");
-    if (ca && *ca) {
-        curl_easy_setopt(h, CURLOPT_CAINFO, ca);
-    }
     curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
     return h;
+}
+
+static void put_back(CURL *h) {
+    if (idle) {
+        curl_easy_cleanup(h);
+    } else {
+        idle = h;
+    }
+}
+
+void http_thread_end(void) {
+    curl_easy_cleanup(idle);
+    idle = NULL;
 }
 
 static size_t to_buf(char *p, size_t size, size_t n, void *arg) {
     return buf_put(arg, p, size * n) ? 0 : size * n;
 }
 
-static char *full_message; /* of the last error reply: longer than a struct err holds */
+static _Thread_local char
+    *full_message; /* of the last error reply: longer than a struct err holds */
 
 const char *http_full_message(const struct err *err) {
     size_t n = strlen(err->msg);
@@ -71,13 +92,8 @@ static int finish(const struct cli *c, CURL *h, struct http_reply *r, struct err
     char detail[CURL_ERROR_SIZE] = "";
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail);
     CURLcode rc = curl_easy_perform(h);
-    char *location = NULL;
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &r->status);
-    curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &location);
-    if (location) {
-        snprintf(r->location, sizeof(r->location), "%s", location);
-    }
-    curl_easy_cleanup(h);
+    put_back(h);
     if (rc == CURLE_COULDNT_CONNECT) {
         err_set(err, ERR_UNAVAILABLE,
                 "no server answers at %s. Start one with: cusp serve --data-dir DIR   or name "
@@ -170,16 +186,124 @@ int http_stream(const struct cli *c, const char *path, bool (*fn)(void *arg, str
     return rc;
 }
 
+struct moving {
+    const struct http_req *req;
+    struct http_reply *reply;
+    CURL *h;
+    uint64_t left; /* of the body, UPLOAD_UNKNOWN: until its end */
+    int failed;    /* errno of read */
+    bool stopped;  /* by the sink */
+};
+
+static size_t from_fd(char *p, size_t size, size_t n, void *arg) {
+    struct moving *m = arg;
+    size_t want = size * n;
+    if (m->left != UPLOAD_UNKNOWN && m->left < want) {
+        want = (size_t)m->left;
+    }
+    ssize_t got = want ? read(m->req->fd, p, want) : 0;
+    if (got < 0) {
+        m->failed = errno;
+        return CURL_READFUNC_ABORT;
+    }
+    if (m->left != UPLOAD_UNKNOWN) {
+        m->left -= (uint64_t)got;
+        if (got == 0 && want) { /* shorter than it was */
+            m->failed = ESTALE;
+            return CURL_READFUNC_ABORT;
+        }
+    }
+    if (m->req->sent) {
+        m->req->sent(m->req->arg, str_n(p, (size_t)got));
+    }
+    return (size_t)got;
+}
+
+static size_t to_sink(char *p, size_t size, size_t n, void *arg) {
+    struct moving *m = arg;
+    long status = 0;
+    curl_easy_getinfo(m->h, CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 300 || !m->req->sink) {
+        return buf_put(&m->reply->body, p, size * n) ? 0 : size * n;
+    }
+    m->stopped = !m->req->sink(m->req->arg, str_n(p, size * n));
+    return m->stopped ? 0 : size * n;
+}
+
+static void keep(char *at, size_t cap, struct str value) {
+    snprintf(at, cap, "%.*s", STR_ARG(value));
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *arg) {
+    struct http_reply *r = arg;
+    struct str value = str_n(p, size * n);
+    while (value.n && (value.p[value.n - 1] == '\n' || value.p[value.n - 1] == '\r')) {
+        value.n--;
+    }
+    struct str name = str_cut(&value, ':');
+    value = str_trim(value);
+    if (str_ieq(name, STR("location"))) {
+        keep(r->location, sizeof(r->location), value);
+    } else if (str_ieq(name, STR("range"))) {
+        keep(r->range, sizeof(r->range), value);
+    }
+    return size * n;
+}
+
+int http_do(const struct cli *c, const struct http_req *q, struct http_reply *ret,
+            struct err *err) {
+    CURL *h = open_url(c, q->method, q->path);
+    struct moving m = {.req = q, .reply = ret, .h = h, .left = q->size};
+    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    *ret = (struct http_reply){.body = BUF_INIT(REPLY_MAX)};
+    for (size_t i = 0; i < NR_OF(q->headers) && q->headers[i]; i++) {
+        headers = curl_slist_append(headers, q->headers[i]);
+    }
+    if (q->has_body) {
+        curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, q->method);
+        curl_easy_setopt(h, CURLOPT_READFUNCTION, from_fd);
+        curl_easy_setopt(h, CURLOPT_READDATA, &m);
+        curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 1048576L);
+        if (q->size != UPLOAD_UNKNOWN) {
+            curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->size);
+        }
+    }
+    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 262144L);
+    curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* a peer that fell silent is gone */
+    curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_S);
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(h, CURLOPT_HEADERDATA, ret);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, to_sink);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &m);
+    int rc = finish(c, h, ret, err);
+    curl_slist_free_all(headers);
+    if (rc) {
+        http_reply_fini(ret);
+    }
+    if (rc && m.failed) {
+        return m.failed == ESTALE
+                   ? err_set(err, ERR_ABORTED, "the file became shorter while it was read")
+                   : err_sys(err, m.failed, "read the file");
+    }
+    return rc;
+}
+
 struct upload {
-    int fd;
-    uint64_t size, sent;
     const char *label;
+    uint64_t size, sent;
     bool tty;
-    int failed; /* errno of read */
     usec_t began, shown;
 };
 
-static void show_progress(const struct upload *u) {
+static void on_sent(void *arg, struct str bytes) {
+    struct upload *u = arg;
+    usec_t now = time_mono();
+    u->sent += bytes.n;
+    if (!u->tty || now - u->began < USEC_PER_SEC || now - u->shown < USEC_PER_SEC / 10) {
+        return;
+    }
     auto_buf struct buf b = BUF_INIT(256);
     bytes_text(&b, u->sent);
     if (u->size != UPLOAD_UNKNOWN) {
@@ -188,56 +312,29 @@ static void show_progress(const struct upload *u) {
         buf_printf(&b, " (%.0f%%)", u->size ? (double)u->sent * 100 / (double)u->size : 100);
     }
     fprintf(stderr, "\r%.40s  %s  ", u->label, buf_cstr(&b));
-}
-
-static size_t from_file(char *p, size_t size, size_t n, void *arg) {
-    struct upload *u = arg;
-    ssize_t got = read(u->fd, p, size * n);
-    if (got < 0) {
-        u->failed = errno;
-        return CURL_READFUNC_ABORT;
-    }
-    u->sent += (uint64_t)got;
-    usec_t now = time_mono();
-    if (u->tty && now - u->began > USEC_PER_SEC && now - u->shown > USEC_PER_SEC / 10) {
-        show_progress(u);
-        u->shown = now;
-    }
-    return (size_t)got;
+    u->shown = now;
 }
 
 int http_upload(const struct cli *c, const char *method, const char *path, const char *content_type,
                 int fd, uint64_t size, const char *label, struct http_reply *ret, struct err *err) {
-    struct upload u = {.fd = fd,
+    struct upload u = {.label = label,
                        .size = size,
-                       .label = label,
                        .tty = isatty(STDERR_FILENO) && !c->quiet,
                        .began = time_mono()};
-    CURL *h = open_url(c, method, path);
     auto_free char *type = xasprintf("Content-Type: %s", content_type);
-    struct curl_slist *headers = curl_slist_append(NULL, type);
-    *ret = (struct http_reply){.body = BUF_INIT(REPLY_MAX)};
-    headers = curl_slist_append(headers, "Expect:");
-    curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(h, CURLOPT_READFUNCTION, from_file);
-    curl_easy_setopt(h, CURLOPT_READDATA, &u);
-    if (size != UPLOAD_UNKNOWN) {
-        curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
-    }
-    curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 1048576L);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, to_buf);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, &ret->body);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
-    int rc = finish(c, h, ret, err);
-    curl_slist_free_all(headers);
+    struct http_req q = {.method = method,
+                         .path = path,
+                         .headers = {type},
+                         .has_body = true,
+                         .fd = fd,
+                         .size = size,
+                         .sent = on_sent,
+                         .arg = &u};
+    int rc = http_do(c, &q, ret, err);
     if (u.shown) {
         fprintf(stderr, "\r%*s\r", 78, ""); /* the line is the caller's again */
     }
-    if (rc) {
-        http_reply_fini(ret);
-    }
-    return rc && u.failed ? err_sys(err, u.failed, "read %s", label) : rc;
+    return rc;
 }
 
 void http_reply_fini(struct http_reply *r) {

@@ -1,85 +1,30 @@
 /* cusp storage: gs:// URIs on this server. */
-#include "cli/cli.h"
-
-#include "base/time.h"
+#include "cli/transfer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <fts.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct uri {
-    char *bucket, *name; /* percent-encoded; name "" for a bucket */
-    struct str raw_name;
-};
-
-static int parse_uri(const char *text, struct uri *ret, struct err *err) {
-    struct str rest = str_of(text);
-    if (!str_starts(rest, STR("gs://")) || rest.n == 5) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "\"%s\" is not gs://BUCKET/NAME", text);
-    }
-    rest = str_sub(rest, 5, rest.n);
-    struct str bucket = str_cut(&rest, '/');
-    *ret = (struct uri){http_escape(bucket), http_escape(rest), rest};
-    return 0;
-}
-
-static void uri_fini(struct uri *u) {
-    free(u->bucket);
-    free(u->name);
-}
-#define auto_uri __attribute__((cleanup(uri_fini)))
-
-static bool is_gs(const char *s) {
-    return strncmp(s, "gs://", 5) == 0;
-}
-
-static const char *base_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-/* Where a file called name goes: below dst when that is a folder (ends in /) or a bucket. Owned. */
-static char *uri_target(const char *dst, const char *name) {
-    bool slash = dst[strlen(dst) - 1] == '/', bucket = is_gs(dst) && !strchr(dst + 5, '/');
-    return slash || bucket ? xasprintf("%s%s%s", dst, slash ? "" : "/", name) : xstrdup(dst);
-}
-
-static int upload(const struct cli *c, const char *src, const char *dst, struct err *err) {
-    auto_uri struct uri u = {0};
+static bool is_dir(const char *path) {
     struct stat st;
-    struct http_reply r;
-    auto_close int fd = open(src, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st)) {
-        return err_sys(err, errno, "open %s", src);
-    }
-    if (S_ISDIR(st.st_mode)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "%s is a directory: use cp -r", src);
-    }
-    if (parse_uri(dst, &u, err)) {
-        return -1;
-    }
-    auto_free char *path =
-        xasprintf("/upload/storage/v1/b/%s/o?uploadType=media&name=%s", u.bucket, u.name);
-    uint64_t size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UPLOAD_UNKNOWN;
-    if (http_upload(c, "POST", path, "application/octet-stream", fd, size, base_of(src), &r, err)) {
-        return -1;
-    }
-    http_reply_fini(&r);
-    if (!c->quiet) {
-        fprintf(stderr, "%s -> %s\n", src, dst);
-    }
-    return 0;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
+
+static char *without_slash(const char *path) {
+    char *s = xstrdup(path);
+    for (size_t n = strlen(s); n > 1 && s[n - 1] == '/'; n--) {
+        s[n - 1] = 0;
+    }
+    return s;
+}
+
+/* ---- cp */
 
 /* The files below a directory; links are followed, circles are not. */
-static int upload_dir(const struct cli *c, const char *src, const char *dst, struct err *err) {
-    auto_free char *root = xstrdup(src);
-    while (strlen(root) > 1 && root[strlen(root) - 1] == '/') {
-        root[strlen(root) - 1] = 0;
-    }
-    auto_free char *below = uri_target(dst, base_of(root));
+static int add_dir(struct transfers *t, const char *src, const char *dst, struct err *err) {
+    auto_free char *root = without_slash(src);
+    auto_free char *below = uri_target(dst, path_base(root));
     char *roots[] = {root, NULL};
     FTS *fts = fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, NULL);
     FTSENT *e;
@@ -87,7 +32,8 @@ static int upload_dir(const struct cli *c, const char *src, const char *dst, str
     while (rc == 0 && (e = fts_read(fts))) {
         if (e->fts_info == FTS_F) {
             auto_free char *to = xasprintf("%s%s", below, e->fts_path + strlen(root));
-            rc = upload(c, e->fts_path, to, err);
+            transfers_add(t, TRANSFER_UPLOAD, e->fts_path, to, (uint64_t)e->fts_statp->st_size,
+                          NULL);
         } else if (e->fts_info == FTS_ERR || e->fts_info == FTS_DNR || e->fts_info == FTS_NS) {
             rc = err_sys(err, e->fts_errno, "read %s", e->fts_path);
         } else if (e->fts_info == FTS_DC || e->fts_info == FTS_SLNONE) {
@@ -100,176 +46,7 @@ static int upload_dir(const struct cli *c, const char *src, const char *dst, str
     return rc;
 }
 
-struct sink {
-    int fd, failed; /* failed: errno of write */
-};
-
-static bool to_fd(void *arg, struct str bytes) {
-    struct sink *s = arg;
-    while (bytes.n) {
-        ssize_t n = write(s->fd, bytes.p, bytes.n);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            s->failed = n < 0 ? errno : EIO;
-            return false;
-        }
-        bytes = str_sub(bytes, (size_t)n, bytes.n);
-    }
-    return true;
-}
-
-static int download_to(const struct cli *c, const char *src, int fd, const char *what,
-                       struct err *err) {
-    auto_uri struct uri u = {0};
-    struct sink s = {fd, 0};
-    if (parse_uri(src, &u, err)) {
-        return -1;
-    }
-    if (!u.raw_name.n) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "\"%s\" names a bucket, not an object", src);
-    }
-    auto_free char *path = xasprintf("/download/storage/v1/b/%s/o/%s?alt=media", u.bucket, u.name);
-    if (http_stream(c, path, to_fd, &s, err)) {
-        return -1;
-    }
-    return s.failed ? err_sys(err, s.failed, "write %s", what) : 0;
-}
-
-static bool is_dir(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* The file appears whole or not at all. */
-static int download(const struct cli *c, const char *src, const char *file, struct err *err) {
-    auto_free char *tmp = xasprintf("%s.cusp-partial", file);
-    auto_close int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        return err_sys(err, errno, "open %s", tmp);
-    }
-    int rc = download_to(c, src, fd, file, err);
-    if (rc == 0 && rename(tmp, file)) {
-        rc = err_sys(err, errno, "rename %s", file);
-    }
-    if (rc) {
-        unlink(tmp);
-        return -1;
-    }
-    if (!c->quiet) {
-        fprintf(stderr, "%s -> %s\n", src, file);
-    }
-    return 0;
-}
-
-/* Through a temporary file here, for a server that has no copyTo. */
-static int copy_through(const struct cli *c, const char *src, const struct uri *dst,
-                        struct err *err) {
-    struct http_reply r;
-    FILE *f = tmpfile();
-    if (!f) {
-        return err_sys(err, errno, "make a temporary file");
-    }
-    auto_free char *path =
-        xasprintf("/upload/storage/v1/b/%s/o?uploadType=media&name=%s", dst->bucket, dst->name);
-    int rc = download_to(c, src, fileno(f), "a temporary file", err);
-    off_t size = rc ? 0 : lseek(fileno(f), 0, SEEK_END);
-    if (rc == 0 && (size < 0 || lseek(fileno(f), 0, SEEK_SET))) {
-        rc = err_sys(err, errno, "rewind a temporary file");
-    }
-    if (rc == 0 && (rc = http_upload(c, "POST", path, "application/octet-stream", fileno(f),
-                                     (uint64_t)size, base_of(src), &r, err)) == 0) {
-        http_reply_fini(&r);
-    }
-    fclose(f);
-    return rc;
-}
-
-static int copy(const struct cli *c, const char *src, const char *dst, struct err *err) {
-    auto_uri struct uri a = {0}, b = {0};
-    struct err no_copy = {0};
-    if (parse_uri(src, &a, err) || parse_uri(dst, &b, err)) {
-        return -1;
-    }
-    if (!a.raw_name.n) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "%s is a bucket: use cp -r", src);
-    }
-    auto_free char *path =
-        xasprintf("/storage/v1/b/%s/o/%s/copyTo/b/%s/o/%s", a.bucket, a.name, b.bucket, b.name);
-    json_t *body = json_object();
-    int rc = http_json(c, "POST", path, body, NULL, &no_copy);
-    json_decref(body);
-    if (rc && no_copy.code == ERR_UNIMPLEMENTED) {
-        rc = copy_through(c, src, &b, err);
-    } else if (rc) {
-        *err = no_copy;
-    }
-    if (rc == 0 && !c->quiet) {
-        fprintf(stderr, "%s -> %s\n", src, dst);
-    }
-    return rc;
-}
-
-/* Calls fn for every object below the prefix; prefixes (with delimiter) come with obj NULL. */
-static int each_object(const struct cli *c, const struct uri *u, bool recursive,
-                       int (*fn)(void *arg, const char *name, json_t *obj, struct err *err),
-                       void *arg, struct err *err) {
-    auto_free char *token = xstrdup("");
-    do {
-        json_t *j, *o;
-        size_t i;
-        int rc = 0;
-        auto_free char *path =
-            xasprintf("/storage/v1/b/%s/o?prefix=%s%s%s%s", u->bucket, u->name,
-                      recursive ? "" : "&delimiter=%2F", *token ? "&pageToken=" : "", token);
-        if (http_json(c, "GET", path, NULL, &j, err)) {
-            return -1;
-        }
-        json_array_foreach(json_object_get(j, "prefixes"), i, o) {
-            rc = rc ? rc : fn(arg, json_string_value(o), NULL, err);
-        }
-        json_array_foreach(json_object_get(j, "items"), i, o) {
-            rc = rc ? rc : fn(arg, json_string_value(json_object_get(o, "name")), o, err);
-        }
-        const char *next = json_string_value(json_object_get(j, "nextPageToken"));
-        free(token);
-        token = http_escape(str_of(next ? next : ""));
-        json_decref(j);
-        if (rc) {
-            return rc;
-        }
-    } while (*token);
-    return 0;
-}
-
-/* name itself, or something in the folder called name. "" holds everything. */
-static bool is_below(const char *name, struct str folder) {
-    struct str s = str_of(name);
-    return !folder.n || str_eq(s, folder) ||
-           (str_starts(s, folder) && (str_ends(folder, STR("/")) || s.p[folder.n] == '/'));
-}
-
-struct tree {
-    const struct cli *cli;
-    const char *bucket, *to;
-    struct str folder;
-    size_t cut, seen; /* bytes of a name that do not appear below `to` */
-};
-
-/* Nothing the server says makes us write outside the folder given. */
-static bool is_inside(const char *relative) {
-    struct str rest = str_of(relative);
-    while (rest.p) {
-        struct str part = str_cut(&rest, '/');
-        if (!part.n || str_eqc(part, ".") || str_eqc(part, "..")) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static int make_parents(char *path, struct err *err) {
+int storage_parents(char *path, struct err *err) {
     for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
         *p = 0;
         int rc = mkdir(path, 0755);
@@ -281,81 +58,160 @@ static int make_parents(char *path, struct err *err) {
     return 0;
 }
 
-static int fetch_one(void *arg, const char *name, json_t *obj, struct err *err) {
+struct tree {
+    struct transfers *set;
+    const char *bucket, *folder, *to; /* to: NULL for a removal */
+    size_t cut, seen;                 /* bytes of a name that do not appear below `to` */
+};
+
+static int add_one(void *arg, const char *name, json_t *obj, struct err *err) {
     struct tree *t = arg;
-    if (!is_below(name, t->folder) || str_ends(str_of(name), STR("/"))) {
-        return 0; /* the latter: a folder's own marker */
+    struct object_facts f;
+    auto_free char *src = xasprintf("gs://%s/%s", t->bucket, name);
+    if (!name_is_below(name, t->folder)) {
+        return 0;
+    }
+    if (!t->to) {
+        t->seen++;
+        transfers_add(t->set, TRANSFER_REMOVE, src, NULL, 0, NULL);
+        return 0;
+    }
+    if (name[strlen(name) - 1] == '/') {
+        return 0; /* a folder's own marker */
     }
     const char *relative = name + t->cut;
-    auto_free char *src = xasprintf("gs://%s/%s", t->bucket, name);
+    auto_free char *dst = xasprintf("%s/%s", t->to, relative);
+    object_facts_of(obj, &f);
     t->seen++;
-    if (is_gs(t->to)) {
-        auto_free char *dst = xasprintf("%s/%s", t->to, relative);
-        return copy(t->cli, src, dst, err);
+    if (uri_is_gs(t->to)) {
+        transfers_add(t->set, TRANSFER_COPY, src, dst, 0, NULL);
+        return 0;
     }
-    if (!is_inside(relative)) {
+    if (!name_is_inside(relative)) {
         return err_set(err, ERR_INVALID_ARGUMENT, "%s cannot be a file name here", src);
     }
-    auto_free char *file = xasprintf("%s/%s", t->to, relative);
-    return make_parents(file, err) ? -1 : download(t->cli, src, file, err);
+    transfers_add(t->set, TRANSFER_DOWNLOAD, src, dst, f.size, &f);
+    return storage_parents(dst, err);
 }
 
-static int fetch_tree(const struct cli *c, const char *src, const char *dst, struct err *err) {
+static int add_tree(struct transfers *set, const char *src, const char *dst, struct err *err) {
     auto_uri struct uri u = {0};
-    if (parse_uri(src, &u, err)) {
+    auto_free char *to = dst ? without_slash(dst) : NULL;
+    if (uri_parse(src, &u, err)) {
         return -1;
     }
-    auto_free char *to = xstrdup(dst);
-    for (size_t n = strlen(to); n > 1 && to[n - 1] == '/'; n--) {
-        to[n - 1] = 0;
+    struct tree t = {.set = set, .bucket = u.bucket, .folder = u.raw_name, .to = to};
+    for (size_t i = 0; u.raw_name[i] && u.raw_name[i + 1]; i++) { /* the folder's own name stays */
+        t.cut = u.raw_name[i] == '/' ? i + 1 : t.cut;
     }
-    struct tree t = {c, u.bucket, to, u.raw_name, 0, 0};
-    for (size_t i = 0; i + 1 < u.raw_name.n; i++) { /* the folder's own name stays */
-        t.cut = u.raw_name.p[i] == '/' ? i + 1 : t.cut;
-    }
-    if (each_object(c, &u, true, fetch_one, &t, err)) {
+    if (objects_each(set->cli, &u, true, add_one, &t, err)) {
         return -1;
     }
-    return t.seen ? 0 : err_set(err, ERR_NOT_FOUND, "%s matched no objects", src);
+    return t.seen || (!dst && !*u.raw_name)
+               ? 0
+               : err_set(err, ERR_NOT_FOUND, "%s matched no objects", src);
 }
 
-static int cp_one(const struct cli *c, const char *src, const char *dst, bool tree,
+static uint64_t size_of(const char *file) {
+    struct stat st;
+    return stat(file, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+static int add_cp(struct transfers *t, const char *src, const char *dst, bool tree,
                   struct err *err) {
-    if (!is_gs(src) && !is_gs(dst)) {
+    if (!uri_is_gs(src) && !uri_is_gs(dst)) {
         return err_set(err, ERR_INVALID_ARGUMENT, "neither %s nor %s is a gs:// URI", src, dst);
     }
-    if (tree && is_gs(src)) {
-        return fetch_tree(c, src, dst, err);
+    if (tree && uri_is_gs(src)) {
+        return add_tree(t, src, dst, err);
     }
     if (tree && is_dir(src)) {
-        return upload_dir(c, src, dst, err);
+        return add_dir(t, src, dst, err);
     }
-    if (is_gs(dst)) {
-        auto_free char *to = uri_target(dst, base_of(src));
-        return is_gs(src) ? copy(c, src, to, err) : upload(c, src, to, err);
+    auto_free char *in = !uri_is_gs(dst) && is_dir(dst) ? xasprintf("%s/", dst) : xstrdup(dst);
+    auto_free char *to = uri_target(in, path_base(src));
+    transfers_add(t,
+                  !uri_is_gs(dst)  ? TRANSFER_DOWNLOAD
+                  : uri_is_gs(src) ? TRANSFER_COPY
+                                   : TRANSFER_UPLOAD,
+                  src, to, uri_is_gs(src) ? 0 : size_of(src), NULL);
+    return 0;
+}
+
+int storage_threads(const struct args *a, unsigned *ret, struct err *err) {
+    const char *text = args_get(a, "--parallel");
+    uint64_t n = 0;
+    if (text && (!str_to_u64(str_of(text), &n) || !n || n > 64)) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "--parallel is 1 to 64, not \"%s\"", text);
     }
-    auto_free char *in = is_dir(dst) ? xasprintf("%s/", dst) : xstrdup(dst);
-    auto_free char *file = uri_target(in, base_of(src));
-    return download(c, src, file, err);
+    *ret = (unsigned)n;
+    return 0;
 }
 
 static int cp(const struct cli *c, const struct args *a, struct err *err) {
+    auto_transfers struct transfers t = {.cli = c};
     if (a->nr_words < 2) {
         return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp storage cp [-r] SRC… DST");
     }
     const char *dst = a->words[a->nr_words - 1];
-    auto_free char *as_folder = uri_target(dst, "");
+    auto_free char *as_folder = *dst ? uri_target(dst, "") : NULL;
     if (!*dst || (a->nr_words > 2 && !is_dir(dst) && as_folder[strlen(as_folder) - 1] != '/')) {
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "several files need a folder as destination: end \"%s\" in /", dst);
     }
+    if (storage_threads(a, &t.threads, err)) {
+        return -1;
+    }
     for (size_t i = 0; i + 1 < a->nr_words; i++) {
-        if (cp_one(c, a->words[i], dst, args_on(a, "-r"), err)) {
+        if (add_cp(&t, a->words[i], dst, args_on(a, "-r"), err)) {
+            return -1;
+        }
+    }
+    return transfers_run(&t, err);
+}
+
+/* ---- rm, cat */
+
+static int rm(const struct cli *c, const struct args *a, struct err *err) {
+    auto_transfers struct transfers t = {.cli = c};
+    if (!a->nr_words) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp storage rm [-r] gs://BUCKET/NAME…");
+    }
+    if (storage_threads(a, &t.threads, err)) {
+        return -1;
+    }
+    for (size_t i = 0; i < a->nr_words; i++) {
+        auto_uri struct uri u = {0};
+        if (uri_parse(a->words[i], &u, err)) {
+            return -1;
+        }
+        if (args_on(a, "-r")) {
+            if (add_tree(&t, a->words[i], NULL, err)) {
+                return -1;
+            }
+        } else if (!*u.raw_name) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s is a bucket: rm -r empties it",
+                           a->words[i]);
+        } else {
+            transfers_add(&t, TRANSFER_REMOVE, a->words[i], NULL, 0, NULL);
+        }
+    }
+    return t.v.n ? transfers_run(&t, err) : 0;
+}
+
+static int cat(const struct cli *c, const struct args *a, struct err *err) {
+    if (!a->nr_words) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp storage cat gs://BUCKET/NAME…");
+    }
+    for (size_t i = 0; i < a->nr_words; i++) {
+        if (object_to_fd(c, a->words[i], STDOUT_FILENO, "standard output", err)) {
             return -1;
         }
     }
     return 0;
 }
+
+/* ---- ls, du */
 
 static int list_buckets(const struct cli *c, struct err *err) {
     auto_free char *project = http_escape(str_of(c->project));
@@ -381,11 +237,15 @@ struct listing {
     bool detail;
     json_t *all;
     size_t seen;
+    uint64_t bytes;
 };
 
 static int list_one(void *arg, const char *name, json_t *obj, struct err *err) {
     struct listing *l = arg;
+    struct object_facts f;
+    object_facts_of(obj, &f);
     l->seen++;
+    l->bytes += f.size;
     if (l->all) {
         if (obj) {
             json_array_append(l->all, obj);
@@ -393,7 +253,7 @@ static int list_one(void *arg, const char *name, json_t *obj, struct err *err) {
             json_array_append_new(l->all, json_pack("{s:s}", "prefix", name));
         }
     } else if (l->detail && obj) {
-        printf("%12s  %s  gs://%s/%s\n", json_string_value(json_object_get(obj, "size")),
+        printf("%12llu  %s  gs://%s/%s\n", (unsigned long long)f.size,
                json_string_value(json_object_get(obj, "updated")), l->bucket, name);
     } else {
         printf("%sgs://%s/%s\n", l->detail ? "                                        " : "",
@@ -407,72 +267,115 @@ static int ls(const struct cli *c, const struct args *a, struct err *err) {
         return list_buckets(c, err);
     }
     auto_uri struct uri u = {0};
-    if (parse_uri(a->words[0], &u, err)) {
+    if (uri_parse(a->words[0], &u, err)) {
         return -1;
     }
-    struct listing l = {u.bucket, args_on(a, "-l"), c->json ? json_array() : NULL, 0};
-    int rc = each_object(c, &u, args_on(a, "-r"), list_one, &l, err);
+    struct listing l = {u.bucket, args_on(a, "-l"), c->json ? json_array() : NULL, 0, 0};
+    int rc = objects_each(c, &u, args_on(a, "-r"), list_one, &l, err);
     if (l.all) {
         out_json(l.all);
         json_decref(l.all);
     }
-    if (rc == 0 && !l.seen && u.raw_name.n) {
+    if (rc == 0 && !l.seen && *u.raw_name) {
         return err_set(err, ERR_NOT_FOUND, "%s matched no objects", a->words[0]);
+    }
+    if (rc == 0 && l.detail && !l.all && !c->quiet) {
+        auto_buf struct buf b = BUF_INIT(64);
+        bytes_text(&b, l.bytes);
+        printf("%12llu  total: %zu entries, %s\n", (unsigned long long)l.bytes, l.seen,
+               buf_cstr(&b));
     }
     return rc;
 }
 
-static int remove_one(const struct cli *c, const char *bucket, const char *name, struct err *err) {
-    auto_free char *e = http_escape(str_of(name));
-    auto_free char *path = xasprintf("/storage/v1/b/%s/o/%s", bucket, e);
-    if (http_json(c, "DELETE", path, NULL, NULL, err)) {
-        return -1;
-    }
-    if (!c->quiet) {
-        fprintf(stderr, "Removed gs://%s/%s\n", bucket, name);
-    }
-    return 0;
-}
+/* What lies directly below the folder, with all that is in it. */
+struct pile {
+    const char *folder;
+    VEC_OF(struct child {
+        char *name;
+        uint64_t bytes;
+        size_t objects;
+    })
+    v;
+    uint64_t bytes;
+    size_t objects;
+};
 
-static int remove_below(void *arg, const char *name, json_t *obj, struct err *err) {
-    struct tree *t = arg;
-    if (!is_below(name, t->folder)) {
+static int weigh(void *arg, const char *name, json_t *obj, struct err *err) {
+    struct pile *h = arg;
+    struct object_facts f;
+    size_t from = strlen(h->folder);
+    if (!name_is_below(name, h->folder)) {
         return 0;
     }
-    t->seen++;
-    return remove_one(t->cli, t->bucket, name, err);
-}
-
-static int rm(const struct cli *c, const struct args *a, struct err *err) {
-    if (!a->nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp storage rm [-r] gs://BUCKET/NAME…");
+    object_facts_of(obj, &f);
+    from += name[from] == '/';
+    size_t n = from + strcspn(name + from, "/");
+    n += name[n] == '/';
+    struct child *last = h->v.n ? &h->v.p[h->v.n - 1] : NULL; /* lists are in order of names */
+    if (!last || strlen(last->name) != n || strncmp(last->name, name, n) != 0) {
+        vec_push(&h->v, ((struct child){.name = xstrndup(name, n)}));
+        last = &h->v.p[h->v.n - 1];
     }
-    for (size_t i = 0; i < a->nr_words; i++) {
-        auto_uri struct uri u = {0};
-        if (parse_uri(a->words[i], &u, err)) {
-            return -1;
-        }
-        if (!args_on(a, "-r")) {
-            auto_free char *name = str_dup(u.raw_name);
-            if (!*name) {
-                return err_set(err, ERR_INVALID_ARGUMENT, "%s is a bucket: rm -r empties it",
-                               a->words[i]);
-            }
-            if (remove_one(c, u.bucket, name, err)) {
-                return -1;
-            }
-            continue;
-        }
-        struct tree t = {c, u.bucket, NULL, u.raw_name, 0, 0};
-        if (each_object(c, &u, true, remove_below, &t, err)) {
-            return -1;
-        }
-        if (!t.seen && u.raw_name.n) {
-            return err_set(err, ERR_NOT_FOUND, "%s matched no objects", a->words[i]);
-        }
-    }
+    last->bytes += f.size;
+    last->objects++;
+    h->bytes += f.size;
+    h->objects++;
     return 0;
 }
+
+static void du_row(struct table *t, uint64_t bytes, size_t objects, const char *what) {
+    auto_buf struct buf b = BUF_INIT(64);
+    char nr[24];
+    bytes_text(&b, bytes);
+    snprintf(nr, sizeof(nr), "%zu", objects);
+    table_row(t, (const char *const[]){buf_cstr(&b), nr, what});
+}
+
+static int du(const struct cli *c, const struct args *a, struct err *err) {
+    static const char *const heads[] = {"SIZE", "OBJECTS", "WHERE"};
+    if (a->nr_words != 1) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "usage: cusp storage du [-s] gs://BUCKET[/PREFIX]");
+    }
+    auto_uri struct uri u = {0};
+    struct pile h = {0};
+    if (uri_parse(a->words[0], &u, err)) {
+        return -1;
+    }
+    h.folder = u.raw_name;
+    int rc = objects_each(c, &u, true, weigh, &h, err);
+    if (rc == 0 && !h.objects && *u.raw_name) {
+        rc = err_set(err, ERR_NOT_FOUND, "%s matched no objects", a->words[0]);
+    }
+    if (rc == 0 && c->json) {
+        json_t *all = json_array();
+        for (size_t i = 0; i < h.v.n && !args_on(a, "-s"); i++) {
+            json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "name", h.v.p[i].name, "bytes",
+                                                 (json_int_t)h.v.p[i].bytes, "objects",
+                                                 (json_int_t)h.v.p[i].objects));
+        }
+        json_t *j = json_pack("{s:s, s:I, s:I, s:o}", "uri", a->words[0], "bytes",
+                              (json_int_t)h.bytes, "objects", (json_int_t)h.objects, "below", all);
+        out_json(j);
+        json_decref(j);
+    } else if (rc == 0) {
+        struct table *t = table_new(NR_OF(heads), heads);
+        for (size_t i = 0; i < h.v.n && !args_on(a, "-s"); i++) {
+            auto_free char *uri = xasprintf("gs://%s/%s", u.bucket, h.v.p[i].name);
+            du_row(t, h.v.p[i].bytes, h.v.p[i].objects, uri);
+        }
+        du_row(t, h.bytes, h.objects, a->words[0]);
+        table_print(t, stdout);
+    }
+    for (size_t i = 0; i < h.v.n; i++) {
+        free(h.v.p[i].name);
+    }
+    vec_fini(&h.v);
+    return rc;
+}
+
+/* ---- buckets */
 
 static int buckets(const struct cli *c, const struct args *a, struct err *err) {
     bool create = a->nr_words == 2 && strcmp(a->words[0], "create") == 0;
@@ -481,10 +384,10 @@ static int buckets(const struct cli *c, const struct args *a, struct err *err) {
                        "usage: cusp storage buckets create|delete gs://BUCKET");
     }
     auto_uri struct uri u = {0};
-    if (parse_uri(a->words[1], &u, err)) {
+    if (uri_parse(a->words[1], &u, err)) {
         return -1;
     }
-    if (u.raw_name.n) {
+    if (*u.raw_name) {
         return err_set(err, ERR_INVALID_ARGUMENT, "\"%s\" is not a bucket", a->words[1]);
     }
     json_t *body = create ? json_pack("{s:s,s:s}", "name", u.bucket, "location", c->region) : NULL;
@@ -504,35 +407,34 @@ static int buckets(const struct cli *c, const struct args *a, struct err *err) {
 }
 
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err) {
-    struct flag flags[] = {{.name = "-l", .is_bool = true}, {.name = "-r", .is_bool = true}};
-    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    const char *verb = argv[0];
-    if (args_parse(&a, argc - 1, argv + 1, err)) {
-        return -1;
-    }
-    if (strcmp(verb, "cp") == 0) {
-        return cp(c, &a, err);
-    }
-    if (strcmp(verb, "ls") == 0) {
-        return ls(c, &a, err);
-    }
-    if (strcmp(verb, "rm") == 0) {
-        return rm(c, &a, err);
-    }
-    if (strcmp(verb, "buckets") == 0) {
-        return buckets(c, &a, err);
-    }
-    if (strcmp(verb, "cat") == 0) {
-        if (!a.nr_words) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp storage cat gs://BUCKET/NAME…");
+    enum { L = 1, R = 2, P = 4, S = 8, D = 16, N = 32 };
+    static const struct {
+        const char *name;
+        unsigned flags;
+        int (*run)(const struct cli *, const struct args *, struct err *);
+    } verbs[] = {{"cp", R | P, cp},      {"ls", L | R, ls}, {"cat", 0, cat},
+                 {"rm", R | P, rm},      {"du", S, du},     {"rsync", P | D | N, storage_rsync},
+                 {"buckets", 0, buckets}};
+    static const struct flag all[] = {{.name = "-l", .is_bool = true},
+                                      {.name = "-r", .is_bool = true},
+                                      {.name = "--parallel"},
+                                      {.name = "-s", .is_bool = true},
+                                      {.name = "--delete", .is_bool = true},
+                                      {.name = "--dry-run", .is_bool = true}};
+    for (size_t i = 0; i < NR_OF(verbs); i++) {
+        struct flag flags[NR_OF(all)];
+        size_t nr = 0;
+        if (strcmp(argv[0], verbs[i].name) != 0) {
+            continue;
         }
-        for (size_t i = 0; i < a.nr_words; i++) {
-            if (download_to(c, a.words[i], STDOUT_FILENO, "standard output", err)) {
-                return -1;
+        for (size_t k = 0; k < NR_OF(all); k++) {
+            if (verbs[i].flags & 1u << k) {
+                flags[nr++] = all[k];
             }
         }
-        return 0;
+        auto_args struct args a = {flags, nr, NULL, 0};
+        return args_parse(&a, argc - 1, argv + 1, err) ? -1 : verbs[i].run(c, &a, err);
     }
     return err_set(err, ERR_INVALID_ARGUMENT,
-                   "storage has no command \"%s\" (see cusp storage --help)", verb);
+                   "storage has no command \"%s\" (see cusp storage --help)", argv[0]);
 }

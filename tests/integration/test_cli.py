@@ -190,6 +190,14 @@ def test_stream_logs_follows_live_and_ends_by_itself(cusp):
     assert len(entries) >= 3 and all({"timestamp", "severity", "task", "message"} <= e.keys() for e in entries)
 
 
+def is_connected(pid):
+    """Whether the process has an established TCP connection."""
+    fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    inodes = {x[8:-1] for x in fds if x.startswith("socket:[")}
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        return any(row.split()[3] == "01" and row.split()[9] in inodes for row in f.readlines()[1:])
+
+
 @pytest.mark.parametrize("end", ["kill9", "stop"])
 def test_following_outlives_a_restart_of_the_server(cusp, end):
     s = cusp.server
@@ -200,6 +208,7 @@ def test_following_outlives_a_restart_of_the_server(cusp, end):
     waiter = subprocess.Popen([CUSP, "custom-jobs", "wait", job], env=cusp.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seen = p.stdout.readline()
     assert seen
+    wait_until(lambda: is_connected(waiter.pid), what="the waiter to have reached the server")
     getattr(s, end)()
     assert "waiting for it to come back" in p.stderr.readline()  # and only then is there a server again
     s.listen = s.url.split("//")[1]
@@ -452,7 +461,7 @@ def test_wrong_usage(cusp, argv):
 
 
 COMMANDS = ["", "custom-jobs", "custom-jobs create", "custom-jobs list", "custom-jobs describe", "custom-jobs timeline",
-            "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "storage", "storage cp",
+            "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "storage", "storage cp", "storage rsync", "storage du",
             "storage ls", "storage cat", "storage rm", "storage buckets", "images", "images ls", "images build",
             "images import", "images rm", "tls", "tls init", "tls show", "conformance", "env", "version"]
 
