@@ -12,7 +12,6 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/log.h"
-#include "pb/aip.h"
 #include "pb/pbmask.h"
 #include "pb/rpc.h"
 
@@ -180,30 +179,8 @@ static int put_message(struct buf *b, const ProtobufCMessage *msg) {
     return pb_pack(msg, b);
 }
 
-/* "type.googleapis.com/google.cloud.aiplatform.v1.X" to v1beta1; what is inside is the same. */
-static Google__Protobuf__Any *beta_any(struct arena *a, const Google__Protobuf__Any *any) {
-    static const struct str v1 = STR("type.googleapis.com/google.cloud.aiplatform.v1.");
-    Google__Protobuf__Any *own = any ? arena_memdup(a, any, sizeof(*any)) : NULL;
-    if (own && str_starts(str_of(own->type_url), v1)) {
-        char *url = arena_printf(a, "type.googleapis.com/google.cloud.aiplatform.v1beta1.%s",
-                                 own->type_url + v1.n);
-        own->type_url = url ? url : own->type_url;
-    }
-    return own;
-}
-
 /* What the client asked for, where that is not simply all of msg. NULL: no memory. */
 static const ProtobufCMessage *as_asked(const struct call *c, const ProtobufCMessage *msg) {
-    if (c->rpc->is_beta && msg->descriptor == &google__longrunning__operation__descriptor) {
-        Google__Longrunning__Operation *op = arena_memdup(c->arena, msg, sizeof(*op));
-        if (op) {
-            op->metadata = beta_any(c->arena, op->metadata);
-            if (op->result_case == GOOGLE__LONGRUNNING__OPERATION__RESULT_RESPONSE) {
-                op->response = beta_any(c->arena, op->response);
-            }
-        }
-        return op ? &op->base : NULL;
-    }
     if (c->json.mask) {
         ProtobufCMessage *own = pb_clone(c->arena, msg);
         if (own) {

@@ -73,6 +73,37 @@ bool name_is_project(struct str s) {
     return s.n >= 1 && s.n <= 63 && s.p[0] != '-';
 }
 
+static char *put(char *at, struct str s) {
+    if (s.n) {
+        memcpy(at, s.p, s.n);
+    }
+    return at + s.n;
+}
+
+/* n->parent and n->canonical, both terminated. By hand: every call that names something passes
+ * here, and printf was an eighth of a small call. False: no memory. */
+static bool canonical_names(struct arena *a, struct name_parts *n) {
+    static const struct str projects = STR("projects/"), locations = STR("/locations/");
+    char digits[20], *d = digits + sizeof(digits);
+    for (uint64_t v = n->number; v || d == digits + sizeof(digits); v /= 10) {
+        *--d = (char)('0' + v % 10);
+    }
+    struct str number = str_n(d, (size_t)(digits + sizeof(digits) - d));
+    size_t size = projects.n + number.n + locations.n + n->location.n;
+    char *parent = arena_alloc(a, size + 1);
+    char *full = n->rest.n ? arena_alloc(a, size + 1 + n->rest.n + 1) : parent;
+    if (!parent || !full) {
+        return false;
+    }
+    put(put(put(put(parent, projects), number), locations), n->location);
+    n->parent = n->canonical = str_n(parent, size);
+    if (n->rest.n) {
+        put(put(put(full, n->parent), STR("/")), n->rest);
+        n->canonical = str_n(full, size + 1 + n->rest.n);
+    }
+    return true;
+}
+
 int name_parse(struct projects *p, struct arena *a, struct str name, const char *field,
                struct name_parts *ret, struct err *err) {
     struct str rest = name;
@@ -97,14 +128,9 @@ int name_parse(struct projects *p, struct arena *a, struct str name, const char 
                          n.location.p ? n.location.p : "");
     }
     n.number = projects_number(p, n.project);
-    char *parent = arena_printf(a, "projects/%llu/locations/%.*s", (unsigned long long)n.number,
-                                STR_ARG(n.location));
-    char *full = n.rest.n ? arena_printf(a, "%s/%.*s", parent, STR_ARG(n.rest)) : parent;
-    if (!parent || !full) {
+    if (!canonical_names(a, &n)) {
         return err_field(err, ERR_INVALID_ARGUMENT, field, "Resource name is too long");
     }
-    n.parent = str_of(parent);
-    n.canonical = str_of(full);
     *ret = n;
     return 0;
 }

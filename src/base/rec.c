@@ -137,9 +137,10 @@ int64_t rec_get_i64(const struct rec *r, const char *key, int64_t otherwise) {
 }
 
 bool rec_next(const struct rec *r, const char *key, size_t *it, struct str *ret) {
+    struct str want = str_of(key);
     while (*it < r->n) {
         const struct rec_pair *p = &r->p[(*it)++];
-        if (str_eqc(p->key, key)) {
+        if (str_eq(p->key, want)) {
             *ret = p->value;
             return true;
         }
