@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Random messages of every type, through our JSON reader and writer and through the official Python
-runtime; bytes and JSON must agree. Run by hand:  tests/wire/compare_random.py BUILD [SEED [COUNT]]"""
+runtime; bytes and JSON must agree. v1, and of v1beta1 what its training services reach (tools/pgen/
+beta.py). Run by hand:  tests/wire/compare_random.py BUILD [SEED [COUNT]]"""
 import json
 import os
 import random
@@ -12,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import make_golden as golden  # noqa: E402  (puts tools/pgen on the path)
+import beta  # noqa: E402
 import cgen  # noqa: E402
 import load  # noqa: E402
 from google.protobuf import descriptor_pool, json_format, message_factory  # noqa: E402
@@ -31,6 +33,7 @@ class Maker:
     def __init__(self, seed, pool):
         self.rng, self.pool = random.Random(seed), pool
         self.factory = message_factory.MessageFactory(pool)
+        self.package = load.V1
 
     def empty(self, name):
         return self.factory.GetPrototype(self.pool.FindMessageTypeByName(name))()
@@ -72,7 +75,8 @@ class Maker:
             m.paths.extend(rng.choice(["a", "display_name", "a_b.c_d"])
                            for _ in range(rng.randrange(4)))
         elif name == "Any":
-            inner = self.empty(rng.choice(ANY_TYPES))
+            name = rng.choice(ANY_TYPES)  # a v1beta1 answer names v1beta1 types
+            inner = self.empty(name.replace(load.V1 + ".", self.package + "."))
             self.fill(inner, depth + 1)
             m.type_url = "type.googleapis.com/" + inner.DESCRIPTOR.full_name
             m.value = inner.SerializeToString(deterministic=True)
@@ -145,16 +149,25 @@ def main():
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 3000
     with tempfile.TemporaryDirectory() as tmp:
-        files = load.descriptor_set(golden.PROTOS, tmp, "v1").file
+        api = load.Api()
+        api.ext = load.option_modules(golden.PROTOS, tmp)
+        api.v1 = load.descriptor_set(golden.PROTOS, tmp, "v1")
+        files = api.v1.file
+        api.beta = load.descriptor_set(golden.PROTOS, tmp, "v1beta1")
     pool = descriptor_pool.DescriptorPool()
-    for f in files:
+    for f in {f.name: f for f in list(files) + list(api.beta.file)}.values():
         pool.Add(f)
     names = [n for f in files if f.name not in cgen.OPTION_ONLY
              for n, m in cgen.walk(f.package, f.message_type) if not m.options.map_entry]
+    beta_index = beta.Index(api.beta, load.BETA)
+    names += [n for n in beta.reachable(api, beta_index)
+              if not beta_index.messages[n].options.map_entry]
     maker = Maker(seed, pool)
     rng, cases, lines = maker.rng, [], []
     while len(cases) < count:
         m, again = (maker.empty(n) for n in [rng.choice(names)] * 2)
+        is_beta = m.DESCRIPTOR.full_name.startswith(load.BETA + ".")
+        maker.package = load.BETA if is_beta else load.V1
         maker.fill(m)
         d = json_format.MessageToDict(m, descriptor_pool=pool,
                                       preserving_proto_field_name=rng.random() < .3,

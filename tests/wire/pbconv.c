@@ -1,5 +1,6 @@
-/* For compare_random.py: reads lines "TYPE<TAB>JSON", answers "ok WIREHEX<TAB>JSON" or "error
- * TEXT". What it answers has also been packed, unpacked and written again to the same JSON. */
+/* For compare_random.py: reads lines "TYPE<TAB>JSON" (JSON of the type's version), answers "ok
+ * WIREHEX<TAB>JSON" or "error TEXT". What it answers has also been packed, unpacked and written
+ * again to the same JSON. */
 #include "base/enc.h"
 #include "pb/pb.h"
 #include "pb/pbinfo.h"
@@ -10,7 +11,9 @@ static int convert(struct str type, struct str json, struct buf *out, struct err
     auto_arena struct arena *a = arena_new(MAX_BYTES);
     auto_buf struct buf wire = BUF_INIT(MAX_BYTES), one = BUF_INIT(MAX_BYTES),
                         two = BUF_INIT(MAX_BYTES);
-    const struct pb_json_opts o = {.compact = true};
+    enum pb_version version =
+        str_starts(type, STR("google.cloud.aiplatform.v1beta1.")) ? PB_V1BETA1 : PB_V1;
+    const struct pb_json_opts o = {.compact = true, .version = version};
     const ProtobufCMessageDescriptor *d = pb_msg_find(type);
     struct violations vs;
     ProtobufCMessage *m, *again;
@@ -18,7 +21,7 @@ static int convert(struct str type, struct str json, struct buf *out, struct err
     if (!d) {
         return err_set(err, ERR_NOT_FOUND, "unknown type");
     }
-    if (pb_from_json(a, d, PB_V1, json, "", &m, &vs, err) || pb_to_json(m, &o, &one, err)) {
+    if (pb_from_json(a, d, version, json, "", &m, &vs, err) || pb_to_json(m, &o, &one, err)) {
         return -1;
     }
     CHECK(pb_pack(m, &wire) == 0);

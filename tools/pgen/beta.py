@@ -34,11 +34,15 @@ class Index:
 
 
 def reachable(api, beta):
+    """Full names of the messages behind the methods that both versions have."""
     files = {"google/cloud/aiplatform/v1beta1/%s_service.proto" % s for s in TRAINING}
+    served = {(s.name, m.name) for f in api.v1.file for s in f.service for m in s.method}
     todo = []
     for f in api.beta.file:
         for s in f.service if f.name in files else []:
             for m in s.method:
+                if (s.name, m.name) not in served:
+                    continue
                 lro = m.options.Extensions[api.ext["lro"]]
                 todo += [m.input_type[1:], m.output_type[1:]]
                 todo += [load.BETA + "." + t for t in (lro.response_type, lro.metadata_type)]

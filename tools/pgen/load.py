@@ -68,12 +68,12 @@ def v1_twin(name):
     return name
 
 
-def descriptor_set(dirs, tmp, version, more):
+def descriptor_set(dirs, tmp, version, more=()):
     from google.protobuf import descriptor_pb2
     base = "google/cloud/aiplatform/%s/" % version
     out = os.path.join(tmp, version + ".ds")
     protoc(dirs, ["--include_imports", "--descriptor_set_out=" + out] +
-           [base + s + "_service.proto" for s in SERVICES] + SHARED + more)
+           [base + s + "_service.proto" for s in SERVICES] + SHARED + list(more))
     with open(out, "rb") as f:
         return descriptor_pb2.FileDescriptorSet.FromString(f.read())
 
