@@ -4,6 +4,7 @@
 #include "api/hold.h"
 #include "api/job_message.h"
 #include "api/names.h"
+#include "api/read_mask.h"
 #include "api/spec.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -193,25 +194,9 @@ void svc_job_get(struct call *c) {
 
 struct listing {
     struct call *call;
+    const struct pb_mask *mask; /* readMask */
     struct store_list list;
 };
-
-/* readMask selects below customJobs what fields= would select from the top. */
-static int apply_read_mask(struct call *c, const Google__Protobuf__FieldMask *m, struct err *err) {
-    auto_buf struct buf text = BUF_INIT(8192);
-    if (!m || !m->n_paths || c->json.mask) {
-        return 0;
-    }
-    buf_puts(&text, "nextPageToken,customJobs(");
-    for (size_t i = 0; i < m->n_paths; i++) {
-        buf_printf(&text, "%s%s", i ? "," : "", m->paths[i]);
-    }
-    buf_putc(&text, ')');
-    if (text.full || pb_mask_parse(c->arena, buf_str(&text), &c->json.mask, err)) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "read_mask", "The read mask is malformed.");
-    }
-    return 0;
-}
 
 static void on_listed(struct store_list *l, const struct store_row *rows, size_t nr,
                       struct str next_token, const struct err *err) {
@@ -226,11 +211,13 @@ static void on_listed(struct store_list *l, const struct store_row *rows, size_t
     aip__list_custom_jobs_response__init(resp);
     resp->custom_jobs = arena_own_array(c->arena, nr + 1, sizeof(*resp->custom_jobs));
     for (size_t i = 0; i < nr; i++) {
-        if (custom_job_message(c->arena, &rows[i], &resp->custom_jobs[resp->n_custom_jobs], &e)) {
+        Aip__CustomJob *job;
+        if (custom_job_message(c->arena, &rows[i], &job, &e)) {
             log_error("job left out of a list", "error=\"%s\"", e.msg);
-        } else {
-            resp->n_custom_jobs++;
+            continue;
         }
+        pb_mask_apply(li->mask, &job->base);
+        resp->custom_jobs[resp->n_custom_jobs++] = job;
     }
     if (next_token.n) {
         resp->next_page_token = arena_strndup(c->arena, next_token.p, next_token.n);
@@ -255,7 +242,7 @@ void svc_job_list(struct call *c) {
     }
     struct listing *li = arena_own(c->arena, sizeof(*li));
     li->call = c;
-    if (apply_read_mask(c, req->read_mask, &err)) {
+    if (read_mask_parse(c->arena, req->read_mask, &aip__custom_job__descriptor, &li->mask, &err)) {
         call_fail(c, &err);
         return;
     }

@@ -167,6 +167,38 @@ def test_read_mask_and_fields_restrict_the_answer(many):
     assert set(page["customJobs"][0]) == {"name", "state"}
     page = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=1&fields=customJobs(name)").json()
     assert page == {"customJobs": [{"name": page["customJobs"][0]["name"]}]}
+    both = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=1&readMask=name,state&fields=customJobs(state,error)").json()
+    assert set(both["customJobs"][0]) == {"state"}
+    deep = server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=1&readMask=jobSpec.workerPoolSpecs.machineSpec.machineType").json()
+    assert deep["customJobs"] == [{"jobSpec": {"workerPoolSpecs": [{"machineSpec": {"machineType": "n1-standard-4"}}]}}]
+    assert len(server.call("GET", f"/v1/{PARENT}/customJobs?pageSize=1&readMask=*").json()["customJobs"][0]) > 5
+    for mask, says in (("nope", "nope"), ("jobSpec.nope", "CustomJobSpec"), ("name,,state", "name,,state")):
+        r = server.call("GET", f"/v1/{PARENT}/customJobs?readMask={mask}")
+        assert r.status_code == 400 and says in r.text and "read_mask" in r.text, r.text
+
+
+@pytest.mark.parametrize("query,count", [
+    ("filter=job_spec.worker_pool_specs.machine_spec.machine_type:n1*", 25),
+    ("filter=jobSpec.workerPoolSpecs.machineSpec.machineType%3De2-medium", 0),
+    ("filter=error.code%3D3%20AND%20display_name%3D%22job-0*%22", 4),
+    ("filter=error:*", 9),
+    ("filter=end_time:*%20-state%3DJOB_STATE_FAILED", 16),
+    ("filter=state%3D5", 9),
+])
+def test_filters_reach_every_field(many, query, count):
+    assert len(listing(many[0], query)) == count
+
+
+def test_orders_of_several_fields_page_through_everything_once(many):
+    server, _ = many
+    got = listing(server, "orderBy=state%20desc,displayName&pageSize=4")
+    want = sorted(listing(server, ""), key=lambda j: j["displayName"])
+    want.sort(key=lambda j: j["state"], reverse=True)
+    assert [j["name"] for j in got] == [j["name"] for j in want]
+    token = server.call("GET", f"/v1/{PARENT}/customJobs?orderBy=state&pageSize=1").json()["nextPageToken"]
+    for query in ("orderBy=state,name", "orderBy=state%20desc", "orderBy=state&filter=error:*"):
+        r = server.call("GET", f"/v1/{PARENT}/customJobs?{query}&pageToken={token}")
+        assert r.status_code == 400 and "page_token" in r.text
 
 
 def test_python_dialect_snake_case_int_enums_and_alt(fake):
