@@ -11,6 +11,9 @@
 #define REPLY_MAX (256u << 20)
 #define SILENCE_MAX_S 120L
 
+static _Thread_local char
+    *full_message; /* of the last error reply: longer than a struct err holds */
+
 /* One handle a thread, so that its connection serves the next request too. */
 static _Thread_local CURL *idle;
 
@@ -44,15 +47,14 @@ static void put_back(CURL *h) {
 
 void http_thread_end(void) {
     curl_easy_cleanup(idle);
+    free(full_message);
     idle = NULL;
+    full_message = NULL;
 }
 
 static size_t to_buf(char *p, size_t size, size_t n, void *arg) {
     return buf_put(arg, p, size * n) ? 0 : size * n;
 }
-
-static _Thread_local char
-    *full_message; /* of the last error reply: longer than a struct err holds */
 
 const char *http_full_message(const struct err *err) {
     size_t n = strlen(err->msg);

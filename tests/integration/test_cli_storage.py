@@ -42,6 +42,7 @@ class Relay:
                 threading.Thread(target=self.pump, args=(frm, to, way), daemon=True).start()
 
     def pump(self, frm, to, way):
+        cut = None
         try:
             while data := frm.recv(65536):
                 mangle, cut = getattr(self, "mangle_" + way), getattr(self, "cut_" + way)
