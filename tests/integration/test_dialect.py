@@ -48,11 +48,20 @@ def test_the_same_field_in_both_spellings_the_last_wins(fake):
     assert fake.create(body)["displayName"] == "second"
 
 
-@pytest.mark.parametrize("value", ["1.5", 1.5, "1e", "", " 1", "0x1", 9223372036854775808, 1e30, True, [1], {}])
+@pytest.mark.parametrize("value", ["1.5", 1.5, "1e", "", " 1", "0x1", 9223372036854775808, 1e30, True, {}])
 def test_what_is_no_int64_is_refused_and_named(fake, value):
     body = fake_job()
     pool(body)["replicaCount"] = value
-    assert "worker_pool_specs[0].replica_count' (TYPE_INT64)" in error(fake.call("POST", JOBS, body)) or value == [1]
+    assert "worker_pool_specs[0].replica_count' (TYPE_INT64)" in error(fake.call("POST", JOBS, body))
+
+
+def test_a_list_where_one_value_is_due_and_the_reverse(fake):
+    body = fake_job()
+    pool(body)["replicaCount"] = [1]
+    assert 'Unknown name "replica_count"' in error(fake.call("POST", JOBS, body))
+    body = fake_job()
+    pool(body)["containerSpec"]["args"] = "one"
+    assert "Proto field is repeating, a list is expected." in error(fake.call("POST", JOBS, body))
 
 
 def test_enums_unknown_by_name_are_refused_and_by_number_kept(fake):
@@ -85,10 +94,10 @@ def test_text_is_utf8_in_and_out_however_it_is_escaped(fake):
 
 
 def test_nesting_limits_are_named_with_their_value(fake):
-    deep = '{"labels":' + '{"a":' * 200 + "1" + "}" * 201
-    assert "max_json_depth (100)" in error(fake.call("POST", JOBS, deep)) or "max_proto_depth (100)" in error(
-        fake.call("POST", JOBS, deep))
-    assert "Nesting deeper than max_json_depth (100) at line 1" in error(fake.call("POST", JOBS, '{"x":' + "[" * 200 + "]" * 200 + "}"))
+    for deep in ('{"labels":' + '{"a":' * 200 + "1" + "}" * 201, '{"x":' + "[" * 200 + "]" * 200 + "}"):
+        assert "Nesting deeper than max_json_depth (100) at line 1" in error(fake.call("POST", JOBS, deep))
+    at_the_limit = '{"x":' + "[" * 99 + "]" * 99 + "}"
+    assert 'Unknown name "x"' in error(fake.call("POST", JOBS, at_the_limit))
 
 
 # ---- bodies, wrapped
