@@ -4,9 +4,11 @@
 #include "base/enc.h"
 #include "base/limits.h"
 
-struct api_gcs *api_gcs_new(struct blob *b) {
+struct api_gcs *api_gcs_new(struct blob *b, struct store *st, const char *data_dir) {
     struct api_gcs *g = xcalloc(1, sizeof(*g));
     g->blob = b;
+    g->store = st;
+    g->data_dir = data_dir;
     return g;
 }
 
@@ -32,7 +34,7 @@ void gcs_call_free(struct gcs_call *c) {
 
 void gcs_answer_err(struct gcs_call *c, const struct err *err) {
     if (c->is_xml) {
-        gcs_xml_err(c->x, err);
+        gcs_xml_err(c, err);
     } else {
         gcs_reply_err(c->x, err);
     }

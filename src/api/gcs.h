@@ -6,9 +6,11 @@
 #include "net/xch.h"
 
 struct blob;
+struct store;
 struct api_gcs;
 
-struct api_gcs *api_gcs_new(struct blob *b);
+/* data_dir: where signing-keys/ lies; outlives the result. */
+struct api_gcs *api_gcs_new(struct blob *b, struct store *st, const char *data_dir);
 void api_gcs_free(struct api_gcs *g); /* when no exchange is under way */
 /* False when the path is not of this API; then the exchange is untouched. */
 bool api_gcs_handle(struct api_gcs *g, struct xch *x);

@@ -319,5 +319,11 @@ void gcs_project(struct gcs_call *c, struct str method, struct str rest) {
         reply(c, &b);
         return;
     }
+    struct str id = tail;
+    if (str_eqc(str_cut(&id, '/'), "hmacKeys") &&
+        gcs_unpercent(c, id.p ? id : STR(""), &id, &err) == 0) {
+        gcs_hmac_keys(c, method, project, id);
+        return;
+    }
     gcs_not_built(c);
 }

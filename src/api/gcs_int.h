@@ -17,12 +17,14 @@ struct json_t;
 
 struct api_gcs {
     struct blob *blob;
+    struct store *store;  /* HMAC keys */
+    const char *data_dir; /* signing-keys */
 };
 
 /* Query parameters, decoded once. Unknown ones are ignored, as by the real service. */
 struct gcs_query {
     struct str project, name, prefix, delimiter, page_token, start_offset, end_offset, upload_type,
-        upload_id, alt, match_glob, rewrite_token, content_encoding, raw;
+        upload_id, alt, match_glob, rewrite_token, content_encoding, account, raw;
     struct str marker, start_after, continuation, list_type, max_keys; /* XML */
     struct str max_results, generation, projection, source_generation, max_rewritten;
     bool trailing_delimiter, soft_deleted;
@@ -37,8 +39,10 @@ struct gcs_call {
     struct gcs_query q;
     struct str bucket, name; /* decoded path */
     bool is_xml;
-    struct str body; /* of an edit: the JSON as it came */
-    bool is_update;  /* PUT, which replaces; PATCH merges */
+    void (*next)(struct gcs_call *);   /* after the signature was checked */
+    struct str why_not, why_canonical; /* XML errors about a signature show both */
+    struct str body;                   /* of an edit: the JSON as it came */
+    bool is_update;                    /* PUT, which replaces; PATCH merges */
     struct blob_req req;
 };
 
@@ -74,8 +78,26 @@ void gcs_xml_copy(struct gcs_call *c, struct str source);
 /* ---- gcs_batch.c: takes the call over ---- */
 void gcs_batch(struct gcs_call *c);
 
+/* ---- gcs_keys.c ---- */
+struct gcs_hmac_key {
+    struct str access_id; /* in */
+    void (*cb)(struct gcs_hmac_key *, const struct err *err);
+    void *arg;
+    struct str project, email, secret, state; /* "ACTIVE", "INACTIVE" */
+    usec_t created, updated;
+    struct store_kv_get kv;
+};
+/* NOT_FOUND when there is none. Never calls back from within. */
+void gcs_hmac_find(struct api_gcs *g, struct arena *a, struct gcs_hmac_key *k);
+void gcs_hmac_keys(struct gcs_call *c, struct str method, struct str project, struct str id);
+
+/* ---- gcs_sign.c ---- */
+bool gcs_is_signed(const struct gcs_call *c);
+/* Goes on with next when the signature is right, else answers. */
+void gcs_verify(struct gcs_call *c, void (*next)(struct gcs_call *));
+
 /* ---- gcs_xml.c ---- */
-void gcs_xml_err(struct xch *x, const struct err *err);
+void gcs_xml_err(struct gcs_call *c, const struct err *err);
 int gcs_xml_facts(struct gcs_call *c, struct blob_put *put, struct err *err);
 void gcs_xml_copied(struct gcs_call *c, const struct blob_meta *m);
 

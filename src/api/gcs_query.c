@@ -36,6 +36,7 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         {"sourceGeneration", &q->source_generation},
         {"maxBytesRewrittenPerCall", &q->max_rewritten},
         {"contentEncoding", &q->content_encoding},
+        {"serviceAccountEmail", &q->account},
         {"marker", &q->marker},
         {"start-after", &q->start_after},
         {"continuation-token", &q->continuation},

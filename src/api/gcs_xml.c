@@ -37,7 +37,7 @@ static void reply_xml(struct xch *x, int status, const struct buf *b) {
     xch_reply(x, status, &h, 1, buf_str(b));
 }
 
-void gcs_xml_err(struct xch *x, const struct err *err) {
+void gcs_xml_err(struct gcs_call *c, const struct err *err) {
     const char *reason, *code;
     int status = gcs_error_status(err, &reason);
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
@@ -77,8 +77,12 @@ void gcs_xml_err(struct xch *x, const struct err *err) {
     put_element(&b, "Message",
                 status == 500 ? STR("We encountered an internal error. Please try again.")
                               : str_of(err->msg));
+    if (c->why_not.n) {
+        put_element(&b, "StringToSign", c->why_not);
+        put_element(&b, "CanonicalRequest", c->why_canonical);
+    }
     buf_puts(&b, "</Error>");
-    reply_xml(x, status, &b);
+    reply_xml(c->x, status, &b);
 }
 
 /* ---- uploads: facts from headers ---- */
@@ -373,6 +377,15 @@ static bool find_target(struct api_gcs *g, const struct xch *x, struct str *ret_
     return str_eqc(host, "storage.googleapis.com") || blob_bucket_is_here(g->blob, *ret_bucket);
 }
 
+static void dispatch(struct gcs_call *c) {
+    struct str method = xch_head(c->x)->method;
+    if (c->name.n) {
+        on_object(c, method);
+    } else {
+        on_bucket(c, method);
+    }
+}
+
 bool api_gcs_handle_xml(struct api_gcs *g, struct xch *x) {
     struct str bucket, raw;
     struct err err;
@@ -387,10 +400,10 @@ bool api_gcs_handle_xml(struct api_gcs *g, struct xch *x) {
         gcs_fail(c, &err);
         return true;
     }
-    if (c->name.n) {
-        on_object(c, xch_head(x)->method);
+    if (gcs_is_signed(c)) {
+        gcs_verify(c, dispatch);
     } else {
-        on_bucket(c, xch_head(x)->method);
+        dispatch(c);
     }
     return true;
 }

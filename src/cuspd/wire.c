@@ -565,7 +565,7 @@ int wire_run(const struct config *cfg, struct err *err) {
         return -1; /* the process ends here: nothing was started that needs an orderly stop */
     }
     s.grpc = grpc_new(&s.api);
-    s.gcs = api_gcs_new(s.blob);
+    s.gcs = api_gcs_new(s.blob, s.store, s.data_dir);
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
     projects_load(s.api.projects, on_projects_loaded, &s);
     loop_run(s.loop);

@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "gcs_server: %s\n", err.msg);
         return 1;
     }
-    s.gcs = api_gcs_new(s.blob);
+    s.gcs = api_gcs_new(s.blob, s.store, argv[1]);
     struct net_config cfg = {
         .listen = argc > 2 ? argv[2] : "127.0.0.1:0", .handler = handle, .disk = s.disk};
     s.net = net_listen(s.loop, &cfg, &err);
