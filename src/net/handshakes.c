@@ -5,7 +5,7 @@
 #include "net/conn.h"
 #include "net/net_int.h"
 
-#define WORK_A_TURN 4
+#define WORK_A_TURN 2
 
 static void give_turns(struct loop_task *t) {
     struct handshakes *h = CONTAINER_OF(t, struct handshakes, task);
