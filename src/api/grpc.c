@@ -70,8 +70,8 @@ static void close_call(struct gcall *g) {
 static void let_go(struct gcall *g) {
     struct clock *c = clock_of(g);
     grpc_in_fini(&g->in);
+    c->ops->disarm(c, &g->told);
     if (g->is_stream) {
-        c->ops->disarm(c, &g->told);
         arena_free(g->msg_arena);
         list_del(&g->link);
         g->grpc->nr_streams--;
@@ -440,7 +440,6 @@ static int open_stream(struct gcall *g) {
         return -1;
     }
     g->is_stream = true;
-    g->told.fn = on_told;
     list_push_tail(&g->grpc->streams, &g->link);
     g->grpc->nr_streams++;
     xch_body_may_pause(g->call.xch);
@@ -576,6 +575,7 @@ static void begin(struct grpc *gr, struct xch *x, const struct rpc_method *rpc) 
         return;
     }
     g->grpc = gr;
+    g->told.fn = on_told; /* unary calls that wait listen, too */
     g->call = (struct call){
         .ops = &grpc_call_ops,
         .api = gr->api,

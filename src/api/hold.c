@@ -43,7 +43,7 @@ static void let_go(struct hold *w, enum hold_end end) {
     list_del(&w->link);
     h->stats.held[w->kind]--;
     h->stats.ended[w->kind] += end == HOLD_ENDED;
-    if (w->call) {
+    if (w->call && end != HOLD_GONE) {
         unwatch_client(w);
     }
     w->fn(w, end);

@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from conftest import fake_job, wait_until
+from grpcraw import V1, connect
 
 LIBRARY = {"x-goog-api-client": "gl-python/3.11 gapic/1.2"}
 LONG = "--limit=hold_get_ms=600000"
@@ -104,3 +105,31 @@ def metric_grows_not(s, name):
     before = metric(s, "held_gets_total")
     s.call("GET", "/v1/" + name, headers=LIBRARY)
     return metric(s, "held_gets_total") == before
+
+
+def test_grpc_calls_are_held_unless_their_deadline_is_near(make_server):
+    s = make_server("--engine=fake", "--limit=hold_get_ms=20000", "--cpu-milli=16000", "--mem-mb=65536").start()
+    channel, rpc = connect(s)
+    get = V1 + "JobService/GetCustomJob"
+    polls = [("x-goog-api-client", "gl-python/3.11 grpc/1.6")]
+    with channel:
+        long = s.create(fake_job(run_ms=600000))["name"]
+        assert rpc(get, _timeout=10, _metadata=polls, name=long).name == long  # less than the hold and a second
+        assert metric(s, "held_gets_total") == 0
+        job = s.create(fake_job(run_ms=300))["name"]
+        assert rpc(get, _timeout=60, _metadata=polls, name=job).state == 4  # JOB_STATE_SUCCEEDED
+        assert metric(s, "held_gets_ended_total") == 1
+
+
+def test_grpc_client_that_cancels_frees_its_place(make_server):
+    s = make_server("--engine=fake", LONG).start()
+    channel, rpc = connect(s)
+    name = s.create(fake_job(run_ms=600000))["name"]
+    asking = threading.Thread(target=lambda: pytest.raises(Exception, rpc, V1 + "JobService/GetCustomJob", _timeout=None,
+                                                           _metadata=[("x-goog-api-client", "x")], name=name), daemon=True)
+    asking.start()
+    wait_until(lambda: metric(s, "held_gets") == 1, what="the call to be held")
+    channel.close()
+    wait_until(lambda: metric(s, "held_gets") == 0, what="the place to be free")
+    asking.join(30)
+    assert s.get(name)["name"] == name
