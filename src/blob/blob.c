@@ -40,6 +40,7 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
     map_init(&b->sessions);
     map_init(&b->external);
     upload_sweep(b);
+    move_recover(b);
     return b;
 }
 

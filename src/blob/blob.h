@@ -143,6 +143,7 @@ struct blob_req {
     bool failed, locked, retried, has_txn, row_current;
     struct str row, row2;
     struct blob_req *peer; /* move: holds the second lock */
+    void *arg2;
     struct list lock_link;
     char *lock_key;
     size_t lock_key_n, cursor;

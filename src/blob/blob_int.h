@@ -151,6 +151,9 @@ void req_unlock(struct blob_req *r);
 void req_done(struct blob_req *r);
 struct str req_key(struct blob_req *r, struct str bucket, struct str name);
 
+/* move.c: finishes moves that a crash cut short, at open. */
+void move_recover(struct blob *b);
+
 /* sweep.c: removes what crashed and abandoned uploads left, at open and every hour. */
 void upload_sweep(struct blob *b);
 void upload_sweep_stop(struct blob *b);

@@ -1,7 +1,7 @@
 /* Moving an object within its bucket: one rename under both objects' locks (taken in the order of
- * their names). A rename changes the file's change time, so the record is written anew; a crash in
- * between leaves a whole object that speaks for itself and a stale record that counts for nothing.
- */
+ * their names). A rename changes the file's change time, so the record is written anew afterwards.
+ * A crash in between must not cost the object its metadata: the facts are put down first in the
+ * space "moving" (by the new name), and the next start finishes what it finds there. */
 #include "blob/blob_int.h"
 
 #include "base/fail.h"
@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+
+#define RECOVER_MAX 10000 /* moves under way at once are bounded by connections */
 
 static void move_end(struct blob_req *r) {
     struct blob_req *peer = take(&r->peer);
@@ -119,16 +121,41 @@ static void move_run(struct blob_req *r) {
     r->failed = false;
 }
 
+/* The note goes with the result, whatever that is; the result is told when it is gone. */
+static void note_removed(struct blob_req *r) {
+    struct err *why = r->arg2;
+    if (why) {
+        r->failed = true;
+        r->err = *why;
+    }
+    move_end(r);
+}
+
 static void move_made(struct blob_req *r) {
+    struct str key = req_key(r, r->bucket, r->name);
+    if (r->failed && !r->row2.p) {
+        move_end(r);
+        return;
+    }
+    if (r->failed) {
+        r->arg2 = arena_memdup(r->arena, &r->err, sizeof(r->err));
+        r->failed = false;
+    } else {
+        auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
+        meta_encode(&row, r->meta);
+        store_txn_kv(req_txn(r), "object", key, buf_str(&row));
+        store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->src_name), (struct str){0});
+    }
+    store_txn_kv(req_txn(r), "moving", key, (struct str){0});
+    req_commit(r, note_removed);
+}
+
+static void move_noted(struct blob_req *r) {
     if (r->failed) {
         move_end(r);
         return;
     }
-    auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
-    meta_encode(&row, r->meta);
-    store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->name), buf_str(&row));
-    store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->src_name), (struct str){0});
-    req_commit(r, move_end);
+    req_lane(r, move_run, move_made);
 }
 
 static void move_dst_row(struct blob_req *r) {
@@ -136,7 +163,18 @@ static void move_dst_row(struct blob_req *r) {
         move_end(r);
         return;
     }
-    req_lane(r, move_run, move_made);
+    if (!r->row2.p) { /* the source is a file without a record: nothing to lose */
+        move_noted(r);
+        return;
+    }
+    auto_buf struct buf note = BUF_INIT(BUF_NO_MAX);
+    rec_begin(&note);
+    rec_put(&note, "bucket", r->bucket);
+    rec_put(&note, "src", r->src_name);
+    rec_put(&note, "dst", r->name);
+    rec_put(&note, "row", r->row2);
+    store_txn_kv(req_txn(r), "moving", req_key(r, r->bucket, r->name), buf_str(&note));
+    req_commit(r, move_noted);
 }
 
 static void move_src_row(struct blob_req *r) {
@@ -183,4 +221,77 @@ void blob_object_move(struct blob *b, struct blob_req *r) {
     } else {
         req_lock(peer, r->bucket, r->src_name, first_locked);
     }
+}
+
+/* ---- after a crash ---- */
+
+static void recover_end(struct blob_req *r) {
+    struct blob *b = r->b;
+    blob_req_fini(r);
+    free(r);
+    blob_drop(b);
+}
+
+/* Lane: of each note, is the file under the new name the one that was to be moved? */
+static void recover_run(struct blob_req *r) {
+    for (size_t i = 0; i < r->nr_items; i++) {
+        struct blob_meta *m = r->items[i].meta;
+        struct stat st;
+        auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+        auto_close int bucket = bucket_open_fd(r->b, m->bucket, NULL);
+        r->items[i].is_prefix = bucket >= 0 && place_find(bucket, m->name, &raw, &st) == 0 &&
+                                st.st_ino == m->ino && (uint64_t)st.st_size == m->size;
+        if (r->items[i].is_prefix) {
+            struct blob_meta now;
+            meta_from_file(r->arena, m->bucket, m->name, &st, m, &now);
+            m->generation = now.generation;
+            m->time_created = m->updated = now.time_created;
+            m->metageneration = 1;
+            m->ctime_ns = now.ctime_ns;
+        }
+    }
+}
+
+static void recover_looked(struct blob_req *r) {
+    for (size_t i = 0; !r->failed && i < r->nr_items; i++) {
+        const struct blob_meta *m = r->items[i].meta;
+        struct str key = req_key(r, m->bucket, m->name);
+        if (r->items[i].is_prefix) {
+            auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
+            meta_encode(&row, m);
+            store_txn_kv(req_txn(r), "object", key, buf_str(&row));
+        }
+        store_txn_kv(req_txn(r), "moving", key, (struct str){0});
+    }
+    if (r->failed || r->nr_items == 0) {
+        recover_end(r);
+    } else {
+        req_commit(r, recover_end);
+    }
+}
+
+static void recover_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n,
+                         const struct err *err) {
+    struct blob_req *r = s->arg;
+    r->items = arena_calloc(r->arena, n + 1, sizeof(*r->items));
+    for (size_t i = 0; !err && i < n; i++) {
+        struct rec rec;
+        struct blob_meta *m = arena_alloc(r->arena, sizeof(*m));
+        if (rec_parse(r->arena, p[i].value, &rec, NULL) == 0 &&
+            meta_decode(r->arena, rec_get(&rec, "row"), m)) {
+            m->bucket = rec_get(&rec, "bucket");
+            m->name = rec_get(&rec, "dst");
+            r->items[r->nr_items++] = (struct blob_item){.meta = m};
+        }
+    }
+    req_lane(r, recover_run, recover_looked);
+}
+
+void move_recover(struct blob *b) {
+    struct blob_req *r = xcalloc(1, sizeof(*r));
+    blob_req_init(r);
+    req_begin(b, r);
+    r->scan = (struct store_kv_scan){
+        .space = "moving", .max = RECOVER_MAX, .arena = r->arena, .cb = recover_rows, .arg = r};
+    b->store->ops->kv_scan(b->store, &r->scan);
 }
