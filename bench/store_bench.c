@@ -2,6 +2,8 @@
  * --buildtype=release. Usage: store_bench [DIR [ROWS]]; DIR must be on the disk to be measured. */
 #include "base/rng.h"
 #include "base/vec.h"
+#include "pb/aip.h"
+#include "pb/pb.h"
 #include "store/filter.h"
 #include "sys/loop.h"
 
@@ -14,6 +16,43 @@ static struct loop *loop;
 static struct store *store;
 static uint64_t nr_made, nr_wanted, nr_acked;
 static bool done;
+
+/* A job like most: one pool, a container with arguments and environment, about 600 bytes. */
+static struct str spec_of(struct arena *a) {
+    static char text[420];
+    memset(text, 'x', sizeof(text) - 1);
+    Aip__CustomJob job = AIP__CUSTOM_JOB__INIT;
+    Aip__CustomJobSpec spec = AIP__CUSTOM_JOB_SPEC__INIT;
+    Aip__WorkerPoolSpec pool = AIP__WORKER_POOL_SPEC__INIT, *pools = &pool;
+    Aip__MachineSpec machine = AIP__MACHINE_SPEC__INIT;
+    Aip__ContainerSpec container = AIP__CONTAINER_SPEC__INIT;
+    Aip__Scheduling scheduling = AIP__SCHEDULING__INIT;
+    char *args[] = {"--epochs=3", "--data=gs://bucket/data", text};
+    machine.machine_type = "n1-standard-8";
+    container.image_uri = "registry.local/vision/train:42";
+    container.n_args = NR_OF(args);
+    container.args = args;
+    pool.machine_spec = &machine;
+    pool.replica_count = 1;
+    pool.container_spec = &container;
+    pool.task_case = AIP__WORKER_POOL_SPEC__TASK_CONTAINER_SPEC;
+    spec.n_worker_pool_specs = 1;
+    spec.worker_pool_specs = &pools;
+    spec.scheduling = &scheduling;
+    job.job_spec = &spec;
+    struct buf b = BUF_INIT(BUF_NO_MAX);
+    (void)pb_pack(&job.base, &b);
+    struct str out = arena_str(a, buf_str(&b));
+    buf_fini(&b);
+    return out;
+}
+
+static ProtobufCMessage *decode(struct arena *a, const struct store_row *row) {
+    ProtobufCMessage *m;
+    return pb_unpack(a, &aip__custom_job__descriptor, row->spec, &m, NULL) ? NULL : m;
+}
+
+static const struct filter_schema schema = {&aip__custom_job__descriptor, decode};
 
 static struct store_row row_of(struct arena *a, uint64_t n) {
     struct store_row row = {
@@ -28,7 +67,7 @@ static struct store_row row_of(struct arena *a, uint64_t n) {
     row.name = str_of(
         arena_printf(a, "%.*s/customJobs/%llu", STR_ARG(row.parent), (unsigned long long)id));
     row.display_name = str_of(arena_printf(a, "job-%llu", (unsigned long long)n));
-    row.spec = str_n(arena_alloc(a, 600), 600);
+    row.spec = spec_of(a);
     row.status = str_n(arena_alloc(a, 200), 200);
     row.labels = arena_calloc(a, 2, sizeof(*row.labels));
     row.labels[0] = (struct store_label){STR("team"), n % 2 ? STR("red") : STR("blue")};
@@ -143,7 +182,7 @@ static void bench_list(const char *what, const char *filter, enum store_order_fi
         l.arena = a;
         l.page_token = n ? page_token : STR("");
         struct err err;
-        if (filter_parse(a, l.filter_text, NULL, &l.filter, &err) < 0) {
+        if (filter_parse(a, l.filter_text, &schema, &l.filter, &err) < 0) {
             fprintf(stderr, "%s\n", err.msg);
             exit(1);
         }
@@ -247,6 +286,10 @@ int main(int argc, char **argv) {
     bench_list("label, half match", "labels.team=red", STORE_ORDER_CREATE_TIME, 50);
     bench_list("label, one match", "labels.run=job-7", STORE_ORDER_CREATE_TIME, 1);
     bench_list("pattern, one match", "display_name:*-77777", STORE_ORDER_CREATE_TIME, 1);
+    bench_list("message field, no match", "job_spec.service_account=x", STORE_ORDER_CREATE_TIME, 1);
+    bench_list("message field, all match",
+               "job_spec.worker_pool_specs.machine_spec.machine_type:n1*", STORE_ORDER_CREATE_TIME,
+               50);
     bench_list("by display name", "", STORE_ORDER_DISPLAY_NAME, 3);
     bench_get(nr_wanted);
     printf("memory after all that             %10lu KiB\n", rss_kib());
