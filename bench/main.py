@@ -6,13 +6,14 @@ from blob_figures import transfer
 from call_figures import grpc, rest
 from drain_figures import drain
 from lab import Lab, Short
+from sdk_figures import sdk
 from start_figures import start
 from store_figures import cli, creates, many
 from table import Table
 from wire_figures import wire
 
 FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli, "wire": wire,
-           "rest": rest, "grpc": grpc}
+           "rest": rest, "grpc": grpc, "sdk": sdk}
 
 
 def main():
