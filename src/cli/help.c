@@ -13,7 +13,7 @@ static const struct {
      "cusp: Vertex AI custom training on your own machine\n\n"
      "  cusp serve --data-dir DIR   run the server in the foreground\n"
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
-     "  cusp storage …              cp, rsync, ls, du, cat, rm, buckets: gs:// objects\n"
+     "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
      "  cusp images …               ls, build, import, rm: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
@@ -79,6 +79,7 @@ static const struct {
      "  du       how much lies where\n"
      "  cat      objects on standard output\n"
      "  rm       remove objects\n"
+     "  sign-url  an address that needs no credentials for a while\n"
      "  buckets  create or delete buckets\n\n"
      "cusp storage COMMAND --help says more.\n" GLOBAL},
     {"storage cp",
@@ -103,12 +104,19 @@ static const struct {
     {"storage rm",
      "cusp storage rm [-r] [--parallel N] gs://BUCKET/NAME…\n\n"
      "  -r   the object and everything below NAME/, or all objects of a bucket\n" GLOBAL},
+    {"storage sign-url",
+     "cusp storage sign-url gs://BUCKET/NAME --private-key-file=KEY.json [--duration=1h] [--http-verb=GET]\n\n"
+     "Prints a V4 signed URL, made here with a service account's JSON key; no server is asked. The host and\n"
+     "port of --endpoint are signed with it.\n\n"
+     "  --duration   90s, 15m, 1h (default), at most 7d\n"
+     "  --http-verb  GET, HEAD, PUT, POST or DELETE\n" GLOBAL},
     {"storage buckets", "cusp storage buckets create gs://BUCKET\ncusp storage buckets delete gs://BUCKET\n" GLOBAL},
     {"images",
      "cusp images: what jobs can run\n\n"
      "  ls      images of this server\n"
      "  build   run a recipe (sklearn-cpu: Python, scikit-learn, cloudml-hypertune)\n"
      "  import  an OCI archive, docker save archive or root file system tar\n"
+     "  inspect what the server knows of an image\n"
      "  rm      forget an image\n\n"
      "cusp images COMMAND --help says more.\n" GLOBAL},
     {"images ls", "cusp images ls\n" GLOBAL},
@@ -117,6 +125,7 @@ static const struct {
      "cusp images import FILE [--name=NAME]\n\n"
      "FILE: OCI archive, docker save archive or root file system tar, compressed or not.\n"
      "--name is needed when the archive names no image.\n" GLOBAL},
+    {"images inspect", "cusp images inspect NAME\n" GLOBAL},
     {"images rm", "cusp images rm NAME\n" GLOBAL},
     {"tls",
      "cusp tls: TLS and gRPC with a CA of your own\n\n"

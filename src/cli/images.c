@@ -80,6 +80,33 @@ static int import(const struct cli *c, const char *file, const char *name, struc
     return 0;
 }
 
+static int inspect(const struct cli *c, const char *name, struct err *err) {
+    json_t *j, *im, *v;
+    const char *key;
+    size_t i;
+    bool found = false;
+    if (http_json(c, "GET", "/cusp/v1/images", NULL, &j, err)) {
+        return -1;
+    }
+    json_array_foreach(json_object_get(j, "images"), i, im) {
+        if (found ||
+            (strcmp(text(im, "name"), name) != 0 && strcmp(text(im, "digest"), name) != 0)) {
+            continue;
+        }
+        found = true;
+        if (c->json) {
+            out_json(im);
+            continue;
+        }
+        json_object_foreach(im, key, v) {
+            auto_free char *other = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
+            printf("%-12s %s\n", key, other ? other : json_string_value(v));
+        }
+    }
+    json_decref(j);
+    return found ? 0 : err_set(err, ERR_NOT_FOUND, "no image \"%s\" on this server", name);
+}
+
 /* recipes/ beside the build folder (source tree) or under share/cusp (installed). */
 static char *recipe_tool(void) {
     static const char *const places[] = {"../recipes/build", "../share/cusp/recipes/build"};
@@ -120,10 +147,13 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     }
     if (a.nr_words != 1) {
         return err_set(err, ERR_INVALID_ARGUMENT,
-                       "usage: cusp images ls | build NAME | import FILE | rm NAME");
+                       "usage: cusp images ls | build NAME | import FILE | inspect NAME | rm NAME");
     }
     if (strcmp(verb, "import") == 0) {
         return import(c, a.words[0], args_get(&a, "--name"), err);
+    }
+    if (strcmp(verb, "inspect") == 0) {
+        return inspect(c, a.words[0], err);
     }
     if (strcmp(verb, "build") == 0) {
         return build(c, a.words[0], err);

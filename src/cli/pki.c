@@ -325,6 +325,17 @@ int pki_trust_store(struct buf *b, X509 *const *certs, size_t nr, const char *al
     return ok && !b->full ? 0 : fail(err, "make the trust store");
 }
 
+int pki_sign(EVP_PKEY *key, struct str text, struct buf *signature, struct err *err) {
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    unsigned char out[1024]; /* RSA of 8192 bits */
+    size_t n = sizeof(out);
+    bool ok = ctx && EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
+              EVP_DigestSign(ctx, out, &n, (const unsigned char *)text.p, text.n) == 1 &&
+              buf_put(signature, out, n) == 0;
+    EVP_MD_CTX_free(ctx);
+    return ok ? 0 : fail(err, "sign");
+}
+
 /* ---- looking */
 
 bool pki_key_fits(const struct pki *p) {

@@ -57,6 +57,9 @@ size_t pki_read_certs(struct str pem, X509 **ret, size_t max);
 int pki_trust_store(struct buf *b, X509 *const *certs, size_t nr, const char *alias,
                     const char *password, struct err *err);
 
+/* Appends the signature of the bytes with SHA-256 (RSA: PKCS #1 v1.5). */
+int pki_sign(EVP_PKEY *key, struct str text, struct buf *signature, struct err *err);
+
 bool pki_key_fits(const struct pki *p);   /* both there, and the key is the certificate's */
 bool pki_is_ca(X509 *cert);               /* may sign certificates */
 bool pki_issued_by(X509 *cert, X509 *ca); /* name and signature */

@@ -407,20 +407,28 @@ static int buckets(const struct cli *c, const struct args *a, struct err *err) {
 }
 
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err) {
-    enum { L = 1, R = 2, P = 4, S = 8, D = 16, N = 32 };
+    enum { L = 1, R = 2, P = 4, S = 8, D = 16, N = 32, SIGN = 64 | 128 | 256 };
     static const struct {
         const char *name;
         unsigned flags;
         int (*run)(const struct cli *, const struct args *, struct err *);
-    } verbs[] = {{"cp", R | P, cp},      {"ls", L | R, ls}, {"cat", 0, cat},
-                 {"rm", R | P, rm},      {"du", S, du},     {"rsync", P | D | N, storage_rsync},
+    } verbs[] = {{"cp", R | P, cp},
+                 {"ls", L | R, ls},
+                 {"cat", 0, cat},
+                 {"rm", R | P, rm},
+                 {"du", S, du},
+                 {"rsync", P | D | N, storage_rsync},
+                 {"sign-url", SIGN, storage_sign_url},
                  {"buckets", 0, buckets}};
     static const struct flag all[] = {{.name = "-l", .is_bool = true},
                                       {.name = "-r", .is_bool = true},
                                       {.name = "--parallel"},
                                       {.name = "-s", .is_bool = true},
                                       {.name = "--delete", .is_bool = true},
-                                      {.name = "--dry-run", .is_bool = true}};
+                                      {.name = "--dry-run", .is_bool = true},
+                                      {.name = "--private-key-file"},
+                                      {.name = "--duration"},
+                                      {.name = "--http-verb"}};
     for (size_t i = 0; i < NR_OF(verbs); i++) {
         struct flag flags[NR_OF(all)];
         size_t nr = 0;

@@ -33,7 +33,8 @@ int transfers_run(struct transfers *t, struct err *err);
 void transfers_fini(struct transfers *t);
 #define auto_transfers __attribute__((cleanup(transfers_fini)))
 
-/* ---- commands (storage.c, rsync.c) */
+/* ---- commands (storage.c, rsync.c, signurl.c) */
+int storage_sign_url(const struct cli *c, const struct args *a, struct err *err);
 int storage_rsync(const struct cli *c, const struct args *a, struct err *err);
 int storage_threads(const struct args *a, unsigned *ret, struct err *err); /* --parallel */
 int storage_parents(char *path, struct err *err); /* mkdir -p of the folders above */

@@ -405,6 +405,9 @@ def test_images(cusp, busybox_image, tmp_path):
     assert row.split()[0] == name and digest.startswith(row.split()[1]) and size in row and row.endswith(" ago")
     assert cusp("images", "ls", "--format=json").json["images"][0]["digest"] == digest
     assert cusp("images", "import", str(busybox_image), "--name=two", "--format=json").json["digest"] == digest
+    assert cusp("images", "inspect", "two", "--format=json").json["digest"] == digest
+    assert digest in cusp("images", "inspect", name).out
+    cusp("images", "inspect", "none", rc=NOT_FOUND)
     cusp("images", "rm", "two")
     cusp("images", "rm", "two", rc=NOT_FOUND)
     (tmp_path / "junk.tar").write_bytes(b"junk" * 1000)
@@ -461,9 +464,9 @@ def test_wrong_usage(cusp, argv):
 
 
 COMMANDS = ["", "custom-jobs", "custom-jobs create", "custom-jobs list", "custom-jobs describe", "custom-jobs timeline",
-            "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "storage", "storage cp", "storage rsync", "storage du",
+            "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "storage", "storage cp", "storage rsync", "storage sign-url", "storage du",
             "storage ls", "storage cat", "storage rm", "storage buckets", "images", "images ls", "images build",
-            "images import", "images rm", "tls", "tls init", "tls show", "conformance", "env", "version"]
+            "images import", "images inspect", "images rm", "tls", "tls init", "tls show", "conformance", "env", "version"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
