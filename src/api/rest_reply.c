@@ -1,6 +1,7 @@
 /* REST's answers: messages as JSON, errors in Google's JSON form (reference 10 §8). */
 #include "api/rest.h"
 
+#include "api/route.h"
 #include "base/log.h"
 #include "pb/wkt.h"
 
@@ -27,10 +28,44 @@ static void write_detail(struct jw *w, struct arena *a, const ProtobufCMessage *
     }
 }
 
+/* What the older form calls a code. */
+static const char *reason(enum err_code code) {
+    static const char *const reasons[ERR_CODE_NR] = {
+        [ERR_INVALID_ARGUMENT] = "badRequest",
+        [ERR_FAILED_PRECONDITION] = "failedPrecondition",
+        [ERR_OUT_OF_RANGE] = "outOfRange",
+        [ERR_UNAUTHENTICATED] = "authError",
+        [ERR_PERMISSION_DENIED] = "forbidden",
+        [ERR_NOT_FOUND] = "notFound",
+        [ERR_ALREADY_EXISTS] = "alreadyExists",
+        [ERR_ABORTED] = "aborted",
+        [ERR_RESOURCE_EXHAUSTED] = "rateLimitExceeded",
+        [ERR_UNIMPLEMENTED] = "notImplemented",
+    };
+    return reasons[code] ? reasons[code] : "backendError";
+}
+
+static void write_old_form(struct jw *w, const struct api_error *e) {
+    jw_key(w, "errors");
+    jw_array(w);
+    jw_object(w);
+    jw_key(w, "message");
+    jw_str(w, e->message);
+    jw_kv(w, "domain", "global");
+    jw_kv(w, "reason", reason(e->code));
+    jw_end_object(w);
+    jw_end_array(w);
+}
+
 void rest_error(struct xch *x, int http_status, const struct api_error *e) {
     auto_buf struct buf b = BUF_INIT(ERROR_BODY_MAX);
+    struct std_params asked;
+    struct err unread;
     struct jw w;
-    jw_init(&w, &b, 2);
+    if (route_std_params(xch_head(x)->query, xch_arena(x), &asked, &unread)) {
+        asked = (struct std_params){0}; /* perhaps it is what the error is about */
+    }
+    jw_init(&w, &b, asked.is_compact ? 0 : 2);
     jw_object(&w);
     jw_key(&w, "error");
     jw_object(&w);
@@ -38,6 +73,9 @@ void rest_error(struct xch *x, int http_status, const struct api_error *e) {
     jw_i64(&w, http_status);
     jw_key(&w, "message");
     jw_str(&w, e->message);
+    if (asked.old_errors) {
+        write_old_form(&w, e);
+    }
     jw_kv(&w, "status", err_code_name(e->code));
     if (e->nr_details) {
         jw_key(&w, "details");

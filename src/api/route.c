@@ -202,6 +202,7 @@ enum std_param {
     STD_KEY,
     STD_TOKEN,
     STD_QUOTA_USER,
+    STD_ERROR_FORM,
     STD_IGNORED
 };
 
@@ -231,10 +232,9 @@ static enum std_param std_param(struct str name) {
         const char *name;
         enum std_param which;
     } dollar_only[] = {
-        {".xgafv", STD_IGNORED}, /* errors have the newer of its two forms */
-        {"apiKey", STD_KEY},          {"apiVersion", STD_IGNORED},
-        {"userProject", STD_IGNORED}, {"outputDefaults", STD_IGNORED},
-        {"unique", STD_IGNORED},
+        {".xgafv", STD_ERROR_FORM},      {"apiKey", STD_KEY},
+        {"apiVersion", STD_IGNORED},     {"userProject", STD_IGNORED},
+        {"outputDefaults", STD_IGNORED}, {"unique", STD_IGNORED},
     };
     bool is_dollar = name.n && name.p[0] == '$';
     if (is_dollar) {
@@ -326,6 +326,9 @@ int route_std_params(struct str query, struct arena *a, struct std_params *ret, 
             break;
         case STD_QUOTA_USER:
             ret->quota_user = q.value;
+            break;
+        case STD_ERROR_FORM:
+            ret->old_errors = str_eqc(q.value, "1");
             break;
         case STD_NONE:
         case STD_IGNORED:

@@ -41,6 +41,7 @@ const struct route *route_match(struct str method, struct str path, struct arena
 struct std_params {
     bool enum_ints;  /* alt or $alt = json;enum-encoding=int */
     bool is_compact; /* prettyPrint=false */
+    bool old_errors; /* $.xgafv=1: errors in the older of their two forms */
     struct str fields, callback, key, access_token, quota_user; /* .p NULL when not given */
 };
 

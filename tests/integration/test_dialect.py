@@ -174,6 +174,18 @@ def test_pretty_is_two_spaces_and_a_newline_and_can_be_turned_off(fake):
         assert fake.call("GET", f"/v1/{name}?{q}").text == json.dumps(r.json(), separators=(",", ":")) + "\n"
 
 
+def test_errors_are_compact_and_of_the_older_form_when_asked(fake):
+    where = "/v1/projects/demo/locations/us-central1/customJobs/1"
+    plain = fake.call("GET", where)
+    assert plain.text == json.dumps(plain.json(), indent=2, ensure_ascii=False) + "\n"
+    assert "errors" not in plain.json()["error"] and plain.json() == fake.call("GET", where + "?$.xgafv=2").json()
+    assert fake.call("GET", where + "?prettyPrint=false").text == json.dumps(plain.json(), separators=(",", ":")) + "\n"
+    old = fake.call("GET", where + "?$.xgafv=1").json()["error"]
+    assert old.pop("errors") == [{"message": old["message"], "domain": "global", "reason": "notFound"}]
+    assert old == plain.json()["error"]
+    assert fake.call("GET", where + "?$.xgafv=1&nonsense=1").json()["error"]["errors"][0]["reason"] == "badRequest"
+
+
 def test_partial_answers_by_parameter_and_by_header(fake):
     name = fake.create(fake_job())["name"]
     fake.wait(name)
