@@ -6,7 +6,7 @@
 #include "api/gcs_range.h"
 #include "base/buf.h"
 #include "blob/blob.h"
-#include "net/gunzip.h"
+#include "net/packed_body.h"
 
 #define GCS_BUFFER                                                                                 \
     (512u << 10) /* each transfer has two; larger ones fall out of the processor's cache */

@@ -7,6 +7,7 @@
 #include "api/gcs_multipart.h"
 
 #include "base/limits.h"
+#include "net/unzip.h"
 
 #define PACKED_STEP (32u << 10) /* packed bytes asked for, and bytes unpacked, at a time */
 

@@ -1,9 +1,9 @@
 /* gRPC frames and small formats; pure functions over bytes. */
 #include "api/grpc_frame.h"
 
-#include "api/unzip.h"
 #include "base/enc.h"
 #include "base/limits.h"
+#include "net/unzip.h"
 
 bool grpc_timeout_parse(struct str s, usec_t *ret) {
     static const struct {

@@ -1,8 +1,8 @@
 /* Content-Encoding and byte order marks. */
 #include "api/rest_body.h"
 
-#include "api/unzip.h"
 #include "base/limits.h"
+#include "net/unzip.h"
 
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
 

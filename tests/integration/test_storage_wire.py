@@ -164,6 +164,23 @@ def test_gzip_objects_are_unpacked_for_those_who_do_not_take_gzip(server, bucket
     assert raw_get(server, path)[1] == packed
 
 
+def test_packed_metadata_may_be_as_long_as_plain_metadata(server, bucket):
+    """max_object_metadata bounds what comes out, to the byte, and says so."""
+    bucket.blob("o").upload_from_string("1")
+    where = f"{server.url}/storage/v1/b/{bucket.name}/o/o"
+
+    def patch(size):
+        text = b'{"metadata":{"k":"%d"}}' % size
+        return requests.patch(where, data=gzip.compress(text.ljust(size)), headers={
+            "Content-Type": "application/json", "Content-Encoding": "gzip"})
+
+    for size in (100, 50000, 65535, 65536):
+        r = patch(size)
+        assert r.status_code == 200 and r.json()["metadata"] == {"k": str(size)}, r.text
+    r = patch(65537)
+    assert r.status_code in (400, 413, 429) and "65536" in r.text, r.text
+
+
 def test_not_really_gzip_is_not_passed_off_as_plain(server, bucket):
     b = bucket.blob("liar")
     b.content_encoding = "gzip"

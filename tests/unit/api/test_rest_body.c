@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "api/rest_body.h"
-#include "api/unzip.h"
+#include "net/unzip.h"
 #include "base/limits.h"
 
 #include <zlib.h>
