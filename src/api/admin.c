@@ -20,7 +20,7 @@ static void metrics(struct api *a, struct xch *x) {
     auto_buf struct buf b = BUF_INIT(1 << 20);
     struct ctl_stats cs;
     struct store_stats ss;
-    struct limit_info li[64];
+    struct limit_info li[LIMITS_COUNT];
     ctl_get_stats(a->ctl, &cs);
     a->store->ops->get_stats(a->store, &ss);
     metric(&b, "jobs_queued", "jobs waiting for capacity or quota", "gauge", cs.queued);
@@ -58,15 +58,15 @@ static void metrics(struct api *a, struct xch *x) {
         metric(&b, "operations_swept_total", "finished operations removed for age", "counter",
                os.swept_total);
     }
-    size_t n = limits_list(li, NR_OF(li));
+    limits_list(li);
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");
-    for (size_t i = 0; i < n && i < NR_OF(li); i++) {
+    for (size_t i = 0; i < LIMITS_COUNT; i++) {
         buf_printf(&b, "cusp_limit{name=\"%s\"} %llu\n", li[i].name,
                    (unsigned long long)li[i].value);
     }
     buf_puts(&b, "# HELP cusp_limit_rejections_total requests refused by a limit\n"
                  "# TYPE cusp_limit_rejections_total counter\n");
-    for (size_t i = 0; i < n && i < NR_OF(li); i++) {
+    for (size_t i = 0; i < LIMITS_COUNT; i++) {
         buf_printf(&b, "cusp_limit_rejections_total{name=\"%s\"} %llu\n", li[i].name,
                    (unsigned long long)li[i].rejections);
     }

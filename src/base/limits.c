@@ -30,12 +30,11 @@ bool limits_set(const char *name, uint64_t value) {
     return false;
 }
 
-size_t limits_list(struct limit_info *out, size_t max) {
-    for (size_t i = 0; i < NR_OF(table) && i < max; i++) {
+void limits_list(struct limit_info out[LIMITS_COUNT]) {
+    for (size_t i = 0; i < NR_OF(table); i++) {
         out[i] = (struct limit_info){table[i].name, table[i].what, *table[i].value,
                                      atomic_load(&rejections[i])};
     }
-    return NR_OF(table);
 }
 
 void limits_hit(const uint64_t *which) {

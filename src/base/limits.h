@@ -67,6 +67,7 @@ struct limits {
     LIMITS(X)
 #undef X
 };
+#define LIMITS_COUNT (sizeof(struct limits) / sizeof(uint64_t))
 
 /* Process-wide, set once before threads start (config), read-only afterwards. */
 extern struct limits limits;
@@ -77,7 +78,8 @@ struct limit_info {
     uint64_t value;
     uint64_t rejections;
 };
-size_t limits_list(struct limit_info *out, size_t max); /* returns how many there are */
+/* All of them, in the order above. */
+void limits_list(struct limit_info out[LIMITS_COUNT]);
 /* Counts one rejection; atomic. name must be a limit's. Usage: limits_hit(&limits.max_connections)
  */
 void limits_hit(const uint64_t *which);

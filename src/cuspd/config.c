@@ -267,10 +267,10 @@ void config_print(const struct config *c, struct buf *out) {
     for (size_t i = 0; i < c->nr_buckets; i++) {
         buf_printf(out, "\n[bucket %s]\npath = %s\n", c->buckets[i].name, c->buckets[i].path);
     }
-    struct limit_info li[64];
-    size_t n = limits_list(li, NR_OF(li));
+    struct limit_info li[LIMITS_COUNT];
+    limits_list(li);
     buf_puts(out, "\n[limits]\n");
-    for (size_t i = 0; i < n && i < NR_OF(li); i++) {
+    for (size_t i = 0; i < LIMITS_COUNT; i++) {
         buf_printf(out, "%s = %llu  # %s\n", li[i].name, (unsigned long long)li[i].value,
                    li[i].what);
     }
