@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A client that costs little: sendfile up, splice down. put|get HOST:PORT BUCKET NAME FILE"""
+"""A client that costs little: sendfile up, splice down. put|get HOST:PORT BUCKET NAME FILE; BUCKET - is a plain PUT or GET
+of /NAME, as any web server takes it."""
 import fcntl
 import os
 import socket
@@ -14,10 +15,10 @@ def head_of(s):
             sys.exit("connection closed early")
         buf += more
     head, rest = buf.split(b"\r\n\r\n", 1)
-    if not head.startswith(b"HTTP/1.1 200"):
+    if not head.startswith(b"HTTP/1.1 20"):
         sys.exit(head.decode() + "\n" + rest.decode(errors="replace"))
     length = [int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length")]
-    return length[0], rest
+    return sum(length), rest
 
 
 verb, address, bucket, name, path = sys.argv[1:]
@@ -27,12 +28,14 @@ if verb == "put":
     with open(path, "rb") as f:
         size = f.seek(0, 2)
         f.seek(0)
-        s.sendall(f"POST /upload/storage/v1/b/{bucket}/o?uploadType=media&name={name} HTTP/1.1\r\nHost: {address}\r\n"
+        line = f"PUT /{name}" if bucket == "-" else f"POST /upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}"
+        s.sendall(f"{line} HTTP/1.1\r\nHost: {address}\r\n"
                   f"Content-Type: a/b\r\nContent-Length: {size}\r\n\r\n".encode())
         s.sendfile(f)
     head_of(s)
 else:
-    s.sendall(f"GET /download/storage/v1/b/{bucket}/o/{name}?alt=media HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    what = f"/{name}" if bucket == "-" else f"/download/storage/v1/b/{bucket}/o/{name}?alt=media"
+    s.sendall(f"GET {what} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
     left, rest = head_of(s)
     rd, wr = os.pipe()
     fcntl.fcntl(wr, fcntl.F_SETPIPE_SZ, 1 << 20)

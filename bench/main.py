@@ -5,6 +5,7 @@ import sys
 from blob_figures import transfer
 from call_figures import grpc, rest
 from drain_figures import drain
+from object_figures import objects
 from lab import Lab, Short
 from sdk_figures import sdk
 from start_figures import start
@@ -12,8 +13,8 @@ from store_figures import cli, creates, many
 from table import Table
 from wire_figures import wire
 
-FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "cli": cli, "wire": wire,
-           "rest": rest, "grpc": grpc, "sdk": sdk}
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects,
+           "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk}
 
 
 def main():

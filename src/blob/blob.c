@@ -39,6 +39,7 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
     map_init(&b->locks);
     map_init(&b->sessions);
     map_init(&b->external);
+    b->snaps = snaps_new(SNAP_DIR_SIZE);
     upload_sweep(b);
     move_recover(b);
     return b;
@@ -83,6 +84,7 @@ static void free_now(struct blob *b) {
         free(slot->value);
     }
     map_fini(&b->external);
+    snaps_free(b->snaps);
     free(b->dir);
     free(b);
     cb(arg);

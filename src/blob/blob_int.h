@@ -10,6 +10,7 @@
 #include "base/vec.h"
 #include "sys/loop.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
 
 #define BLOB_ESC "%~"
@@ -25,6 +26,7 @@ struct blob {
     char *dir;
     int buckets_fd, uploads_fd;
     struct map external; /* name -> path (owned) of a directory that is a bucket; set at start */
+    struct snaps *snaps;
     struct map locks;    /* "BUCKET/NAME" -> struct blob_lock */
     struct map sessions; /* id -> struct blob_upload, while someone holds it */
     size_t nr_sessions;  /* recorded ones, in use or not */
@@ -66,13 +68,50 @@ int place_remove_tree_of_dirs(int dirfd);
 int bucket_open_fd(const struct blob *b, struct str bucket,
                    struct err *err); /* fd or -1 with err */
 
+/* ---- snap.c: sorted pictures of large directories, shared by lane threads ---- */
+struct snaps;
+struct snap_entry {
+    uint32_t at; /* of the entry's name in text */
+    uint16_t n;
+    uint8_t skip, kind; /* bytes of escape before the part; enum name_kind */
+    bool is_dir, is_escaped;
+};
+struct snap {
+    struct list link;
+    unsigned refs; /* under the cache's lock */
+    dev_t dev;
+    ino_t ino;
+    int64_t ctime_ns;
+    struct timespec mtime;
+    struct buf text;
+    VEC_OF(struct snap_entry) entries; /* in the order of the names below them */
+    size_t bytes;
+};
+#define SNAP_DIR_SIZE 16384 /* st_size from which a directory counts as large */
+struct snaps *snaps_new(off_t least_dir_size);
+void snaps_free(struct snaps *s); /* NULL is fine */
+/* A picture of an open directory, with a reference; NULL when it is small (or larger than memory is
+ * given for): then d stands at its beginning. */
+struct snap *snap_of(struct snaps *s, DIR *d);
+void snap_unref(struct snaps *s, struct snap *p);
+static inline struct str snap_name(const struct snap *p, const struct snap_entry *e) {
+    return str_n(p->text.p + e->at, e->n);
+}
+static inline struct str snap_part(const struct snap *p, const struct snap_entry *e) {
+    return str_n(p->text.p + e->at + e->skip, (size_t)(e->n - e->skip));
+}
+/* The entry's part (with '/' when it is a directory) beside key; <0, 0, >0. */
+int snap_cmp(const struct snap *p, const struct snap_entry *e, struct str key);
+
 /* ---- walk.c ---- */
+bool walk_is_dir(int dirfd, const struct dirent *e, bool *ret_usable);
 struct walk_opts {
     struct str prefix, delimiter, start, end, glob;
     bool with_folder_objects;
     struct str after; /* exclusive */
     bool skip_after;  /* also everything that begins with `after` */
     unsigned max;
+    struct snaps *snaps; /* NULL: none */
 };
 struct walk_item {
     struct str name; /* terminated, in the arena */

@@ -169,6 +169,7 @@ static void list_run(struct blob_req *r) {
                           .delimiter = r->delimiter,
                           .start = r->start_offset,
                           .end = r->end_offset,
+                          .snaps = r->b->snaps,
                           .glob = r->glob,
                           .with_folder_objects = r->with_folder_objects,
                           .max = r->max};

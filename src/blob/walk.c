@@ -148,7 +148,7 @@ static void batch_cut(struct batch *b, size_t keep) {
     b->last = b->v.p[n - 1]->key;
 }
 
-static bool is_dir_entry(int dirfd, const struct dirent *e, bool *ret_usable) {
+bool walk_is_dir(int dirfd, const struct dirent *e, bool *ret_usable) {
     unsigned char t = e->d_type;
     if (t == DT_UNKNOWN) {
         struct stat st;
@@ -187,6 +187,74 @@ static void descend(struct walk *w, struct str base, const char *raw, struct str
     }
 }
 
+/* A bound of the list, seen from a directory whose names begin with base; empty: it does not bind
+ * here. */
+static struct str below(struct str bound, struct str base) {
+    return str_starts(bound, base) ? str_sub(bound, base.n, bound.n) : STR("");
+}
+
+static struct str later(struct str a, struct str b) {
+    return str_cmp(a, b) < 0 ? b : a;
+}
+
+/* From a sorted picture only what the page can use becomes nodes. */
+static void read_snap(struct walk *w, struct str base, const char *raw, const struct str *from,
+                      const struct snap *s) {
+    const struct walk_opts *o = w->o;
+    struct str least = later(below(o->start, base), below(o->prefix, base));
+    least = later(least, below(o->after, base));
+    least = from ? later(least, below(*from, base)) : least;
+    size_t lo = 0, hi = s->entries.n, kept = 0;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (snap_cmp(s, &s->entries.p[mid], least) < 0) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    /* A folder that the bound lies in sorts right before it. */
+    while (lo > 0 && s->entries.p[lo - 1].kind != NAME_FILE &&
+           str_starts(least, snap_part(s, &s->entries.p[lo - 1]))) {
+        lo--;
+    }
+    struct str last = {0};
+    for (size_t i = lo; i < s->entries.n; i++) {
+        const struct snap_entry *e = &s->entries.p[i];
+        struct str part = snap_part(s, e);
+        if (base.n + part.n > limits.max_object_name) {
+            continue;
+        }
+        struct node *n = node_new(e->kind == NAME_FILE  ? NODE_FILE
+                                  : e->kind == NAME_DIR ? NODE_DIR
+                                                        : NODE_CHUNK,
+                                  base, part, raw, snap_name(s, e));
+        if (kept >= w->keep && !str_eq(n->key, last)) { /* the rest when these are used up */
+            struct node *more = xcalloc(1, sizeof(*more));
+            more->kind = NODE_MORE_DIR;
+            more->key = own(last);
+            more->base = own(base);
+            more->raw = xstrdup(raw);
+            heap_push(&w->heap, &more->link);
+            node_free(n);
+            return;
+        }
+        bool is_past = (o->end.n && str_cmp(n->key, o->end) >= 0) ||
+                       (str_cmp(n->key, o->prefix) > 0 && !str_starts(n->key, o->prefix));
+        bool wanted = n->kind == NODE_FILE ? name_wanted(w, n->key) : subtree_wanted(w, n->key);
+        if (!wanted || (from && str_cmp(n->key, *from) <= 0)) {
+            node_free(n);
+            if (is_past) {
+                return;
+            }
+            continue;
+        }
+        last = n->key; /* lives until its node is popped, which is after this */
+        kept++;
+        heap_push(&w->heap, &n->link);
+    }
+}
+
 static int read_dir(struct walk *w, struct str base, const char *raw, bool in_chunk,
                     const struct str *from, struct err *err) {
     const struct str prefix = w->o->prefix;
@@ -211,11 +279,18 @@ static int read_dir(struct walk *w, struct str base, const char *raw, bool in_ch
         close(fd);
         return err_sys(err, e, "list a bucket directory");
     }
+    struct snap *snap = in_chunk || !w->o->snaps ? NULL : snap_of(w->o->snaps, d);
+    if (snap) {
+        read_snap(w, base, raw, from, snap);
+        snap_unref(w->o->snaps, snap);
+        closedir(d);
+        return 0;
+    }
     struct batch b = {0};
     struct dirent *e;
     while ((e = readdir(d))) {
         bool usable;
-        bool is_dir = is_dir_entry(fd, e, &usable);
+        bool is_dir = walk_is_dir(fd, e, &usable);
         struct str part, entry = str_of(e->d_name);
         enum name_kind kind = usable ? name_decode(entry, is_dir, in_chunk, &part) : NAME_NONE;
         if (kind == NAME_NONE || base.n + part.n > limits.max_object_name) {

@@ -117,8 +117,8 @@ static size_t reference(const struct str *names, size_t n, const struct walk_opt
     return k;
 }
 
-static void check_list(struct dir *d, const struct str *names, size_t n, struct walk_opts o,
-                       unsigned page) {
+static void check_pages(struct dir *d, const struct str *names, size_t n, struct walk_opts o,
+                        unsigned page) {
     struct str *want = xcalloc(n, sizeof(*want));
     size_t nr = reference(names, n, &o, want), got = 0;
     o.max = page;
@@ -146,6 +146,16 @@ static void check_list(struct dir *d, const struct str *names, size_t n, struct 
     } while (res.more);
     assert_int_equal(got, nr);
     free(want);
+}
+
+/* With and without sorted pictures; the second time over they are kept ones. */
+static void check_list(struct dir *d, const struct str *names, size_t n, struct walk_opts o,
+                       unsigned page) {
+    check_pages(d, names, n, o, page);
+    o.snaps = snaps_new(0);
+    check_pages(d, names, n, o, page);
+    check_pages(d, names, n, o, page);
+    snaps_free(o.snaps);
 }
 
 static struct str random_name(struct arena *a, struct rng *g) {
