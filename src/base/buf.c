@@ -43,7 +43,7 @@ void buf_commit(struct buf *b, size_t n) {
     b->p[b->n] = 0;
 }
 
-int buf_put(struct buf *b, const void *p, size_t n) {
+int buf_put_growing(struct buf *b, const void *p, size_t n) {
     char *to = buf_reserve(b, n);
     if (!to) {
         return -1;
@@ -53,18 +53,6 @@ int buf_put(struct buf *b, const void *p, size_t n) {
     }
     buf_commit(b, n);
     return 0;
-}
-
-int buf_puts(struct buf *b, const char *s) {
-    return buf_put(b, s, strlen(s));
-}
-
-int buf_put_str(struct buf *b, struct str s) {
-    return buf_put(b, s.p, s.n);
-}
-
-int buf_putc(struct buf *b, char c) {
-    return buf_put(b, &c, 1);
 }
 
 int buf_printf(struct buf *b, const char *fmt, ...) {

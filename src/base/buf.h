@@ -21,11 +21,27 @@ struct buf {
 void buf_init(struct buf *b, size_t max);
 void buf_fini(struct buf *b);
 void buf_clear(struct buf *b); /* empty, memory kept, `full` reset */
-/* 0, or -1 when the content would pass max (nothing is added then). */
-int buf_put(struct buf *b, const void *p, size_t n);
-int buf_puts(struct buf *b, const char *s);
-int buf_put_str(struct buf *b, struct str s);
-int buf_putc(struct buf *b, char c);
+int buf_put_growing(struct buf *b, const void *p, size_t n);
+/* 0, or -1 when the content would pass max (nothing is added then). Inline: an answer of 1.5 KB as
+ * JSON is some 400 puts, and nearly all of them fit. */
+static inline int buf_put(struct buf *b, const void *p, size_t n) {
+    if (b->full || n >= b->cap - b->n || n > b->max - b->n || !n) {
+        return buf_put_growing(b, p, n);
+    }
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+    b->p[b->n] = 0;
+    return 0;
+}
+static inline int buf_puts(struct buf *b, const char *s) {
+    return buf_put(b, s, strlen(s));
+}
+static inline int buf_put_str(struct buf *b, struct str s) {
+    return buf_put(b, s.p, s.n);
+}
+static inline int buf_putc(struct buf *b, char c) {
+    return buf_put(b, &c, 1);
+}
 int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Room for n more bytes: pointer to write at, then buf_commit(written). NULL past max. */
 char *buf_reserve(struct buf *b, size_t n);
