@@ -175,6 +175,9 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
             xch_on_gone(x, on_gone, s);
             xch_on_drain(x, on_drain, s);
             xch_start(x, 200, h, NR_OF(h), -1);
+            if (s->live) {
+                xch_reply_is_endless(x);
+            }
             return;
         }
     }

@@ -455,8 +455,13 @@ void conn_retire(struct conn *c) {
             c->state = CONN_DEAD; /* an idle client need not be waited for */
         }
     }
+    if (c->state == CONN_H1 && h1_is_endless(&c->h1)) {
+        h1_close(&c->h1);
+        conn_finish(c); /* what was written still goes out, but for the end that HTTP has */
+    }
     if (c->state == CONN_H2) {
         h2_retire(c->h2);
+        h2_break_endless(c->h2);
     }
     c->h1.keep_alive = false;
     conn_kick(c);

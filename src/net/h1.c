@@ -342,6 +342,10 @@ void h1_close(struct h1 *h) {
     }
 }
 
+bool h1_is_endless(const struct h1 *h) {
+    return h->x && h->x->endless && !h->x->finished;
+}
+
 void h1_drained(struct h1 *h) {
     bool low = transport_queued(&h->conn->t) <= limits.max_write_queue / 2;
     if (h->x && low) {

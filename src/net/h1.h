@@ -58,5 +58,7 @@ void h1_timeout(struct h1 *h, size_t held);
 static inline bool h1_is_idle(const struct h1 *h) {
     return h->reading == H1_HEAD && !h->blocked;
 }
+/* In a reply without an end of its own. */
+bool h1_is_endless(const struct h1 *h);
 
 #endif

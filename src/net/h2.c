@@ -305,6 +305,15 @@ void h2_retire(struct h2 *h) {
     }
 }
 
+void h2_break_endless(struct h2 *h) {
+    struct stream *st;
+    list_each (st, &h->streams, link) {
+        if (st->x->endless && !st->x->finished) {
+            h2_reset_stream(st, NGHTTP2_CANCEL);
+        }
+    }
+}
+
 /* ---- time */
 
 static bool waits_for_body(const struct stream *st) {

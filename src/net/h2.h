@@ -28,6 +28,8 @@ void h2_drained(struct h2 *h);
 void h2_eof(struct h2 *h, usec_t now);
 /* GOAWAY; running exchanges finish. */
 void h2_retire(struct h2 *h);
+/* Resets the streams whose replies have no end of their own. */
+void h2_break_endless(struct h2 *h);
 /* When something must have happened; USEC_NEVER when nothing is due. */
 usec_t h2_deadline(const struct h2 *h);
 void h2_timeout(struct h2 *h, usec_t now);

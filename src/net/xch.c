@@ -245,6 +245,10 @@ void xch_grant(struct xch *x, uint64_t bytes) {
     x->codec->grant(x);
 }
 
+void xch_reply_is_endless(struct xch *x) {
+    x->endless = true;
+}
+
 void xch_body_may_pause(struct xch *x) {
     x->may_pause = true;
 }

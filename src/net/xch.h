@@ -112,6 +112,9 @@ void xch_end_trailers(struct xch *x, const struct header *h, size_t nr_h);
  * xch_write sends bytes as they are, and xch_end closes the connection. False, and nothing was
  * sent, where there is no such thing: HTTP/2, HTTP/1.0, a request with a body. */
 bool xch_upgrade(struct xch *x, const struct header *h, size_t nr_h);
+/* This reply ends when something else does, perhaps never: a server that stops breaks it off at
+ * once (the peer sees that it is not whole, on_gone is called) instead of waiting for it. */
+void xch_reply_is_endless(struct xch *x);
 /* Breaks the connection/stream off: a started reply that cannot be completed honestly. */
 void xch_abort(struct xch *x);
 

@@ -52,6 +52,7 @@ struct xch {
     bool finished; /* the handler is done with it */
     bool one_shot; /* xch_reply: nothing more of the body will be wanted once the head is sent */
     bool gone;     /* the peer is */
+    bool endless;  /* the reply: a server that stops does not wait for it */
 
     struct body_sink sink;
     void *sink_arg;
