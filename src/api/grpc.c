@@ -23,6 +23,7 @@
 struct grpc {
     struct api *api;
     struct list streams; /* struct gcall.link */
+    struct list reading; /* the same: of one message each, and that is not here yet */
     size_t nr_streams;
     bool retired;
 };
@@ -71,9 +72,9 @@ static void let_go(struct gcall *g) {
     struct clock *c = clock_of(g);
     grpc_in_fini(&g->in);
     c->ops->disarm(c, &g->told);
+    list_del(&g->link);
     if (g->is_stream) {
         arena_free(g->msg_arena);
-        list_del(&g->link);
         g->grpc->nr_streams--;
         g->is_stream = false;
     }
@@ -315,6 +316,9 @@ static const struct call_ops grpc_call_ops = {
 
 static void handle(struct gcall *g) {
     g->running = true;
+    if (!g->is_stream) {
+        list_del(&g->link);
+    }
     call_handler_find(g->call.rpc->id)(&g->call);
 }
 
@@ -575,6 +579,7 @@ static void begin(struct grpc *gr, struct xch *x, const struct rpc_method *rpc) 
         return;
     }
     g->grpc = gr;
+    list_init(&g->link);
     g->told.fn = on_told; /* unary calls that wait listen, too */
     g->call = (struct call){
         .ops = &grpc_call_ops,
@@ -592,6 +597,9 @@ static void begin(struct grpc *gr, struct xch *x, const struct rpc_method *rpc) 
     }
     if ((rpc->client_streams || rpc->server_streams) && open_stream(g)) {
         return;
+    }
+    if (!g->is_stream) {
+        list_push_tail(&gr->reading, &g->link);
     }
     xch_on_gone(x, on_gone, g);
     if (rpc->client_streams) {
@@ -641,12 +649,13 @@ struct grpc *grpc_new(struct api *a) {
     struct grpc *g = xcalloc(1, sizeof(*g));
     g->api = a;
     list_init(&g->streams);
+    list_init(&g->reading);
     return g;
 }
 
 void grpc_free(struct grpc *g) {
     if (g) {
-        CHECK(list_is_empty(&g->streams));
+        CHECK(list_is_empty(&g->streams) && list_is_empty(&g->reading));
         free(g);
     }
 }
@@ -673,5 +682,8 @@ void grpc_retire(struct grpc *gr) {
         } else {
             let_go(g);
         }
+    }
+    list_each_safe (g, next, &gr->reading, link) {
+        refuse_unread(g, &err);
     }
 }

@@ -11,7 +11,7 @@ struct grpc *grpc_new(struct api *a);
 /* After the network is closed. NULL is fine. */
 void grpc_free(struct grpc *g);
 /* The server is about to stop: streams say their last words (call_listener.closing) and end with
- * UNAVAILABLE; calls that come now are refused the same way. */
+ * UNAVAILABLE; calls whose message is not here yet, and calls that come now, end the same way. */
 void grpc_retire(struct grpc *g);
 /* Streaming calls now open. */
 size_t grpc_nr_streams(const struct grpc *g);

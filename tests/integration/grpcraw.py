@@ -54,6 +54,14 @@ class Reply:
         return out
 
 
+class Connection(h2.connection.H2Connection):
+    def _receive_goaway_frame(self, frame):
+        """A server that stops says so first and then finishes what runs; the library would hear no more."""
+        frames, events = super()._receive_goaway_frame(frame)
+        self.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+        return frames, events
+
+
 class Raw:
     """One HTTP/2 connection in clear text."""
 
@@ -61,7 +69,7 @@ class Raw:
         host, _, port = url.removeprefix("http://").rpartition(":")
         self.authority = f"{host}:{port}"
         self.sock = socket.create_connection((host, int(port)), timeout=30)
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.h2 = Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         if window is not None:
             self.h2.local_settings = h2.settings.Settings(
                 client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window,
