@@ -1,8 +1,11 @@
 /* New and idle connections against one server, by threads that each do one thing at a time.
- *   wire_load rate PORT tls|clear PER_SECOND SECONDS   new connections, one GET each, at a pace
- *   wire_load idle PORT tls|clear COUNT                opens COUNT, one GET each, holds them till EOF
- * "rate" also sends a GET every 2 ms over one kept clear connection and prints, in microseconds, the
- * quantiles of both kinds: done=N failed=N new_p50=.. new_p99=.. kept_p50=.. kept_p99=.. */
+ *
+ * wire_load rate PORT tls|clear PER_SECOND SECONDS: new connections at a pace, one GET each. Beside
+ * them one kept clear connection sends a GET every 2 ms. Prints quantiles of both in microseconds:
+ * done=N failed=N new_p50=.. new_p99=.. kept_p50=.. kept_p99=..
+ *
+ * wire_load idle PORT tls|clear COUNT: opens COUNT, one GET each, holds them till its input ends.
+ */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

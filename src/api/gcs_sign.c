@@ -71,8 +71,10 @@ static bool read_date(struct str s, usec_t *ret) {
         return false;
     }
     char text[32];
-    snprintf(text, sizeof(text), "%.4s-%.2s-%.2sT%.2s:%.2s:%.2sZ", s.p, s.p + 4, s.p + 6, s.p + 9,
-             s.p + 11, s.p + 13);
+    snprintf(text, sizeof(text),
+             "%.4s-%.2s-%.2s"
+             "T%.2s:%.2s:%.2sZ",
+             s.p, s.p + 4, s.p + 6, s.p + 9, s.p + 11, s.p + 13);
     return time_parse_rfc3339(str_of(text), ret, NULL) == 0;
 }
 
