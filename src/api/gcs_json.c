@@ -226,10 +226,16 @@ static void write_object(struct jw *w, const struct xch *x, const struct blob_me
         kv_crc(w, m->crc32c);
     }
     kv_etag(w, m->generation, m->metageneration);
-    kv_time(w, "timeCreated", m->time_created);
-    kv_time(w, "updated", m->updated);
-    kv_time(w, "timeStorageClassUpdated", m->time_created);
-    kv_time(w, "timeFinalized", m->time_created);
+    auto_buf struct buf created = BUF_INIT(64);
+    time_format_rfc3339(&created, m->time_created);
+    kv_str(w, "timeCreated", buf_str(&created));
+    if (m->updated == m->time_created) { /* lists format the same time by the hundred thousand */
+        kv_str(w, "updated", buf_str(&created));
+    } else {
+        kv_time(w, "updated", m->updated);
+    }
+    kv_str(w, "timeStorageClassUpdated", buf_str(&created));
+    kv_str(w, "timeFinalized", buf_str(&created));
     if (m->components) {
         jw_key(w, "componentCount");
         jw_u64(w, m->components);

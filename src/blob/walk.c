@@ -32,6 +32,8 @@ struct walk {
     struct heap heap;
     size_t keep;
     struct glob *glob;
+    char *parent; /* of the file looked at last, and that directory */
+    int parent_fd;
     struct str skip; /* names beginning with it were already answered as a prefix */
     struct arena *out;
     VEC_OF(struct walk_item) items;
@@ -358,10 +360,27 @@ static bool emit(struct walk *w, struct str name, bool is_prefix, const struct s
     return false;
 }
 
+/* Files come a directory at a time: its descriptor saves walking there for each of them. */
+static int stat_file(struct walk *w, const char *raw, struct stat *ret) {
+    const char *slash = strrchr(raw, '/');
+    size_t n = slash ? (size_t)(slash - raw) : 0;
+    if (!w->parent || strlen(w->parent) != n || memcmp(w->parent, raw, n) != 0) {
+        free(w->parent);
+        mem_auto_close(&w->parent_fd);
+        w->parent = xstrndup(raw, n);
+        w->parent_fd = beneath_open(w->fd, n ? w->parent : ".", O_RDONLY | O_DIRECTORY, 0);
+    }
+    if (w->parent_fd < 0) {
+        return w->parent_fd;
+    }
+    return fstatat(w->parent_fd, slash ? slash + 1 : raw, ret, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+                                                                                        : 0;
+}
+
 static bool visit_file(struct walk *w, const struct node *n) {
     struct stat st;
     if (!name_wanted(w, n->key) || n->key.n == 0 || blob_check_object_name(n->key, NULL) < 0 ||
-        (w->glob && !glob_match(w->glob, n->key)) || beneath_stat(w->fd, n->raw, &st) < 0 ||
+        (w->glob && !glob_match(w->glob, n->key)) || stat_file(w, n->raw, &st) < 0 ||
         !S_ISREG(st.st_mode)) {
         return false;
     }
@@ -384,8 +403,11 @@ static bool visit_file(struct walk *w, const struct node *n) {
 
 int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct walk_result *ret,
               struct err *err) {
-    struct walk w = {
-        .fd = bucket_fd, .o = o, .out = a, .keep = o->max + 2u < 64 ? 64 : o->max + 2u};
+    struct walk w = {.fd = bucket_fd,
+                     .parent_fd = -1,
+                     .o = o,
+                     .out = a,
+                     .keep = o->max + 2u < 64 ? 64 : o->max + 2u};
     if (o->glob.n) {
         w.glob = glob_new(o->glob, err);
         if (!w.glob) {
@@ -423,6 +445,8 @@ int walk_list(int bucket_fd, const struct walk_opts *o, struct arena *a, struct 
         node_free(CONTAINER_OF(top, struct node, link));
     }
     heap_fini(&w.heap);
+    free(w.parent);
+    mem_auto_close(&w.parent_fd);
     glob_free(w.glob);
     if (r == 0) {
         ret->items = arena_memdup(a, w.items.p, w.items.n * sizeof(w.items.p[0]));
