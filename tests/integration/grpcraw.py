@@ -206,6 +206,12 @@ class Stubs:
         return fn(i(**fields), timeout=_timeout, compression=_compression, metadata=_metadata)
 
 
-def connect(server, **options):
-    channel = grpc.insecure_channel(server.url.removeprefix("http://"), options=list(options.items()))
+def connect(server, ca=None, **options):
+    """In clear text, or by TLS with the certificate in the file `ca`."""
+    address, options = server.url.removeprefix("http://"), list(options.items())
+    if ca:
+        with open(ca, "rb") as f:
+            channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(f.read()), options)
+    else:
+        channel = grpc.insecure_channel(address, options)
     return channel, Stubs(channel)

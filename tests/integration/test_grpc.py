@@ -1,4 +1,6 @@
 """gRPC as grpcio speaks it: every built method, errors with details, deadlines, cancelling, streams, flow control."""
+import os
+import sys
 import threading
 from concurrent import futures
 
@@ -12,6 +14,9 @@ from grpc_status import rpc_status
 from conftest import PARENT, wait_until
 from grpcraw import V1, connect
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import tls_files  # noqa: E402
+
 JOBS = V1 + "JobService/"
 OPS = "google.longrunning.Operations/"
 LOC = "google.cloud.location.Locations/"
@@ -24,11 +29,21 @@ def job(image="busybox", **labels):
 
 
 @pytest.fixture
-def rpc(fake):
-    channel, stubs = connect(fake, **{"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1})
-    stubs.server = fake
+def rpc(make_server, request):
+    server = make_server("--engine=fake")
+    ca = None
+    if getattr(request, "param", "clear") == "tls":
+        ca = tls_files.write(os.path.join(server.data_dir, "tls"))
+    server.start()
+    channel, stubs = connect(server, ca, **{"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1})
+    stubs.server = server
     yield stubs
     channel.close()
+    if server.proc.poll() is None:
+        server.stop()
+
+
+over_tls_too = pytest.mark.parametrize("rpc", ["clear", "tls"], indirect=True)
 
 
 def failure(fn, *args, **kw):
@@ -57,6 +72,7 @@ def ended(rpc, **labels):
 
 # ---- jobs
 
+@over_tls_too
 def test_a_job_lives_its_life_over_grpc(rpc):
     made = rpc(JOBS + "CreateCustomJob", parent=PARENT, custom_job=job(run_ms=50))
     assert made.name.startswith("projects/") and made.create_time.seconds > 0
@@ -163,6 +179,7 @@ def test_operations_and_locations_are_on_the_same_port(rpc):
 
 # ---- errors
 
+@over_tls_too
 def test_errors_carry_the_same_details_as_rest(rpc):
     j = {"display_name": "x" * 200, "job_spec": {"worker_pool_specs": [
         {"machine_spec": {"machine_type": "no-such-machine"}, "replica_count": 1, "container_spec": {"image_uri": "b"}}]}}
@@ -213,6 +230,7 @@ def test_what_is_not_there_is_unimplemented(rpc, method, says):
 
 # ---- time
 
+@over_tls_too
 def test_a_deadline_that_passes_ends_the_call_and_nothing_else(rpc):
     """Watch never ends by itself; the deadline does it, and the connection goes on."""
     watch = health_pb2_grpc.HealthStub(rpc.channel).Watch(health_pb2.HealthCheckRequest(), timeout=0.3)
@@ -265,6 +283,7 @@ def _serves(stub):
 
 # ---- many, and large
 
+@over_tls_too
 def test_many_calls_at_once_on_one_connection(rpc):
     create, request = rpc.stub(JOBS + "CreateCustomJob")
     made = [f.result() for f in [create.future(request(parent=PARENT, custom_job={**job(), "display_name": f"j{i}"}),
@@ -295,6 +314,7 @@ def large_job(bytes_):
     return j
 
 
+@over_tls_too
 @pytest.mark.parametrize("how", [None, grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_large_messages_go_both_ways(rpc, how):
     made = rpc(JOBS + "CreateCustomJob", parent=PARENT, custom_job=large_job(3000000), _compression=how)
@@ -312,6 +332,7 @@ def test_a_message_over_the_limit_is_refused_by_name(rpc):
 
 # ---- health and reflection
 
+@over_tls_too
 def test_health_of_the_server_and_of_each_service(rpc):
     stub = health_pb2_grpc.HealthStub(rpc.channel)
     serving = health_pb2.HealthCheckResponse
@@ -359,6 +380,7 @@ def test_reflection_teaches_every_service(fake, version):
     channel.close()
 
 
+@over_tls_too
 def test_reflection_answers_question_by_question(rpc):
     """A stream answers while it is open; what was sent once is not sent again; nonsense is an answer too."""
     R = reflection_pb2.ServerReflectionRequest
