@@ -182,12 +182,15 @@ static size_t take_body(struct h1 *h, struct str bytes, usec_t now) {
     }
     ptrdiff_t n = h1_parse_body(&h->parse, bytes, body_room(h), &f);
     if (n < 0) {
-        if (f.limit) {
-            limits_hit(f.limit);
-        }
         h->broken_body = true;
         h->reading = H1_WAITING;
-        err_set(&err, ERR_INVALID_ARGUMENT, "%s", f.what);
+        if (f.limit) {
+            limits_hit(f.limit);
+            err_set(&err, ERR_INVALID_ARGUMENT, "%s The limit %s is %llu.", f.what, f.limit_name,
+                    (unsigned long long)*f.limit);
+        } else {
+            err_set(&err, ERR_INVALID_ARGUMENT, "%s", f.what);
+        }
         xch_body_end(h->x, &err);
         return bytes.n;
     }

@@ -335,6 +335,19 @@ static void test_broken_chunk_in_the_middle_ends_the_sink_with_an_error(void **s
     finish();
 }
 
+static void test_limit_inside_a_body_is_named(void **state) {
+    uint64_t usual = limits.max_chunk_ext;
+    start(handle_echo);
+    limits.max_chunk_ext = 4;
+    send_text("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;abcde\r\n");
+    struct reply r = get_reply(false);
+    assert_int_equal(r.status, 400);
+    assert_non_null(strstr(r.body, "The limit max_chunk_ext is 4."));
+    limits.max_chunk_ext = usual;
+    expect_end();
+    finish();
+}
+
 /* ---- replies */
 
 static void test_reply_of_unknown_length_is_chunked(void **state) {
@@ -699,6 +712,7 @@ int main(void) {
         cmocka_unit_test(test_expect_100_refused_gets_the_final_status_and_the_end),
         cmocka_unit_test(test_sink_of_a_request_without_body_ends_properly),
         cmocka_unit_test(test_broken_chunk_in_the_middle_ends_the_sink_with_an_error),
+        cmocka_unit_test(test_limit_inside_a_body_is_named),
         cmocka_unit_test(test_reply_of_unknown_length_is_chunked),
         cmocka_unit_test(test_reply_of_known_length_may_be_written_in_pieces),
         cmocka_unit_test(test_reply_short_of_its_length_is_broken_off),

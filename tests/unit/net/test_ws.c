@@ -473,6 +473,29 @@ static void test_handshakes_refused(void **state) {
     finish();
 }
 
+/* A client that did not wait: what it sent is HTTP still, frames are not, and a request is one. */
+static void test_bytes_behind_a_refused_handshake(void **state) {
+    static const char bad[] = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+                              "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                              "Sec-WebSocket-Key: c2hvcnQ=\r\n\r\n";
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    start(handle_ws);
+    fresh();
+    buf_puts(&b, bad);
+    buf_puts(&b, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    buf_puts(&b, bad);
+    put_frame(&b, 0x81, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27, true);
+    send_bytes(b.p, b.n);
+    expect_status(400);
+    expect_body("plain");
+    expect_status(400);
+    expect_status(400); /* the frame: no request line */
+    expect_end();
+    assert_int_equal(hx.requests, 3);
+    assert_int_equal(messages, 0);
+    finish();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo_of_every_length_form),
@@ -488,6 +511,7 @@ int main(void) {
         cmocka_unit_test(test_silence_is_asked_then_ended),
         cmocka_unit_test(test_shutdown_says_going_away),
         cmocka_unit_test(test_handshakes_refused),
+        cmocka_unit_test(test_bytes_behind_a_refused_handshake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
