@@ -381,6 +381,10 @@ void operation_finish(struct operation *op, const ProtobufCMessage *metadata,
     save(op);
 }
 
+bool operations_is_running(const struct operations *o, struct str name) {
+    return map_get(&o->by_name, name) != NULL;
+}
+
 bool operations_cancel(struct operations *o, struct str name) {
     struct operation *op = map_get(&o->by_name, name);
     if (op && op->cancel) {

@@ -79,6 +79,8 @@ int operation_decode(struct arena *a, const struct store_row *row,
                      Google__Longrunning__Operation **ret, bool *ret_beta,
                      struct err *err) MUST_CHECK;
 extern const struct filter_schema operation_schema;
+/* False: it has ended, and whoever waited was told; or there is none. */
+bool operations_is_running(const struct operations *o, struct str name);
 /* True when one of this name runs; its hook was called. */
 bool operations_cancel(struct operations *o, struct str name);
 

@@ -56,7 +56,7 @@ struct op_call {
     void (*then)(struct op_call *, const struct store_row *);
     struct hold hold;
     usec_t wait_until; /* mono; 0: WaitOperation was not asked for */
-    bool was_held, is_beta;
+    bool was_held, looked_again, is_beta;
 };
 
 /* ---- answers ---- */
@@ -166,6 +166,16 @@ static bool try_hold(struct op_call *oc, const struct store_row *row) {
     usec_t until = is_wait ? oc->wait_until : hold_get_until(c, row->create_time);
     if (oc->was_held || !until || !c->api->holds) {
         return false;
+    }
+    if (!operations_is_running(c->api->operations, oc->name.row)) {
+        /* The row was read before the end was stored, and heard of after it: nobody would let it
+         * go. Once, for the row may be one that nothing runs for. */
+        bool again = !oc->looked_again;
+        oc->looked_again = true;
+        if (again) {
+            look(oc);
+        }
+        return again;
     }
     oc->hold = (struct hold){.kind = is_wait ? HOLD_WAIT : HOLD_GET,
                              .name = oc->name.row,

@@ -6,8 +6,12 @@
 
 #include "api/hold.h"
 #include "api/operations.h"
+#include "api/projects.h"
+#include "api/svc.h"
 #include "base/limits.h"
+#include "net/xch_int.h"
 #include "pb/pb.h"
+#include "pb/rpc.h"
 #include "pb/wkt.h"
 #include "vclock.h"
 
@@ -239,6 +243,77 @@ static void test_error_cancel_and_those_who_wait(void **state) {
     assert_false(operations_cancel(f->ops, row));
 }
 
+/* ---- WaitOperation whose look at the store is told late */
+
+static struct store_get *kept;
+static struct store_row kept_row;
+static void (*kept_cb)(struct store_get *, const struct store_row *, const struct err *);
+static const struct store_ops *real_ops;
+static const Google__Longrunning__Operation *answered;
+
+static void keep(struct store_get *g, const struct store_row *row, const struct err *err) {
+    assert_non_null(row);
+    kept = g;
+    kept_row = *row; /* its parts are in the call's arena */
+}
+
+static void get_and_keep(struct store *st, struct store_get *g) {
+    kept_cb = g->cb;
+    g->cb = keep;
+    real_ops->get(st, g);
+}
+
+static void answer(struct call *c, const ProtobufCMessage *msg) {
+    answered = (const Google__Longrunning__Operation *)pb_clone(c->arena, msg);
+}
+
+static void answer_error(struct call *c, const struct api_error *e) {
+    fail_msg("%.*s", STR_ARG(e->message));
+}
+
+static void heed_nothing(struct call *c, const struct call_listener *l, void *arg) {}
+
+static void test_an_end_between_the_look_and_the_wait_is_seen(void **state) {
+    static const struct call_ops ops = {
+        .reply = answer, .fail = answer_error, .listen = heed_nothing};
+    struct fix *f = *state;
+    struct operation *op = begin(f);
+    Google__Longrunning__WaitOperationRequest req =
+        GOOGLE__LONGRUNNING__WAIT_OPERATION_REQUEST__INIT;
+    struct store_ops slow = *f->store->ops;
+    struct xch x = {0};
+    struct api api = {.clock = &f->clock.base,
+                      .store = f->store,
+                      .holds = f->holds,
+                      .operations = f->ops,
+                      .projects = projects_new(f->store, &f->clock.base)};
+    struct call c = {.ops = &ops,
+                     .api = &api,
+                     .xch = &x,
+                     .arena = f->a,
+                     .rpc = rpc_find(STR("google.longrunning.Operations/WaitOperation")),
+                     .req = &req.base,
+                     .deadline = USEC_NEVER};
+    struct hold_stats hs;
+    req.name = arena_strdup(f->a, operation_message(op, f->a)->name);
+    answered = NULL;
+    real_ops = f->store->ops;
+    slow.get = get_and_keep;
+    f->store->ops = &slow;
+    svc_operations_wait(&c);
+    settle(f);
+    f->store->ops = real_ops;
+    operation_finish(op, NULL, NULL, NULL);
+    settle(f);
+    kept_cb(kept, &kept_row, NULL); /* the row from before the end */
+    settle(f);
+    holds_get_stats(f->holds, &hs);
+    assert_int_equal(hs.held[HOLD_WAIT], 0);
+    assert_non_null(answered);
+    assert_true(answered->done);
+    projects_free(api.projects);
+}
+
 static void test_deleted_while_it_runs(void **state) {
     struct fix *f = *state;
     struct operation *op = begin(f);
@@ -324,6 +399,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(test_begun_told_about_and_finished),
         T(test_error_cancel_and_those_who_wait),
+        T(test_an_end_between_the_look_and_the_wait_is_seen),
         T(test_deleted_while_it_runs),
         T(test_crash_ends_what_nobody_takes_over),
         T(test_finished_ones_are_kept_for_a_while_and_running_ones_for_ever),
