@@ -83,7 +83,7 @@ static void test_max_header_bytes_without_an_end_of_the_head(void **state) {
 static void send_line_of(size_t n, bool request_line) {
     auto_buf struct buf b = BUF_INIT(1 << 20);
     buf_puts(&b, request_line ? "GET /" : "GET / HTTP/1.1\r\nx:");
-    for (size_t i = request_line ? 5 + 9 : 2; i < LIMITS_COUNT; i++) {
+    for (size_t i = request_line ? 5 + 9 : 2; i < n; i++) {
         buf_putc(&b, 'v');
     }
     buf_puts(&b, request_line ? " HTTP/1.1\r\nHost: a\r\n\r\n" : "\r\nHost: a\r\n\r\n");
@@ -109,7 +109,7 @@ static void test_max_header_line(void **state) {
 static void send_headers(unsigned n) {
     auto_buf struct buf b = BUF_INIT(1 << 20);
     buf_puts(&b, "GET / HTTP/1.1\r\nHost: a\r\n");
-    for (unsigned i = 1; i < LIMITS_COUNT; i++) {
+    for (unsigned i = 1; i < n; i++) {
         buf_printf(&b, "h%u: v\r\n", i);
     }
     buf_puts(&b, "\r\n");
@@ -154,7 +154,7 @@ static void test_max_api_body_known_length_and_chunked(void **state) {
 static void send_ext(unsigned n) {
     auto_buf struct buf b = BUF_INIT(1 << 20);
     buf_puts(&b, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;");
-    for (unsigned i = 0; i < LIMITS_COUNT; i++) {
+    for (unsigned i = 0; i < n; i++) {
         buf_putc(&b, 'e');
     }
     buf_puts(&b, "\r\nok\r\n0\r\n\r\n");
