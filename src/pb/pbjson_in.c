@@ -214,11 +214,23 @@ enum rd rd_invalid(struct reader *r, const struct path *path, const char *type, 
     return rd_skip(r) ? RD_FATAL : RD_BAD;
 }
 
+/* A type's name in the version that the client speaks. */
+static const char *shown_type(const struct reader *r, const char *name, char *out, size_t n) {
+    static const char v1[] = "google.cloud.aiplatform.v1.";
+    struct str s = str_of(name);
+    if (r->version == PB_V1BETA1 && str_starts(s, str_n(v1, sizeof(v1) - 1))) {
+        snprintf(out, n, "type.googleapis.com/google.cloud.aiplatform.v1beta1.%s",
+                 name + sizeof(v1) - 1);
+    } else {
+        snprintf(out, n, "type.googleapis.com/%s", name);
+    }
+    return out;
+}
+
 enum rd rd_invalid_message(struct reader *r, const struct path *path,
                            const ProtobufCMessageDescriptor *d, const char *what) {
     char type[256];
-    snprintf(type, sizeof(type), "type.googleapis.com/%s", d->name);
-    return rd_invalid(r, path, type, what);
+    return rd_invalid(r, path, shown_type(r, d->name, type, sizeof(type)), what);
 }
 
 enum rd rd_unknown_name(struct reader *r, const struct path *path, struct str name,
@@ -505,8 +517,7 @@ enum rd rd_value(struct reader *r, const ProtobufCFieldDescriptor *f, const stru
     if (f->type == PROTOBUF_C_TYPE_ENUM) {
         char type[256];
         const ProtobufCEnumDescriptor *e = f->descriptor;
-        snprintf(type, sizeof(type), "type.googleapis.com/%s", e->name);
-        return rd_invalid(r, path, type, NULL);
+        return rd_invalid(r, path, shown_type(r, e->name, type, sizeof(type)), NULL);
     }
     return rd_invalid(r, path, type_name(f->type), NULL);
 }
@@ -730,6 +741,7 @@ static void reader_init(struct reader *r, struct arena *a, enum pb_version versi
                          .vs = vs,
                          .err = err,
                          .root = root ? root : "",
+                         .version = version,
                          .hidden = pb_hidden(version),
                          .json_max = pb_depth_limit(limits.max_json_depth),
                          .msg_max = pb_depth_limit(limits.max_proto_depth)};

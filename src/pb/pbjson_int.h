@@ -25,6 +25,7 @@ struct reader {
     struct violations *vs;
     struct err *err;
     const char *root;
+    enum pb_version version;
     unsigned hidden; /* flags of fields this version does not have */
     unsigned json_depth, json_max, msg_depth, msg_max, any_depth;
     bool is_text; /* the current token stands for a query parameter: any scalar may be a string */

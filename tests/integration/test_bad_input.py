@@ -46,6 +46,16 @@ def test_wrong_types_name_field_and_value(fake, job):
     refused(fake, job, says=["replica_count", "many"])
 
 
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_types_are_named_as_the_version_asked_has_them(fake, job, version):
+    job["jobSpec"]["scheduling"] = {"strategy": "EAGER"}
+    pool(job)["machineSpec"] = "large"
+    r = fake.call("POST", f"/{version}/{PARENT}/customJobs", job)
+    type_ = f"type.googleapis.com/google.cloud.aiplatform.{version}."
+    assert r.status_code == 400
+    assert f"({type_}MachineSpec)" in r.text and f"({type_}Scheduling.Strategy)" in r.text, r.text
+
+
 def test_unknown_fields_are_all_named(fake, job):
     job["foo"] = 1
     pool(job)["bar"] = 2
