@@ -50,6 +50,7 @@ struct image_request {
     struct image *list;
     size_t nr_list;
     const char **in_use;
+    struct image_prune prune;
     struct arena *arena; /* the lane's own while it works: an exchange's arena is the loop's */
 };
 
@@ -196,6 +197,28 @@ static void done_remove(struct lane_work *lw) {
     struct image_request *r = CONTAINER_OF(lw, struct image_request, work);
     (void)was_cancelled(r);
     finish(r, STR("{}"));
+}
+
+static void block_prune(struct image_request *r) {
+    r->prune = (struct image_prune){.in_use = digest_in_use, .arg = r};
+    if (image_prune(r->im->store, &r->prune, &r->err) < 0) {
+        return;
+    }
+}
+
+static void done_prune(struct lane_work *lw) {
+    struct image_request *r = CONTAINER_OF(lw, struct image_request, work);
+    auto_buf struct buf b = BUF_INIT(LIST_MAX);
+    struct jw w;
+    (void)was_cancelled(r);
+    jw_init(&w, &b, 2);
+    jw_object(&w);
+    jw_kv_u64_string(&w, "imagesRemoved", r->prune.images);
+    jw_kv_u64_string(&w, "layersRemoved", r->prune.layers);
+    jw_kv_u64_string(&w, "blobsRemoved", r->prune.blobs);
+    jw_kv_u64_string(&w, "bytesFreed", r->prune.bytes);
+    jw_end_object(&w);
+    finish(r, buf_str(&b));
 }
 
 /* ---- import */
@@ -464,6 +487,14 @@ static void handle_remove(struct api_images *im, struct xch *x, struct str encod
     submit(r, block_remove, done_remove);
 }
 
+static void handle_prune(struct api_images *im, struct xch *x) {
+    struct image_request *r = request_new(im, x);
+    if (r != NULL) {
+        r->in_use = im->in_use != NULL ? im->in_use(im->arg, r->arena) : NULL;
+        submit(r, block_prune, done_prune);
+    }
+}
+
 static void handle_list(struct api_images *im, struct xch *x) {
     struct image_request *r = request_new(im, x);
     if (r != NULL) {
@@ -483,6 +514,8 @@ bool api_images_handle(struct api_images *im, struct xch *x) {
         handle_upload(im, x);
     } else if (str_eqc(rest, ":importPath") && str_eqc(h->method, "POST")) {
         handle_path(im, x);
+    } else if (str_eqc(rest, ":prune") && str_eqc(h->method, "POST")) {
+        handle_prune(im, x);
     } else if (rest.n > 1 && rest.p[0] == '/' && str_eqc(h->method, "DELETE")) {
         handle_remove(im, x, str_sub(rest, 1, rest.n));
     } else {

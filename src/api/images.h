@@ -1,11 +1,14 @@
-/* Images over HTTP (cusp's own surface; registries come later):
- *   GET    /cusp/v1/images                    {"images": [{name, digest, layers, sizeBytes,
- * created, ...}]} POST   /cusp/v1/images:import?name=NAME   body: an archive (see image_import);
- * NAME optional when &cmd=..&entrypoint=..&env=A%3Db&workdir=..&user=..   it carries one; the rest
- * (repeatable) configures a plain root file system POST   /cusp/v1/images:importPath {"path",
- * "name", "config": {entrypoint, cmd, env, workdir, user}}: a file on the server's machine, from a
- * client on it DELETE /cusp/v1/images/NAME               NAME percent-encoded Loop thread; blocking
- * work goes to the disk lane. Errors in Google's form. */
+/* Images over HTTP: cusp's own surface beside the registry (api/registry.h).
+ *
+ *   GET    /cusp/v1/images              {"images": [{name, digest, layers, sizeBytes, created,
+ * ...}]} POST   /cusp/v1/images:import       body: an archive (see image_import). Query: name
+ * (optional when the archive carries one); cmd, entrypoint, env (repeatable), workdir, user for a
+ * plain root file system POST   /cusp/v1/images:importPath   {"path", "name", "config":
+ * {entrypoint, cmd, env, workdir, user}}: a file on the server's machine, from a client on it POST
+ * /cusp/v1/images:prune        {imagesRemoved, layersRemoved, blobsRemoved, bytesFreed} DELETE
+ * /cusp/v1/images/NAME         NAME percent-encoded; a pushed image by any of its names
+ *
+ * Loop thread; blocking work goes to the disk lane. Errors in Google's form. */
 #ifndef CUSP_API_IMAGES_H
 #define CUSP_API_IMAGES_H
 

@@ -60,7 +60,13 @@
     X(image_max_name, 512, "bytes of an image name")                                               \
     X(image_max_count, 10000, "images in the store")                                               \
     X(image_max_imports, 2, "images being imported at once")                                       \
-    X(image_max_upload, 68719476736, "bytes of one uploaded image archive")
+    X(image_max_upload, 68719476736, "bytes of one uploaded image archive")                        \
+    X(registry_max_blob, 68719476736, "bytes of one blob pushed to the registry")                  \
+    X(registry_max_uploads, 1000, "registry uploads under way")                                    \
+    X(registry_upload_keep_s, 86400, "seconds an unfinished registry upload can be continued")     \
+    X(registry_blob_grace_s, 3600, "seconds a pushed blob waits for a manifest before a prune")    \
+    X(registry_max_repos, 10000, "repositories of the registry")                                   \
+    X(registry_max_manifests, 10000, "manifests, and tags, of one registry repository")
 
 struct limits {
 #define X(name, def, what) uint64_t name;

@@ -14,7 +14,7 @@ static const struct {
      "  cusp serve --data-dir DIR   run the server in the foreground\n"
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
-     "  cusp images …               ls, build, import, rm: container images\n"
+     "  cusp images …               ls, build, import, rm, prune: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
      "  cusp conformance            run the official clients against a server: the score table\n"
@@ -117,7 +117,8 @@ static const struct {
      "  build   run a recipe (sklearn-cpu: Python, scikit-learn, cloudml-hypertune)\n"
      "  import  an OCI archive, docker save archive or root file system tar\n"
      "  inspect what the server knows of an image\n"
-     "  rm      forget an image\n\n"
+     "  rm      forget an image\n"
+     "  prune   free what nothing needs any more\n\n"
      "cusp images COMMAND --help says more.\n" GLOBAL},
     {"images ls", "cusp images ls\n" GLOBAL},
     {"images build", "cusp images build NAME\n\nRuns recipes/NAME on this machine (as root) and imports the result.\n" GLOBAL},
@@ -127,6 +128,10 @@ static const struct {
      "--name is needed when the archive names no image.\n" GLOBAL},
     {"images inspect", "cusp images inspect NAME\n" GLOBAL},
     {"images rm", "cusp images rm NAME\n" GLOBAL},
+    {"images prune",
+     "cusp images prune\n\nFrees what nothing needs: layers of removed or replaced images, pushed blobs that no\n"
+     "manifest refers to (older than limit registry_blob_grace_s), abandoned uploads. Named images,\n"
+     "pushed manifests and what jobs use stay.\n" GLOBAL},
     {"tls",
      "cusp tls: TLS and gRPC with a CA of your own\n\n"
      "  init  make the CA once, and the server's certificate whenever it is due\n"

@@ -135,6 +135,25 @@ static int build(const struct cli *c, const char *name, struct err *err) {
     return 0;
 }
 
+static int prune(const struct cli *c, struct err *err) {
+    json_t *j;
+    uint64_t bytes = 0;
+    auto_buf struct buf size = BUF_INIT(64);
+    if (http_json(c, "POST", "/cusp/v1/images:prune", NULL, &j, err)) {
+        return -1;
+    }
+    (void)str_to_u64(str_of(text(j, "bytesFreed")), &bytes);
+    bytes_text(&size, bytes);
+    if (c->json) {
+        out_json(j);
+    } else if (!c->quiet) {
+        fprintf(stderr, "Removed %s images, %s layers, %s blobs: %s.\n", text(j, "imagesRemoved"),
+                text(j, "layersRemoved"), text(j, "blobsRemoved"), buf_cstr(&size));
+    }
+    json_decref(j);
+    return 0;
+}
+
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--name"}};
     const char *verb = argv[0];
@@ -145,9 +164,13 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     if ((strcmp(verb, "ls") == 0 || strcmp(verb, "list") == 0) && !a.nr_words) {
         return ls(c, err);
     }
+    if (strcmp(verb, "prune") == 0 && !a.nr_words) {
+        return prune(c, err);
+    }
     if (a.nr_words != 1) {
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "usage: cusp images ls | build NAME | import FILE | inspect NAME | rm NAME");
+        return err_set(
+            err, ERR_INVALID_ARGUMENT,
+            "usage: cusp images ls | build NAME | import FILE | inspect NAME | rm NAME | prune");
     }
     if (strcmp(verb, "import") == 0) {
         return import(c, a.words[0], args_get(&a, "--name"), err);

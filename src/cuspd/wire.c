@@ -15,11 +15,13 @@
 #include "api/operations.h"
 #include "api/origin.h"
 #include "api/projects.h"
+#include "api/registry.h"
 #include "base/fail.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "blob/blob.h"
 #include "engine/image/image.h"
+#include "engine/image/registry.h"
 #include "engine/local/local.h"
 #include "logs/logs.h"
 #include "net/net.h"
@@ -61,6 +63,7 @@ struct server {
     struct grpc *grpc;
     struct api_gcs *gcs;
     struct api_images *api_images;
+    struct api_registry *registry;
     const char **bucket_mounts;
     struct err err; /* why it ended */
     bool failed, stopping;
@@ -131,7 +134,8 @@ static void handle(struct xch *x, void *arg) {
     struct server *s = arg;
     if (origin_refuse(x) || grpc_handle(s->grpc, x) || admin_handle(&s->api, x) ||
         logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
-        api_images_handle(s->api_images, x) || api_gcs_handle(s->gcs, x)) {
+        api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||
+        api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
@@ -264,6 +268,12 @@ static enum net_tls tls_mode(const char *word) {
                                            : NET_TLS_OFF;
 }
 
+static unsigned own_port(const char *address) {
+    const char *colon = strrchr(address, ':');
+    uint64_t port = 0;
+    return colon != NULL && str_to_u64(str_of(colon + 1), &port) ? (unsigned)port : 0;
+}
+
 static void on_operations_started(void *arg, const struct err *err) {
     struct server *s = arg;
     struct err e;
@@ -288,6 +298,7 @@ static void on_operations_started(void *arg, const struct err *err) {
     }
     const char *scheme = strcmp(s->cfg->tls, "required") == 0 ? "https" : "http";
     snprintf(s->console_url, sizeof(s->console_url), "%s://%s", scheme, net_address(s->net));
+    registry_set_port(s->images, own_port(net_address(s->net)));
     s->api.tls_mode = net_has_tls(s->net) ? s->cfg->tls : "off";
     s->api.ready = true;
     log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net), s->api.tls_mode,
@@ -523,6 +534,7 @@ static void tear_down(struct server *s) {
     if (s->engine) {
         s->engine->ops->close(s->engine);
     }
+    api_registry_free(s->registry);
     if (s->disk) {
         lane_close(s->disk);
     }
@@ -567,6 +579,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     s.grpc = grpc_new(&s.api);
     s.gcs = api_gcs_new(s.blob, s.store, s.data_dir);
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
+    s.registry = api_registry_new(s.loop, s.images);
     projects_load(s.api.projects, on_projects_loaded, &s);
     loop_run(s.loop);
     loop_free(s.loop);

@@ -1,8 +1,9 @@
 /* CONTRACT. Images: a content-addressed store under DIR/images with shared overlay layers.
  * Layout: blobs/sha256/HEX (manifests and configs as they came), layers/HEX (HEX = diff id;
  * unpacked once, read-only by convention), records/HEX (rec: what running needs), refs (rec file,
- * atomic), tmp/. A store has one process at a time (the data directory's lock); any thread of it
- * may call. Functions marked [lane] block and are called on the disk lane; others are cheap. */
+ * atomic), repos/ (what clients pushed: registry.h), tmp/. A store has one process at a time (the
+ * data directory's lock); any thread of it may call. Functions marked [lane] block and are called
+ * on the disk lane; others are cheap. */
 #ifndef CUSP_ENGINE_IMAGE_H
 #define CUSP_ENGINE_IMAGE_H
 
@@ -40,6 +41,11 @@ int image_store_add_alias(struct image_store *s, const char *pattern, const char
 int image_resolve(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
                   struct err *err);
 
+/* As image_resolve, without unpacking anything: FAILED_PRECONDITION for a pushed image that no job
+ * has asked for and that is not unpacked yet. Cheap enough for the loop. */
+int image_find(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
+               struct err *err);
+
 /* [lane] Imports an OCI archive, docker-save archive, OCI layout directory or root file system tar
  * (optionally gz/zst), told apart by content. name NULL: the archive's own names. Every entry
  * checked (path, type, link target, size, count) before it is written. Whiteouts translated for
@@ -62,6 +68,18 @@ int image_list(struct image_store *s, struct arena *a, struct image **ret, size_
  */
 int image_remove(struct image_store *s, const char *ref,
                  bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err);
+
+/* [lane] Removes what nothing needs: layers and blobs of images that were removed or replaced,
+ * blobs that were pushed and never got a manifest (older than limits.registry_blob_grace_s),
+ * uploads that nobody continued. Kept: named images, pushed manifests, what in_use says, what is
+ * mounted. UNAVAILABLE while an import is under way. */
+struct image_prune {
+    bool (*in_use)(void *arg, const char *digest); /* may be NULL; called with the store locked */
+    void *arg;
+    /* results */
+    uint64_t images, layers, blobs, bytes;
+};
+int image_prune(struct image_store *s, struct image_prune *p, struct err *err);
 
 /* uid/gid/home of the image's USER ("name", "uid", "uid:gid", "name:group") from its passwd/group
  * files. [lane] */

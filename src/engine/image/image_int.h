@@ -2,6 +2,7 @@
 #ifndef CUSP_ENGINE_IMAGE_INT_H
 #define CUSP_ENGINE_IMAGE_INT_H
 
+#include "base/list.h"
 #include "base/rec.h"
 #include "base/vec.h"
 #include "engine/image/image.h"
@@ -26,6 +27,10 @@ struct image_store {
     VEC_OF(struct image_ref) refs;
     VEC_OF(struct image_alias) aliases;
     unsigned importing; /* imports between their first layer and their reference: no sweep then */
+    /* the registry's */
+    struct list uploads; /* struct registry_upload, those somebody asked for since the start */
+    unsigned nr_uploads, own_port;
+    pthread_mutex_t unpack_lock; /* one pushed image is unpacked at a time, and only once */
 };
 
 /* ---- digests (hash.c) */
@@ -107,6 +112,7 @@ struct image_record {
     usec_t created;
 };
 int store_put_blob(struct image_store *s, const char *hex, struct str bytes, struct err *err);
+int store_write_record(struct image_store *s, const struct image_record *r, struct err *err);
 /* Writes the record durably; then name points to it. */
 int store_publish(struct image_store *s, const struct image_record *r, const char *name,
                   struct err *err);
@@ -125,6 +131,12 @@ void store_import_end(struct image_store *s);
 int import_layout(struct image_store *s, int dir_fd, const char *name,
                   char ret_hex[SHA256_HEX_LEN + 1], char **ret_name, struct err *err);
 bool layout_is_image(int dir_fd);
+/* A manifest (no index) whose blobs are all in the store: its layers, then its record. */
+int import_stored(struct image_store *s, const char *hex, struct err *err);
+/* import_stored, unless the record is there. */
+int store_unpack(struct image_store *s, const char *hex, struct err *err);
+/* As images spell it: "amd64". */
+const char *image_native_arch(void);
 /* env with the usual PATH in front when it names none. Strings borrowed. */
 const char **image_env_with_path(struct arena *a, const char *const *env);
 

@@ -28,6 +28,7 @@ struct import {
     struct arena *a;
     int dir_fd;
     const char *forced_name; /* the caller's, or NULL */
+    bool is_stored; /* dir_fd is the store's: blobs are where they belong, no name is given */
     unsigned nr_images;
     char first_hex[SHA256_HEX_LEN + 1];
     char *first_name;
@@ -108,7 +109,7 @@ static int strings_of(struct import *im, const json_t *config, const char *key, 
     return 0;
 }
 
-static const char *native_arch(void) {
+const char *image_native_arch(void) {
 #if defined(__x86_64__)
     return "amd64";
 #elif defined(__aarch64__)
@@ -123,9 +124,9 @@ static int check_platform(const json_t *config, struct err *err) {
     if (os[0] != '\0' && strcmp(os, "linux") != 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "the image is for %s, not for linux", os);
     }
-    if (arch[0] != '\0' && strcmp(arch, native_arch()) != 0) {
+    if (arch[0] != '\0' && strcmp(arch, image_native_arch()) != 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "the image is for %s, this machine is %s", arch,
-                       native_arch());
+                       image_native_arch());
     }
     return 0;
 }
@@ -235,11 +236,21 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
         }
     }
     memcpy(r.blobs[0], r.hex, sizeof(r.hex));
+    if (im->is_stored) {
+        return store_write_record(im->s, &r, err);
+    }
     if (store_put_blob(im->s, r.blobs[0], buf_str(&text), err) < 0 ||
         store_put_blob(im->s, r.blobs[1], buf_str(&config_text), err) < 0) {
         return -1;
     }
     return publish(im, &r, own_name, err);
+}
+
+int import_stored(struct image_store *s, const char *hex, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct import im = {.s = s, .a = a, .dir_fd = s->dir_fd, .is_stored = true};
+    auto_json json_t *descriptor = json_pack("{s:s}", "digest", arena_printf(a, "sha256:%s", hex));
+    return import_manifest(&im, descriptor, NULL, err);
 }
 
 static bool is_index(const json_t *descriptor) {
@@ -251,7 +262,7 @@ static bool is_index(const json_t *descriptor) {
 static bool is_for_us(const json_t *descriptor) {
     const json_t *p = json_object_get(descriptor, "platform");
     return p == NULL || (strcmp(string_of(p, "os"), "linux") == 0 &&
-                         strcmp(string_of(p, "architecture"), native_arch()) == 0);
+                         strcmp(string_of(p, "architecture"), image_native_arch()) == 0);
 }
 
 static const char *name_of(const json_t *descriptor, const char *inherited) {
@@ -401,7 +412,7 @@ int import_layout(struct image_store *s, int dir_fd, const char *name,
     }
     if (im.nr_images == 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "the archive holds no image for linux/%s",
-                       native_arch());
+                       image_native_arch());
     }
     memcpy(ret_hex, im.first_hex, sizeof(im.first_hex));
     *ret_name = xstrdup(im.first_name);

@@ -12,7 +12,7 @@
 #include "base/fail.h"
 #include "base/limits.h"
 #include "base/rng.h"
-#include "engine/image/image_int.h"
+#include "engine/image/registry_int.h"
 #include "sys/files.h"
 
 #include <dirent.h>
@@ -85,30 +85,6 @@ static int write_refs(struct image_store *s, struct err *err) {
 
 /* ---- sweeping */
 
-static bool layer_is_used(const struct rec *records, size_t n, const char *hex) {
-    for (size_t i = 0; i < n; i++) {
-        struct str v;
-        for (size_t it = 0; rec_next(&records[i], "layer", &it, &v);) {
-            if (str_eqc(v, hex)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-static bool blob_is_used(const struct rec *records, size_t n, const char *hex) {
-    for (size_t i = 0; i < n; i++) {
-        struct str v;
-        for (size_t it = 0; rec_next(&records[i], "blob", &it, &v);) {
-            if (str_eqc(v, hex)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 static int list_dir(struct image_store *s, struct arena *a, const char *path, char ***ret,
                     size_t *ret_n, struct err *err) {
     int fd = openat(s->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -156,56 +132,134 @@ static bool is_mounted(struct image_store *s, const char *layer) {
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
-/* Removes what no reference reaches. Called with the lock held (or before there are threads). A
- * record that cannot be read stops it: then nobody can say which layers are free. */
-static int sweep(struct image_store *s, struct err *err) {
-    if (s->importing > 0) {
-        return 0; /* layers may be waiting for their record; the next removal or start does it */
+static void add_all(struct hexset *h, const struct rec *r, const char *key) {
+    struct str v;
+    for (size_t it = 0; rec_next(r, key, &it, &v);) {
+        hexset_add(h, v);
     }
+}
+
+static bool has_record(struct image_store *s, const char *hex) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct rec *live = arena_calloc(a, s->refs.n + 1, sizeof(*live));
-    for (size_t i = 0; i < s->refs.n; i++) {
-        if (read_record(s, a, s->refs.p[i].hex, &live[i], err) < 0) {
-            return -1;
+    return faccessat(s->dir_fd, arena_printf(a, "records/%s", hex), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+struct live {
+    struct hexset records, layers, blobs;
+};
+
+static void live_fini(struct live *l) {
+    hexset_fini(&l->records);
+    hexset_fini(&l->layers);
+    hexset_fini(&l->blobs);
+}
+
+/* What references, pushed manifests and jobs reach. A record that cannot be read stops it: then
+ * nobody can say which layers are free. A pushed manifest need not have been unpacked. */
+static int find_live(struct image_store *s, struct arena *a, const struct image_prune *p,
+                     struct live *l, struct err *err) {
+    struct hexset pushed = {0};
+    char **names;
+    size_t n;
+    int rc = registry_live(s, true, &pushed, &l->blobs, err);
+    for (size_t i = 0; rc == 0 && i < s->refs.n; i++) {
+        hexset_add(&pushed, str_of(s->refs.p[i].hex));
+        rc = has_record(s, s->refs.p[i].hex)
+                 ? 0
+                 : err_set(err, ERR_DATA_LOSS, "image \"%.300s\" has no record", s->refs.p[i].name);
+    }
+    hexset_seal(&pushed);
+    if (rc == 0) {
+        rc = list_dir(s, a, "records", &names, &n, err);
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct rec r;
+        bool used = hexset_has(&pushed, names[i]) ||
+                    (p != NULL && p->in_use != NULL &&
+                     p->in_use(p->arg, arena_printf(a, "sha256:%s", names[i])));
+        if (!hex_is_sha256(str_of(names[i])) || !used) {
+            continue;
+        }
+        hexset_add(&l->records, str_of(names[i]));
+        rc = read_record(s, a, names[i], &r, err);
+        if (rc == 0) {
+            add_all(&l->layers, &r, "layer");
+            add_all(&l->blobs, &r, "blob");
         }
     }
-    static const char *const dirs[] = {"records", "layers", "blobs/sha256"};
-    for (size_t d = 0; d < NR_OF(dirs); d++) {
-        char **names;
-        size_t n;
-        if (list_dir(s, a, dirs[d], &names, &n, err) < 0) {
+    hexset_fini(&pushed);
+    hexset_seal(&l->records);
+    hexset_seal(&l->layers);
+    hexset_seal(&l->blobs);
+    return rc;
+}
+
+static int sweep_dir(struct image_store *s, const char *dir, const struct hexset *keep,
+                     bool is_layers, struct image_prune *p, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    char **names;
+    size_t n;
+    if (list_dir(s, a, dir, &names, &n, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *path = arena_printf(a, "%s/%s", dir, names[i]);
+        struct str hex = str_sub(str_of(names[i]), 0, SHA256_HEX_LEN);
+        const char *layer = arena_printf(a, "layers/%.*s", STR_ARG(hex));
+        struct stat st;
+        if (hexset_has(keep, names[i]) || (is_layers && is_mounted(s, layer))) {
+            continue;
+        }
+        uint64_t bytes = 0;
+        if (is_layers) {
+            bytes = hex.n == strlen(names[i]) ? layer_size(s, names[i]) : 0;
+        } else if (fstatat(s->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            bytes = (uint64_t)st.st_size;
+        }
+        if (file_remove_tree(s->dir_fd, path, err) < 0) {
             return -1;
         }
-        for (size_t i = 0; i < n; i++) {
-            struct str hex = str_sub(str_of(names[i]), 0, SHA256_HEX_LEN);
-            char *h = arena_strndup(a, hex.p, hex.n);
-            bool used = false;
-            if (d == 0) {
-                for (size_t k = 0; k < s->refs.n && !used; k++) {
-                    used = strcmp(s->refs.p[k].hex, names[i]) == 0;
-                }
-            } else if (d == 1) {
-                used = layer_is_used(live, s->refs.n, h);
-            } else {
-                used = blob_is_used(live, s->refs.n, h);
-            }
-            const char *path = arena_printf(a, "%s/%s", dirs[d], names[i]);
-            if (!used && !(d == 1 && is_mounted(s, arena_printf(a, "layers/%s", h))) &&
-                file_remove_tree(s->dir_fd, path, err) < 0) {
-                return -1;
-            }
+        if (p != NULL) {
+            p->bytes += bytes;
+            p->layers += is_layers && hex.n == strlen(names[i]) ? 1 : 0;
+            p->blobs += strcmp(dir, "blobs/sha256") == 0 ? 1 : 0;
+            p->images += strcmp(dir, "records") == 0 ? 1 : 0;
         }
     }
     return 0;
 }
 
+/* Removes what nothing reaches. Called with the lock held (or before there are threads). p may be
+ * NULL. */
+static int sweep(struct image_store *s, struct image_prune *p, struct err *err) {
+    if (s->importing > 0) {
+        return 0; /* layers may be waiting for their record; the next removal or start does it */
+    }
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct live l = {0};
+    int rc = find_live(s, a, p, &l, err);
+    if (rc == 0) {
+        rc = sweep_dir(s, "records", &l.records, false, p, err);
+    }
+    if (rc == 0) {
+        rc = sweep_dir(s, "layers", &l.layers, true, p, err);
+    }
+    if (rc == 0) {
+        rc = sweep_dir(s, "blobs/sha256", &l.blobs, false, p, err);
+    }
+    live_fini(&l);
+    return rc;
+}
+
 /* ---- open and close */
 
 struct image_store *image_store_open(const char *dir, struct err *err) {
-    static const char *const parts[] = {"blobs/sha256", "layers", "records", "tmp"};
+    static const char *const parts[] = {"blobs/sha256", "layers", "records", "repos", "tmp"};
     struct image_store *s = xcalloc(1, sizeof(*s));
     s->dir_fd = -1;
     (void)pthread_mutex_init(&s->lock, NULL);
+    (void)pthread_mutex_init(&s->unpack_lock, NULL);
+    list_init(&s->uploads);
     if (file_mkdirs(AT_FDCWD, dir, 0700, err) < 0) {
         goto fail;
     }
@@ -228,7 +282,8 @@ struct image_store *image_store_open(const char *dir, struct err *err) {
             goto fail;
         }
     }
-    if (read_refs(s, err) < 0 || sweep(s, err) < 0) {
+    registry_expire_uploads(s);
+    if (read_refs(s, err) < 0 || sweep(s, NULL, err) < 0) {
         goto fail;
     }
     return s;
@@ -254,7 +309,9 @@ void image_store_close(struct image_store *s) {
     if (s->dir_fd >= 0) {
         (void)close(s->dir_fd);
     }
+    registry_close(s);
     (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&s->unpack_lock);
     free(s->dir);
     free(s);
 }
@@ -303,7 +360,7 @@ static void put_list(struct buf *b, const char *key, const char **v) {
     }
 }
 
-static int write_record(struct image_store *s, const struct image_record *r, struct err *err) {
+int store_write_record(struct image_store *s, const struct image_record *r, struct err *err) {
     auto_buf struct buf b = BUF_INIT(RECORD_MAX_BYTES);
     rec_begin(&b);
     rec_put_u64(&b, "format", RECORD_FORMAT);
@@ -337,7 +394,7 @@ int store_publish(struct image_store *s, const struct image_record *r, const cha
     }
     const char *canonical = image_name_canonical(a, str_of(name));
     (void)pthread_mutex_lock(&s->lock);
-    int rc = write_record(s, r, err);
+    int rc = store_write_record(s, r, err);
     if (rc == 0) {
         struct image_ref *ref = find_ref(s, str_of(canonical)), before = {0};
         bool added = ref == NULL;
@@ -482,17 +539,33 @@ static bool lookup_alias(struct image_store *s, struct arena *a, struct str uri,
     return false;
 }
 
-int image_resolve(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
-                  struct err *err) {
-    struct image_ref ref;
-    const char *missing = NULL, *recipe = NULL;
+/* Where a name leads. hex: of an image, which a pushed one may have yet to become. */
+static bool find(struct image_store *s, struct arena *a, const char *uri, struct image_ref *ret,
+                 bool *ret_is_ours, const char **ret_missing, const char **ret_recipe,
+                 struct err *why) {
     struct str u = str_of(uri);
-    (void)pthread_mutex_lock(&s->lock);
-    bool found = lookup(s, a, u, &ref) || lookup_alias(s, a, u, &ref, &missing, &recipe);
-    int rc = found ? store_load(s, a, ref.hex, ref.name, ret, err) : 0;
-    (void)pthread_mutex_unlock(&s->lock);
-    if (found) {
-        return rc;
+    bool ignored;
+    if (registry_find(s, a, u, true, ret->hex, ret_is_ours, why)) {
+        ret->name = arena_strdup(a, uri);
+        return true;
+    }
+    if (lookup(s, a, u, ret) || lookup_alias(s, a, u, ret, ret_missing, ret_recipe)) {
+        return true;
+    }
+    ret->name = arena_strdup(a, uri);
+    return registry_find(s, a, u, false, ret->hex, &ignored, why);
+}
+
+static int not_here(const char *uri, bool is_ours, const char *missing, const char *recipe,
+                    const struct err *why, struct err *err) {
+    if (why->code != ERR_OK) {
+        return err_set(err, why->code, "%s", why->msg);
+    }
+    if (is_ours) {
+        return err_set(err, ERR_NOT_FOUND,
+                       "image \"%.300s\" has not been pushed to this server; push it with: "
+                       "docker push %.300s",
+                       uri, uri);
     }
     if (recipe != NULL) {
         return err_set(
@@ -506,14 +579,85 @@ int image_resolve(struct image_store *s, struct arena *a, const char *uri, struc
                    uri, missing != NULL ? missing : uri);
 }
 
+int store_unpack(struct image_store *s, const char *hex, struct err *err) {
+    int rc = 0;
+    (void)pthread_mutex_lock(&s->unpack_lock);
+    if (!has_record(s, hex)) {
+        store_import_begin(s);
+        rc = import_stored(s, hex, err);
+        store_import_end(s);
+    }
+    (void)pthread_mutex_unlock(&s->unpack_lock);
+    return rc;
+}
+
+static int resolve(struct image_store *s, struct arena *a, const char *uri, bool may_unpack,
+                   struct image *ret, struct err *err) {
+    struct image_ref ref = {0};
+    const char *missing = NULL, *recipe = NULL;
+    struct err why = {0};
+    bool is_ours = false;
+    int rc = 0;
+    (void)pthread_mutex_lock(&s->lock);
+    bool found = find(s, a, uri, &ref, &is_ours, &missing, &recipe, &why);
+    bool here = found && has_record(s, ref.hex);
+    if (here) {
+        rc = store_load(s, a, ref.hex, ref.name, ret, err);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    if (here) {
+        return rc;
+    }
+    if (!found) {
+        return not_here(uri, is_ours, missing, recipe, &why, err);
+    }
+    if (!may_unpack) {
+        return err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is not unpacked yet", uri);
+    }
+    if (store_unpack(s, ref.hex, err) < 0) {
+        return err_wrap(err, "image \"%.300s\"", uri);
+    }
+    (void)pthread_mutex_lock(&s->lock);
+    rc = store_load(s, a, ref.hex, ref.name, ret, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+int image_resolve(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
+                  struct err *err) {
+    return resolve(s, a, uri, true, ret, err);
+}
+
+int image_find(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
+               struct err *err) {
+    return resolve(s, a, uri, false, ret, err);
+}
+
+int image_prune(struct image_store *s, struct image_prune *p, struct err *err) {
+    registry_expire_uploads(s);
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = s->importing > 0
+                 ? err_set(err, ERR_UNAVAILABLE, "an image is being imported; try again later")
+                 : sweep(s, p, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 int image_list(struct image_store *s, struct arena *a, struct image **ret, size_t *ret_n,
                struct err *err) {
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
-    struct image *list = arena_calloc(a, s->refs.n + 1, sizeof(*list));
-    size_t n = s->refs.n;
-    for (size_t i = 0; i < n && rc == 0; i++) {
+    struct registry_tag *tags = NULL;
+    size_t n = s->refs.n, nr_tags = 0;
+    rc = registry_all_tags(s, a, &tags, &nr_tags, err);
+    struct image *list = arena_calloc(a, n + nr_tags + 1, sizeof(*list));
+    for (size_t i = 0; i < s->refs.n && rc == 0; i++) {
         rc = store_load(s, a, s->refs.p[i].hex, s->refs.p[i].name, &list[i], err);
+    }
+    for (size_t i = 0; i < nr_tags && rc == 0; i++) {
+        if (has_record(s, tags[i].hex)) { /* others are still being unpacked, or are no images */
+            rc = store_load(s, a, tags[i].hex, tags[i].name, &list[n++], err);
+        }
     }
     (void)pthread_mutex_unlock(&s->lock);
     if (rc == 0) {
@@ -523,14 +667,53 @@ int image_list(struct image_store *s, struct arena *a, struct image **ret, size_
     return rc;
 }
 
+/* The tag goes; with its last tag the manifest goes too. What it was made of waits for a prune. */
+static int remove_pushed(struct image_store *s, struct arena *a, const char *ref,
+                         bool (*in_use)(void *arg, const char *digest), void *arg,
+                         struct err *err) {
+    struct registry_name n;
+    struct registry_tag *tags;
+    size_t nr_tags, same = 0;
+    char hex[SHA256_HEX_LEN + 1], image[SHA256_HEX_LEN + 1];
+    bool ignored;
+    (void)pthread_mutex_lock(&s->lock);
+    bool found = registry_parse_name(str_of(ref), &n) &&
+                 registry_find(s, a, str_of(ref), false, image, &ignored, NULL) &&
+                 (n.tag.p == NULL || manifest_find(s, n.repo, n.tag, hex, NULL) == 0);
+    (void)pthread_mutex_unlock(&s->lock);
+    if (!found) {
+        return err_set(err, ERR_NOT_FOUND, "there is no image \"%.300s\"", ref);
+    }
+    if (in_use != NULL && in_use(arg, arena_printf(a, "sha256:%s", image))) {
+        return err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is used by a running job",
+                       ref);
+    }
+    if (n.tag.p == NULL) {
+        return registry_manifest_delete(s, n.repo, str_of(arena_printf(a, "sha256:%s", n.hex)),
+                                        err);
+    }
+    if (registry_all_tags(s, a, &tags, &nr_tags, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < nr_tags; i++) {
+        struct registry_name other;
+        char at[SHA256_HEX_LEN + 1];
+        same += registry_parse_name(str_of(tags[i].name), &other) && str_eq(other.repo, n.repo) &&
+                manifest_find(s, other.repo, other.tag, at, NULL) == 0 && strcmp(at, hex) == 0;
+    }
+    return registry_manifest_delete(
+        s, n.repo, same > 1 ? n.tag : str_of(arena_printf(a, "sha256:%s", hex)), err);
+}
+
 int image_remove(struct image_store *s, const char *ref,
                  bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct image_ref found;
+    bool pushed = false;
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
     if (!lookup(s, a, str_of(ref), &found)) {
-        rc = err_set(err, ERR_NOT_FOUND, "there is no image \"%.300s\"", ref);
+        pushed = true; /* or not there at all */
     } else if (in_use != NULL && in_use(arg, arena_printf(a, "sha256:%s", found.hex))) {
         rc =
             err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is used by a running job", ref);
@@ -543,9 +726,10 @@ int image_remove(struct image_store *s, const char *ref,
             vec_push(&s->refs, gone);
         } else {
             free(gone.name);
-            rc = sweep(s, err);
+            struct image_prune p = {.in_use = in_use, .arg = arg};
+            rc = sweep(s, &p, err);
         }
     }
     (void)pthread_mutex_unlock(&s->lock);
-    return rc;
+    return pushed ? remove_pushed(s, a, ref, in_use, arg, err) : rc;
 }

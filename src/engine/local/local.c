@@ -346,8 +346,8 @@ const char **engine_local_images_in_use(struct engine *e, struct arena *a) {
             /* while a lane works on the attempt its pools are not ours to read */
             if (!at->working && at->pools[p].image.layers != NULL) {
                 out[n++] = arena_strdup(a, at->pools[p].image.digest);
-            } else if (image_resolve(eng->opts.images, a, at->run->spec->pools[p].image_uri, &img,
-                                     NULL) == 0) {
+            } else if (image_find(eng->opts.images, a, at->run->spec->pools[p].image_uri, &img,
+                                  NULL) == 0) {
                 out[n++] = img.digest;
             }
         }

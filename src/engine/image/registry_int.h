@@ -1,0 +1,64 @@
+/* Private to the registry's files and to store.c, which asks what pushed manifests keep alive. */
+#ifndef CUSP_ENGINE_IMAGE_REGISTRY_INT_H
+#define CUSP_ENGINE_IMAGE_REGISTRY_INT_H
+
+#include "engine/image/image_int.h"
+#include "engine/image/registry.h"
+
+#define REGISTRY_REC_MAX ((size_t)16 << 20)
+
+/* A set of digests: filled, then sealed, then asked. */
+struct hexset {
+    VEC_OF(struct hexset_item) v;
+};
+struct hexset_item {
+    char hex[SHA256_HEX_LEN + 1];
+};
+void hexset_add(struct hexset *h, struct str hex); /* others than digests are ignored */
+void hexset_seal(struct hexset *h);
+bool hexset_has(const struct hexset *h, const char *hex);
+void hexset_fini(struct hexset *h);
+
+/* "repos/a+b/PART[/NAME]" */
+char *repo_path(struct arena *a, struct str repo, const char *part, const char *name);
+struct str repo_of_dir(struct arena *a, const char *dir);
+/* Names in a directory of the store, unsorted, without those that are being written (".tmp"). A
+ * directory that is not there is empty. */
+int store_names(struct image_store *s, struct arena *a, const char *path, char ***ret,
+                size_t *ret_n, struct err *err);
+/* The repository's directories, durably; TOOMANYREQUESTS past limits.registry_max_repos. */
+int repo_make(struct image_store *s, struct str repo, struct err *err);
+/* An empty file, durably. */
+int store_mark(struct image_store *s, struct arena *a, const char *dir, const char *name,
+               struct err *err);
+int store_blob_size(struct image_store *s, const char *hex, uint64_t *ret); /* 0 or -1 */
+bool repo_has_blob(struct image_store *s, struct str repo, const char *hex);
+
+/* The rec of a manifest of repo. MANIFEST_UNKNOWN. */
+int manifest_rec(struct image_store *s, struct arena *a, struct str repo, const char *hex,
+                 struct rec *ret, struct err *err);
+/* Tag or digest -> HEX. */
+int manifest_find(struct image_store *s, struct str repo, struct str reference,
+                  char ret_hex[SHA256_HEX_LEN + 1], struct err *err);
+
+/* ---- called by store.c */
+/* Adds what the shelf keeps: manifests (their records), and blobs. With drop, marks of blobs that
+ * nothing refers to and nobody is pushing are taken away first. Lock held. */
+int registry_live(struct image_store *s, bool drop, struct hexset *images, struct hexset *blobs,
+                  struct err *err);
+/* Uploads that nobody continued. */
+void registry_expire_uploads(struct image_store *s);
+void registry_close(struct image_store *s);
+/* A name of ours -> the manifest for this platform. False: the shelf does not have that name.
+ * *ret_is_ours: the host names this server. Lock held or not. */
+bool registry_find(struct image_store *s, struct arena *a, struct str name, bool need_host,
+                   char ret_hex[SHA256_HEX_LEN + 1], bool *ret_is_ours, struct err *err);
+/* All tags: "REPO:TAG" and the manifest for this platform (those without one are left out). */
+struct registry_tag {
+    char *name;
+    char hex[SHA256_HEX_LEN + 1];
+};
+int registry_all_tags(struct image_store *s, struct arena *a, struct registry_tag **ret,
+                      size_t *ret_n, struct err *err);
+
+#endif

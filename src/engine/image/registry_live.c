@@ -1,0 +1,225 @@
+/* What the shelf keeps alive, and how a name in a job becomes an image that was pushed. */
+#include "base/limits.h"
+#include "engine/image/registry_int.h"
+#include "sys/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define INDEX_MAX_DEPTH 4
+#define HOST_MAX 256
+
+/* ---- sets of digests */
+
+void hexset_add(struct hexset *h, struct str hex) {
+    struct hexset_item item = {0};
+    if (hex_is_sha256(hex)) {
+        memcpy(item.hex, hex.p, SHA256_HEX_LEN);
+        vec_push(&h->v, item);
+    }
+}
+
+static int by_hex(const void *a, const void *b) {
+    return memcmp(a, b, SHA256_HEX_LEN);
+}
+
+void hexset_seal(struct hexset *h) {
+    if (h->v.n > 0) {
+        qsort(h->v.p, h->v.n, sizeof(*h->v.p), by_hex);
+    }
+}
+
+bool hexset_has(const struct hexset *h, const char *hex) {
+    return h->v.n > 0 && strlen(hex) >= SHA256_HEX_LEN &&
+           bsearch(hex, h->v.p, h->v.n, sizeof(*h->v.p), by_hex) != NULL;
+}
+
+void hexset_fini(struct hexset *h) {
+    vec_fini(&h->v);
+}
+
+/* ---- what is alive */
+
+/* Marks that are young may belong to a push that has not come to its manifest. */
+static int live_blobs(struct image_store *s, struct arena *a, struct str repo, bool drop,
+                      struct hexset *used, struct hexset *blobs, struct err *err) {
+    char **names;
+    size_t n;
+    time_t now = time(NULL);
+    const char *dir = repo_path(a, repo, "blobs", NULL);
+    if (store_names(s, a, dir, &names, &n, err) < 0) {
+        return -1;
+    }
+    hexset_seal(used);
+    for (size_t i = 0; i < n; i++) {
+        struct stat st;
+        const char *path = arena_printf(a, "%s/%s", dir, names[i]);
+        bool young = fstatat(s->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     now - st.st_mtime < (time_t)limits.registry_blob_grace_s;
+        if (hexset_has(used, names[i]) || young || !drop) {
+            hexset_add(blobs, str_of(names[i]));
+        } else if (unlinkat(s->dir_fd, path, 0) < 0) {
+            return err_sys(err, errno, "forget blob %s", names[i]);
+        }
+    }
+    return 0;
+}
+
+static int live_repo(struct image_store *s, struct str repo, bool drop, struct hexset *images,
+                     struct hexset *blobs, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct hexset used = {0};
+    char **names;
+    size_t n;
+    int rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct rec r;
+        struct str v;
+        rc = manifest_rec(s, a, repo, names[i], &r, err);
+        hexset_add(images, str_of(names[i]));
+        hexset_add(blobs, str_of(names[i]));
+        for (size_t it = 0; rc == 0 && rec_next(&r, "blob", &it, &v);) {
+            hexset_add(&used, v);
+            hexset_add(blobs, v);
+        }
+    }
+    if (rc == 0) {
+        rc = live_blobs(s, a, repo, drop, &used, blobs, err);
+    }
+    hexset_fini(&used);
+    return rc;
+}
+
+int registry_live(struct image_store *s, bool drop, struct hexset *images, struct hexset *blobs,
+                  struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    char **dirs;
+    size_t n;
+    if (store_names(s, a, "repos", &dirs, &n, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (live_repo(s, repo_of_dir(a, dirs[i]), drop, images, blobs, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- names to images */
+
+/* A manifest stands for itself, an index for its entry that runs here. */
+static int pick(struct image_store *s, struct arena *a, struct str repo, const char *hex,
+                unsigned depth, char ret_hex[SHA256_HEX_LEN + 1], struct err *err) {
+    auto_free char *ours = xasprintf("linux/%s", image_native_arch());
+    struct rec r;
+    struct str line;
+    if (manifest_rec(s, a, repo, hex, &r, err) < 0) {
+        return -1;
+    }
+    const char *type = rec_get_cstr(&r, "type");
+    if (type == NULL || (strstr(type, "index") == NULL && strstr(type, "list") == NULL)) {
+        memmove(ret_hex, hex, SHA256_HEX_LEN + 1);
+        return 0;
+    }
+    for (size_t it = 0; depth < INDEX_MAX_DEPTH && rec_next(&r, "child", &it, &line);) {
+        struct str rest = line;
+        char child[SHA256_HEX_LEN + 1] = "";
+        struct str digits = str_cut(&rest, ' ');
+        if ((rest.p != NULL && !str_eqc(rest, ours)) || !hex_is_sha256(digits)) {
+            continue;
+        }
+        memcpy(child, digits.p, SHA256_HEX_LEN);
+        if (pick(s, a, repo, child, depth + 1, ret_hex, NULL) == 0) {
+            return 0;
+        }
+    }
+    return err_field(err, ERR_NOT_FOUND, "MANIFEST_UNKNOWN",
+                     "repository %.*s: the index sha256:%.12s has no image for %s here",
+                     STR_ARG(repo), hex, ours);
+}
+
+void registry_set_port(struct image_store *s, unsigned port) {
+    (void)pthread_mutex_lock(&s->lock);
+    s->own_port = port;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* Does this host part mean us? The port must be ours; the host a way to name this machine. */
+static bool is_own_host(unsigned port, struct str host) {
+    char machine[HOST_MAX] = "";
+    const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL;
+    uint64_t n = 0;
+    if (colon == NULL || port == 0) {
+        return false;
+    }
+    size_t i = (size_t)(colon - host.p);
+    struct str name = str_sub(host, 0, i);
+    if (!str_to_u64(str_sub(host, i + 1, host.n), &n) || n != port) {
+        return false;
+    }
+    (void)gethostname(machine, sizeof(machine) - 1);
+    return str_eqc(name, "localhost") || str_starts(name, STR("127.")) || str_eqc(name, "[::1]") ||
+           str_ieq(name, str_of(machine));
+}
+
+bool registry_find(struct image_store *s, struct arena *a, struct str name, bool need_host,
+                   char ret_hex[SHA256_HEX_LEN + 1], bool *ret_is_ours, struct err *err) {
+    struct registry_name n;
+    char hex[SHA256_HEX_LEN + 1];
+    *ret_is_ours = false;
+    if (!registry_parse_name(name, &n)) {
+        return false;
+    }
+    *ret_is_ours = n.host.p != NULL && is_own_host(s->own_port, n.host);
+    if (n.host.p != NULL ? !*ret_is_ours : need_host) {
+        return false;
+    }
+    if (n.tag.p != NULL ? manifest_find(s, n.repo, n.tag, hex, NULL) < 0
+                        : (memcpy(hex, n.hex, sizeof(hex)), false)) {
+        return false;
+    }
+    return pick(s, a, n.repo, hex, 0, ret_hex, err) == 0;
+}
+
+int registry_all_tags(struct image_store *s, struct arena *a, struct registry_tag **ret,
+                      size_t *ret_n, struct err *err) {
+    VEC_OF(struct registry_tag) out = {0};
+    struct registry_page repos, tags;
+    int rc = registry_catalog(s, a, (struct str){0}, SIZE_MAX, &repos, err);
+    for (size_t i = 0; rc == 0 && i < repos.n; i++) {
+        struct str repo = str_of(repos.names[i]);
+        rc = registry_tags(s, a, repo, (struct str){0}, SIZE_MAX, &tags, err);
+        for (size_t k = 0; rc == 0 && k < tags.n; k++) {
+            struct registry_tag t = {.name =
+                                         arena_printf(a, "%s:%s", repos.names[i], tags.names[k])};
+            char hex[SHA256_HEX_LEN + 1];
+            if (manifest_find(s, repo, str_of(tags.names[k]), hex, NULL) == 0 &&
+                pick(s, a, repo, hex, 0, t.hex, NULL) == 0) {
+                vec_push(&out, t);
+            }
+        }
+    }
+    if (rc == 0) {
+        *ret = arena_memdup(a, out.p, out.n * sizeof(*out.p));
+        *ret_n = out.n;
+    }
+    vec_fini(&out);
+    return rc;
+}
+
+int registry_unpack(struct image_store *s, struct str repo, const char *hex, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    char image[SHA256_HEX_LEN + 1];
+    struct rec r;
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = pick(s, a, repo, hex, 0, image, err);
+    if (rc == 0) {
+        rc = manifest_rec(s, a, repo, image, &r, err);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc < 0 ? -1 : store_unpack(s, image, err);
+}
