@@ -191,15 +191,20 @@ static enum outcome do_op(struct db *db, const struct store_op *op, struct err *
     return BROKE;
 }
 
-/* A savepoint around each transaction keeps its refusal from its neighbours. */
-static enum outcome do_txn(struct db *db, struct store_txn *t, struct err *err) {
-    if (db_run_simple(db, DB_SAVEPOINT, err) < 0) {
-        return BROKE;
-    }
+static enum outcome do_ops(struct db *db, struct store_txn *t, struct err *err) {
     enum outcome out = DID_IT;
     for (const struct store_op *op = t->ops_head; op && out == DID_IT; op = op->next) {
         out = do_op(db, op, err);
     }
+    return out;
+}
+
+/* A savepoint around a transaction keeps its refusal from its neighbours. */
+static enum outcome do_guarded(struct db *db, struct store_txn *t, struct err *err) {
+    if (db_run_simple(db, DB_SAVEPOINT, err) < 0) {
+        return BROKE;
+    }
+    enum outcome out = do_ops(db, t, err);
     if (out == BROKE || (out == REFUSED && db_run_simple(db, DB_ROLLBACK_TO, err) < 0) ||
         db_run_simple(db, DB_RELEASE, err) < 0) {
         return BROKE;
@@ -207,29 +212,39 @@ static enum outcome do_txn(struct db *db, struct store_txn *t, struct err *err) 
     return out;
 }
 
-static int do_batch(struct db *db, struct list *txns, struct err *err) {
+/* REFUSED: one of them is, nothing was kept, and the batch has to be done again, guarded. */
+static enum outcome do_batch(struct db *db, struct list *txns, bool guarded, struct err *err) {
     struct store_txn *t;
     if (FAIL_POINT("store.commit.before_begin", err) < 0 || db_run_simple(db, DB_BEGIN, err) < 0) {
-        return -1;
+        return BROKE;
     }
     list_each (t, txns, link) {
         err_clear(&t->err);
-        enum outcome out = do_txn(db, t, &t->err);
+        enum outcome out = guarded ? do_guarded(db, t, &t->err) : do_ops(db, t, &t->err);
+        t->failed = out == REFUSED;
         if (out == BROKE) {
             *err = t->err;
-            return -1;
+            return BROKE;
         }
-        t->failed = out == REFUSED;
+        if (out == REFUSED && !guarded) {
+            return db_run_simple(db, DB_ROLLBACK, err) < 0 ? BROKE : REFUSED;
+        }
     }
     if (FAIL_POINT("store.commit.before_commit", err) < 0) {
-        return -1;
+        return BROKE;
     }
-    return db_run_simple(db, DB_COMMIT, err);
+    return outcome_of(db_run_simple(db, DB_COMMIT, err));
 }
 
 void write_batch(struct db *db, struct list *txns) {
     struct err err = {0};
-    if (do_batch(db, txns, &err) == 0) {
+    /* SQLite copies every page that a savepoint may have to bring back, and refusals are rare: so
+     * without savepoints first. */
+    enum outcome out = do_batch(db, txns, false, &err);
+    if (out == REFUSED) {
+        out = do_batch(db, txns, true, &err);
+    }
+    if (out == DID_IT) {
         return;
     }
     /* SQLite may have rolled back by itself (full disk, I/O error). */
