@@ -77,6 +77,29 @@ int buf_printf(struct buf *b, const char *fmt, ...) {
     return rc;
 }
 
+/* Decimal digits up to end; returns where they begin. */
+static char *digits_of(char *end, uint64_t v) {
+    do {
+        *--end = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return end;
+}
+
+int buf_put_u64(struct buf *b, uint64_t v) {
+    char tmp[20], *end = tmp + sizeof(tmp), *p = digits_of(end, v);
+    return buf_put(b, p, (size_t)(end - p));
+}
+
+int buf_put_i64(struct buf *b, int64_t v) {
+    char tmp[20], *end = tmp + sizeof(tmp);
+    char *p = digits_of(end, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+    if (v < 0) {
+        *--p = '-'; /* 19 digits at most, so there is room */
+    }
+    return buf_put(b, p, (size_t)(end - p));
+}
+
 void buf_consume(struct buf *b, size_t n) {
     CHECK(n <= b->n);
     if (n) {

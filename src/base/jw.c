@@ -8,11 +8,15 @@ void jw_init(struct jw *w, struct buf *b, int indent) {
 }
 
 static void newline(struct jw *w) {
+    static const char spaces[] = "                                ";
+    const size_t most = sizeof(spaces) - 1;
     if (w->indent) {
+        size_t n = w->depth * (size_t)w->indent;
         buf_putc(w->b, '\n');
-        for (unsigned i = 0; i < w->depth * (unsigned)w->indent; i++) {
-            buf_putc(w->b, ' ');
+        for (; n > most; n -= most) {
+            buf_put(w->b, spaces, most);
         }
+        buf_put(w->b, spaces, n);
     }
 }
 
@@ -66,6 +70,18 @@ static size_t utf8_at(struct str s) {
     return n <= s.n && str_is_utf8(str_n(s.p, n)) ? n : 0;
 }
 
+/* Of the bytes at p, eight at once: is there one that quoted() has to look at? May say yes without
+ * need (a borrow from a neighbour), never no. */
+static bool is_special_in_8(const char *p) {
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    uint64_t control = v - ones * 0x20; /* a byte below 0x20 borrows */
+    uint64_t quote = (v ^ ones * '"') - ones, backslash = (v ^ ones * '\\') - ones;
+    uint64_t delete = (v ^ ones * 0x7f) - ones;
+    return ((control | quote | backslash | delete | v) & tops) != 0;
+}
+
 static void quoted(struct jw *w, struct str s) {
     static const char hex[] = "0123456789abcdef";
     if (s.n == 0) { /* p may be NULL, to which nothing may be added, not even 0 */
@@ -75,6 +91,10 @@ static void quoted(struct jw *w, struct str s) {
     buf_putc(w->b, '"');
     size_t from = 0, i = 0;
     while (i < s.n) {
+        if (s.n - i >= 8 && !is_special_in_8(s.p + i)) {
+            i += 8;
+            continue;
+        }
         unsigned char c = (unsigned char)s.p[i];
         if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != 0x7f) {
             i++;
@@ -143,17 +163,19 @@ void jw_cstr(struct jw *w, const char *s) {
 
 void jw_i64(struct jw *w, int64_t v) {
     before_value(w);
-    buf_printf(w->b, "%lld", (long long)v);
+    buf_put_i64(w->b, v);
 }
 
 void jw_u64(struct jw *w, uint64_t v) {
     before_value(w);
-    buf_printf(w->b, "%llu", (unsigned long long)v);
+    buf_put_u64(w->b, v);
 }
 
 void jw_i64_string(struct jw *w, int64_t v) {
     before_value(w);
-    buf_printf(w->b, "\"%lld\"", (long long)v);
+    buf_putc(w->b, '"');
+    buf_put_i64(w->b, v);
+    buf_putc(w->b, '"');
 }
 
 void jw_double(struct jw *w, double v) {
@@ -204,5 +226,7 @@ void jw_kv(struct jw *w, const char *key, const char *value) {
 void jw_kv_u64_string(struct jw *w, const char *key, uint64_t v) {
     jw_key(w, key);
     before_value(w);
-    buf_printf(w->b, "\"%llu\"", (unsigned long long)v);
+    buf_putc(w->b, '"');
+    buf_put_u64(w->b, v);
+    buf_putc(w->b, '"');
 }

@@ -32,11 +32,17 @@ void rec_puts(struct buf *b, const char *key, const char *value) {
 }
 
 void rec_put_u64(struct buf *b, const char *key, uint64_t value) {
-    buf_printf(b, "%s=%llu\n", key, (unsigned long long)value);
+    buf_puts(b, key);
+    buf_putc(b, '=');
+    buf_put_u64(b, value);
+    buf_putc(b, '\n');
 }
 
 void rec_put_i64(struct buf *b, const char *key, int64_t value) {
-    buf_printf(b, "%s=%lld\n", key, (long long)value);
+    buf_puts(b, key);
+    buf_putc(b, '=');
+    buf_put_i64(b, value);
+    buf_putc(b, '\n');
 }
 
 static bool unescape(struct arena *a, struct str in, struct str *ret) {

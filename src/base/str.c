@@ -153,6 +153,11 @@ bool str_to_double(struct str s, double *ret) {
 bool str_is_utf8(struct str s) {
     const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
     while (p < end) {
+        uint64_t eight;
+        if (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & 0x8080808080808080u))) {
+            p += 8;
+            continue;
+        }
         unsigned c = *p++;
         unsigned need, min;
         if (c < 0x80) {

@@ -171,6 +171,9 @@ static bool find_shape(struct str name, uint32_t *ret_vcpus, uint64_t *ret_mem) 
 }
 
 static bool pairing_covers(const struct pairing *p, struct str name, uint32_t vcpus) {
+    if (!name.n || p->machine[0] != name.p[0]) {
+        return false; /* most of the table */
+    }
     struct str m = str_of(p->machine);
     if (str_ends(m, STR("-"))) {
         return str_starts(name, m) && vcpus >= p->min && vcpus <= p->max;

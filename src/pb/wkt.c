@@ -107,14 +107,20 @@ bool wkt_timestamp_parse(struct str s, int64_t *ret_sec, int32_t *ret_nanos) {
     return true;
 }
 
+static void put_digits(char *to, int n, int v) {
+    while (n--) {
+        to[n] = (char)('0' + v % 10);
+        v /= 10;
+    }
+}
+
 /* Nothing, or a dot and 3, 6 or 9 digits. */
 static void put_fraction(struct buf *b, int32_t nanos) {
-    if (nanos % 1000) {
-        buf_printf(b, ".%09d", nanos);
-    } else if (nanos % 1000000) {
-        buf_printf(b, ".%06d", nanos / 1000);
-    } else if (nanos) {
-        buf_printf(b, ".%03d", nanos / 1000000);
+    char text[10] = ".";
+    int n = nanos % 1000 ? 9 : nanos % 1000000 ? 6 : 3;
+    if (nanos) {
+        put_digits(text + 1, 9, nanos);
+        buf_put(b, text, 1 + (size_t)n);
     }
 }
 
@@ -125,8 +131,14 @@ bool wkt_timestamp_format(struct buf *b, int64_t sec, int32_t nanos) {
     }
     int64_t days = (sec - TS_MIN) / 86400 + TS_MIN / 86400, rest = (sec - TS_MIN) % 86400;
     date_of(days, &y, &m, &d);
-    buf_printf(b, "%04d-%02d-%02dT%02d:%02d:%02d", y, m, d, (int)(rest / 3600),
-               (int)(rest / 60 % 60), (int)(rest % 60));
+    char text[] = "0000-00-00T00:00:00"; /* every answer has three of these: no printf */
+    put_digits(text, 4, y);
+    put_digits(text + 5, 2, m);
+    put_digits(text + 8, 2, d);
+    put_digits(text + 11, 2, (int)(rest / 3600));
+    put_digits(text + 14, 2, (int)(rest / 60 % 60));
+    put_digits(text + 17, 2, (int)(rest % 60));
+    buf_put(b, text, sizeof(text) - 1);
     put_fraction(b, nanos);
     buf_putc(b, 'Z');
     return true;

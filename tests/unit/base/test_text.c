@@ -34,6 +34,17 @@ static void check_time(const char *in, usec_t want) {
     assert_true(t == want);
 }
 
+static void test_utf8_is_checked_at_every_place(void **state) {
+    char text[] = "0123456789abcdefghij";
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        char was = text[i];
+        assert_true(str_is_utf8(str_of(text)));
+        text[i] = (char)0xff;
+        assert_false(str_is_utf8(str_of(text)));
+        text[i] = was;
+    }
+}
+
 static void test_rfc3339_round_trips_and_refuses_nonsense(void **state) {
     usec_t t;
     check_time("1970-01-01T00:00:00Z", 0);
@@ -100,6 +111,45 @@ static void test_percent_coding_refuses_bad_escapes_and_nul(void **state) {
     assert_false(enc_unpercent(a, STR("%00"), false, &s));
 }
 
+static void test_json_writer_finds_what_to_escape_at_every_place(void **state) {
+    static const struct {
+        const char *in, *out;
+    } sp[] = {{"\"", "\\\""},           {"\\", "\\\\"}, {"\x1f", "\\u001f"},
+              {"\x7f", "\\u007f"},      {"\n", "\\n"},  {"\x80", "\xef\xbf\xbd"},
+              {"\xc3\xa4", "\xc3\xa4"}, {" ", " "},     {"~", "~"}};
+    for (size_t k = 0; k < sizeof(sp) / sizeof(sp[0]); k++) {
+        for (int at = 0; at < 20; at++) {
+            char in[64], want[64];
+            auto_buf struct buf b = BUF_INIT(100);
+            struct jw w;
+            snprintf(in, sizeof(in), "%.*s%s%.*s", at, " abcdefghijklmnopqrst", sp[k].in, 20 - at,
+                     "!]^_`0123456789#$%&'");
+            snprintf(want, sizeof(want), "\"%.*s%s%.*s\"", at, " abcdefghijklmnopqrst", sp[k].out,
+                     20 - at, "!]^_`0123456789#$%&'");
+            jw_init(&w, &b, 0);
+            jw_cstr(&w, in);
+            assert_string_equal(buf_cstr(&b), want);
+        }
+    }
+}
+
+static void test_json_writer_indents_far_and_writes_every_integer(void **state) {
+    auto_buf struct buf b = BUF_INIT(1000);
+    auto_buf struct buf want = BUF_INIT(1000);
+    struct jw w;
+    jw_init(&w, &b, 9);
+    for (int i = 0; i < 8; i++) {
+        jw_array(&w);
+    }
+    jw_i64(&w, INT64_MIN);
+    jw_i64(&w, INT64_MAX);
+    jw_u64(&w, UINT64_MAX);
+    jw_u64(&w, 0);
+    buf_printf(&want, "\n%72s-9223372036854775808,\n%72s9223372036854775807,", "", "");
+    buf_printf(&want, "\n%72s18446744073709551615,\n%72s0", "", "");
+    assert_non_null(strstr(buf_cstr(&b), buf_cstr(&want)));
+}
+
 static void test_json_writer_escapes_and_indents(void **state) {
     auto_buf struct buf b = BUF_INIT(1000);
     struct jw w;
@@ -126,11 +176,14 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_refuse_junk_and_overflow),
         cmocka_unit_test(test_utf8_refuses_overlong_surrogate_and_truncated),
+        cmocka_unit_test(test_utf8_is_checked_at_every_place),
         cmocka_unit_test(test_rfc3339_round_trips_and_refuses_nonsense),
         cmocka_unit_test(test_durations_parse_and_print),
         cmocka_unit_test(test_base64_both_alphabets_and_crc32c_vectors),
         cmocka_unit_test(test_percent_coding_refuses_bad_escapes_and_nul),
         cmocka_unit_test(test_json_writer_escapes_and_indents),
+        cmocka_unit_test(test_json_writer_finds_what_to_escape_at_every_place),
+        cmocka_unit_test(test_json_writer_indents_far_and_writes_every_integer),
     };
     return cmocka_run_group_tests_name("base text", tests, NULL, NULL);
 }
