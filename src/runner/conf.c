@@ -90,6 +90,15 @@ int conf_parse(struct arena *a, struct str text, struct conf *ret, struct err *e
         }
         c.lower[c.nr_lower] = arena_strndup(a, lower.p, lower.n);
     }
+    c.door = arena_calloc(a, RUNDIR_DOORS_MAX, sizeof(*c.door));
+    struct str door;
+    for (size_t it = 0; rec_next(&r, RC_DOOR, &it, &door); c.nr_doors++) {
+        if (c.nr_doors == RUNDIR_DOORS_MAX) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s: more than %d %s", RUNDIR_CONF,
+                           RUNDIR_DOORS_MAX, RC_DOOR);
+        }
+        c.door[c.nr_doors] = arena_strndup(a, door.p, door.n);
+    }
     if (check_paths(&c, err) < 0 || check_net(&c, err) < 0) {
         return -1;
     }

@@ -14,7 +14,9 @@ struct conf {
     const char *runner_cgroup; /* NULL: stay */
     bool hide_unified, foreground;
     uint64_t mem_limit, cpu_milli, pids_limit;
-    const char *net; /* "bridge", "none", "host" */
+    const char *net;   /* "bridge", "none", "host" */
+    const char **door; /* "ADDRESS:PORT" */
+    size_t nr_doors;
     const char *net_bridge, *net_veth, *net_addr, *net_gateway;
 };
 

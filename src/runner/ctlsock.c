@@ -63,10 +63,12 @@ static void accept_one(struct ctlsock *c) {
 }
 
 static bool answer_line(struct ctlsock *c, struct ctlsock_client *k, struct str line) {
-    auto_buf struct buf b = BUF_INIT(4096);
-    c->answer(c->arg, line, &b);
-    buf_putc(&b, '\n');
-    return send(k->fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)b.n;
+    struct ctlsock_answer a = {.text = BUF_INIT(4096)};
+    c->answer(c->arg, line, &a);
+    buf_putc(&a.text, '\n');
+    bool sent = sock_send_fds(k->fd, buf_str(&a.text), a.fds, a.nr_fds, NULL) == 0;
+    buf_fini(&a.text);
+    return sent;
 }
 
 static void serve_one(struct ctlsock *c, struct ctlsock_client *k) {

@@ -11,8 +11,13 @@
 #define CTLSOCK_CLIENTS 8
 #define CTLSOCK_LINE_MAX 128
 
-/* Appends the answer, without newline, to one request line. */
-typedef void ctlsock_answer_fn(void *arg, struct str line, struct buf *ret_answer);
+struct ctlsock_answer {
+    struct buf text; /* without newline */
+    const int *fds;  /* sent along; they stay the answerer's */
+    size_t nr_fds;
+};
+/* Answers one request line. */
+typedef void ctlsock_answer_fn(void *arg, struct str line, struct ctlsock_answer *ret);
 
 struct ctlsock_client {
     int fd; /* -1: free place */

@@ -145,7 +145,7 @@ static int prepare_reserve(struct run *r, struct err *err) {
     return e ? err_sys(err, e, "reserve room for the exit record") : 0;
 }
 
-static void answer(void *arg, struct str line, struct buf *ret);
+static void answer(void *arg, struct str line, struct ctlsock_answer *ret);
 
 static int prepare(struct run *r, int ret_child[2], struct err *err) {
     ctlsock_init(&r->ctl, answer, r);
@@ -156,7 +156,12 @@ static int prepare(struct run *r, int ret_child[2], struct err *err) {
     if (ctlsock_open(&r->ctl, r->dir_fd, RUNDIR_SOCK, err) < 0 || record_status(r, err) < 0) {
         return -1;
     }
-    return prepare_mounts(r, err) < 0 || net_enter(&r->conf, err) < 0 ? -1 : 0;
+    if (prepare_mounts(r, err) < 0 || net_enter(&r->conf, err) < 0 ||
+        net_doors(&r->conf, r->doors, err) < 0) {
+        return -1;
+    }
+    r->nr_doors = r->conf.nr_doors;
+    return 0;
 }
 
 /* --- the OCI runtime ---------------------------------------------------------------------- */
@@ -366,8 +371,9 @@ static void answer_stats(struct run *r, struct buf *ret) {
                (unsigned long long)s.oom_kills);
 }
 
-static void answer(void *arg, struct str line, struct buf *ret) {
+static void answer(void *arg, struct str line, struct ctlsock_answer *ret_answer) {
     struct run *r = arg;
+    struct buf *ret = &ret_answer->text;
     struct str rest = line;
     struct str verb = str_cut(&rest, ' ');
     if (str_eqc(verb, "signal")) {
@@ -376,6 +382,10 @@ static void answer(void *arg, struct str line, struct buf *ret) {
         answer_kill(r, ret);
     } else if (str_eqc(line, "stats")) {
         answer_stats(r, ret);
+    } else if (str_eqc(line, "doors")) {
+        buf_printf(ret, "ok %zu", r->nr_doors);
+        ret_answer->fds = r->doors;
+        ret_answer->nr_fds = r->nr_doors;
     } else {
         buf_puts(ret, "err unknown request");
     }
@@ -444,6 +454,9 @@ static void cleanup(struct run *r) {
         note(r, "remove cgroup", &err);
     }
     ctlsock_fini(&r->ctl);
+    while (r->nr_doors > 0) {
+        close(r->doors[--r->nr_doors]);
+    }
     unlinkat(r->dir_fd, RUNDIR_SOCK, 0);
     unlinkat(r->dir_fd, RUNDIR_RESERVE, 0);
     unlinkat(r->dir_fd, PID_FILE, 0);

@@ -4,6 +4,7 @@
 #define CUSP_RUNNER_RUN_H
 
 #include "base/rec.h"
+#include "engine/bundle/rundir.h"
 #include "runner/conf.h"
 #include "runner/ctlsock.h"
 #include "runner/pump.h"
@@ -30,6 +31,8 @@ struct run {
     char *dir; /* absolute */
     int dir_fd, lock_fd, ready_fd, log_fd;
     int signal_fd;
+    int doors[RUNDIR_DOORS_MAX]; /* listening, for the server */
+    size_t nr_doors;
     enum run_phase phase;
     struct cgroup_layout cgroups;
     struct pump pump;

@@ -52,3 +52,49 @@ int sock_unix_connect(int dirfd, const char *name, struct err *err) {
     }
     return take_fd(&fd);
 }
+
+/* -- descriptors ------------------------------------------------------------------------------ */
+
+union control {
+    struct cmsghdr head; /* aligns it */
+    char room[CMSG_SPACE(SOCK_FDS_MAX * sizeof(int))];
+};
+
+int sock_send_fds(int fd, struct str text, const int *fds, size_t nr, struct err *err) {
+    union control c = {0};
+    struct iovec v = {(void *)text.p, text.n};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    CHECK(nr <= SOCK_FDS_MAX);
+    if (nr > 0) {
+        m.msg_control = c.room;
+        m.msg_controllen = CMSG_SPACE(nr * sizeof(int));
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        h->cmsg_level = SOL_SOCKET;
+        h->cmsg_type = SCM_RIGHTS;
+        h->cmsg_len = CMSG_LEN(nr * sizeof(int));
+        memcpy(CMSG_DATA(h), fds, nr * sizeof(int));
+    }
+    ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n == (ssize_t)text.n ? 0 : err_sys(err, n < 0 ? errno : EMSGSIZE, "send descriptors");
+}
+
+ssize_t sock_recv_fds(int fd, char *text, size_t size, int fds[SOCK_FDS_MAX], size_t *ret_nr,
+                      struct err *err) {
+    union control c = {0};
+    struct iovec v = {text, size};
+    struct msghdr m = {
+        .msg_iov = &v, .msg_iovlen = 1, .msg_control = c.room, .msg_controllen = sizeof(c.room)};
+    ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+    if (n < 0) {
+        return err_sys(err, errno, "receive descriptors");
+    }
+    *ret_nr = 0;
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+        if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS) {
+            size_t nr = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            memcpy(fds + *ret_nr, CMSG_DATA(h), nr * sizeof(int));
+            *ret_nr += nr;
+        }
+    }
+    return n;
+}

@@ -9,7 +9,8 @@
  *   status     runner: temp + rename. Phases: starting, running.
  *   exit       runner: temp + fsync + rename, once, last. Present = this is how it ended.
  *   ctl.sock   runner: Unix stream socket. One line a request, one line an answer ("ok" | "err
- * TEXT"): "signal N" (to init), "kill" (everything), "stats" -> "ok cpu_usec=… mem_bytes=… pids=…"
+ * TEXT"): "signal N" (to init), "kill" (everything), "stats" -> "ok cpu_usec=… mem_bytes=… pids=…",
+ *              "doors" -> "ok N" with the N sockets of the keys `door`, in order
  *   runner.log runner's own diagnostics (and the OCI runtime's), text.
  *   reserve    1 MiB file released when the disk is full so that `exit` can be written.
  *   bundle/config.json, upper/, work/, rootfs/ (mount point; mounted only inside the runner's
@@ -55,6 +56,11 @@
 #define RC_NET_VETH "net.veth"     /* host side interface name, <= 15 chars */
 #define RC_NET_ADDR "net.addr"     /* "10.201.0.7/16" */
 #define RC_NET_GATEWAY "net.gateway"
+/* Repeated: "169.254.169.254:80". A socket listens there for the server, from before the container
+ * starts until the runner ends; with a network namespace of its own the address is put on its
+ * loopback and only processes of that namespace get through. */
+#define RC_DOOR "door"
+#define RUNDIR_DOORS_MAX 2
 #define RC_FOREGROUND "foreground" /* 1: do not daemonise (tests) */
 
 /* status keys */
