@@ -29,6 +29,7 @@
       "requests one HTTP/2 connection may reset at once; a tenth more a second")                   \
     X(max_grpc_message, 10485760, "bytes of one gRPC request message, sent or unpacked")           \
     X(max_grpc_streams, 1024, "streaming gRPC calls open at once")                                 \
+    X(access_log_bytes, 67108864, "bytes of access.log before it becomes access.log.1")            \
     X(max_json_depth, 100, "nesting of a JSON body")                                               \
     X(max_proto_depth, 100, "nesting of a protobuf body")                                          \
     X(max_message_bytes, 33554432, "memory of one decoded request message")                        \

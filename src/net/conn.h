@@ -40,6 +40,7 @@ struct conn {
     bool reset; /* close so that the peer notices a broken-off reply */
     bool stalled;
     usec_t opened_at, stalled_since, linger_until;
+    uint64_t door; /* 0: the listener */
     char peer[64];
 };
 

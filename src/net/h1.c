@@ -110,6 +110,7 @@ static int fill_head(struct h1 *h, struct xch *x, struct str raw, size_t nr_head
 static void begin_exchange(struct h1 *h, struct str raw, size_t nr_headers, usec_t now) {
     struct h1_fault f;
     struct xch *x = xch_new(h->conn->server, &h1_ops, h);
+    x->door = h->conn->door;
     h->replied = h->chunked_out = h->no_body = h->broken_body = h->tunnel = false;
     h->head_only = h->expect = false;
     h->out_left = -1;

@@ -171,6 +171,7 @@ static void check_head(struct stream *st) {
     st->expect = expect.p && st->has_body;
     head->has_body = st->has_body;
     head->content_length = !st->has_body ? 0 : length.p && n < INT64_MAX ? (int64_t)n : -1;
+    st->x->door = st->h->conn->door;
     head->peer = str_of(st->h->conn->peer);
     char *peer = arena_strdup(st->x->arena, st->h->conn->peer);
     head->peer = peer ? str_of(peer) : STR("");

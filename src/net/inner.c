@@ -88,6 +88,8 @@ static const struct codec_ops inner_codec = {.name = "inner",
 void inner_run(struct inner *in, struct xch *outer, void (*handler)(struct xch *, void *arg),
                void *arg) {
     struct xch *x = xch_new(outer->server, &inner_codec, in);
+    x->door = outer->door;
+    x->within = true;
     in->x = x;
     in->arena = arena_new(ARENA_NO_MAX);
     in->loop = outer->server->loop;

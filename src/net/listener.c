@@ -158,8 +158,12 @@ const char *net_date(struct net_server *s) {
 
 static void accept_pause_over(struct timer *t) {
     struct net_server *s = CONTAINER_OF(t, struct net_server, accept_again);
+    struct door *d;
     if (s->accept_watch) {
         loop_fd_set(s->accept_watch, LOOP_FD_READ);
+    }
+    list_each (d, &s->doors, link) {
+        loop_fd_set(d->watch, LOOP_FD_READ);
     }
 }
 
@@ -174,36 +178,50 @@ static void turn_away(struct net_server *s, int fd) {
     close(fd);
 }
 
-int net_adopt(struct net_server *s, int fd, const char *peer) {
+static int adopt(struct net_server *s, int fd, const char *peer, uint64_t door) {
     if (s->stopping || s->stats.connections_open >= limits.max_connections) {
         turn_away(s, fd);
         return -1;
     }
-    return conn_open(s, fd, peer) ? 0 : -1;
+    struct conn *c = conn_open(s, fd, peer);
+    if (c) {
+        c->door = door;
+    }
+    return c ? 0 : -1;
+}
+
+int net_adopt(struct net_server *s, int fd, const char *peer) {
+    return adopt(s, fd, peer, 0);
+}
+
+bool net_accept(struct net_server *s, int listen_fd, uint64_t door) {
+    for (unsigned i = 0; i < ACCEPTS_A_TURN; i++) {
+        union address a;
+        socklen_t n = sizeof(a);
+        char peer[64];
+        memset(&a, 0, sizeof(a));
+        int fd = accept4(listen_fd, &a.sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            format_address(&a, peer, sizeof(peer));
+            (void)adopt(s, fd, peer, door); /* the peer was told, or is gone */
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warn("cannot accept connections for a moment", "errno=%d", errno);
+            return false;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return true;
+        } /* else that one connection failed: next */
+    }
+    return true;
 }
 
 static void on_accept(void *arg, bool readable, bool writable) {
     struct net_server *s = arg;
     (void)readable;
     (void)writable;
-    for (unsigned i = 0; i < ACCEPTS_A_TURN; i++) {
-        union address a;
-        socklen_t n = sizeof(a);
-        char peer[64];
-        memset(&a, 0, sizeof(a));
-        int fd = accept4(s->listen_fd, &a.sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            format_address(&a, peer, sizeof(peer));
-            (void)net_adopt(s, fd, peer); /* the peer was told, or is gone */
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_warn("cannot accept connections for a moment", "errno=%d", errno);
-            loop_fd_set(s->accept_watch, 0);
-            s->clock->ops->arm(s->clock, &s->accept_again,
-                               s->clock->ops->mono(s->clock) + ACCEPT_PAUSE);
-            return;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return;
-        } /* else that one connection failed: next */
+    if (!net_accept(s, s->listen_fd, 0)) {
+        loop_fd_set(s->accept_watch, 0);
+        s->clock->ops->arm(s->clock, &s->accept_again,
+                           s->clock->ops->mono(s->clock) + ACCEPT_PAUSE);
     }
 }
 
@@ -363,6 +381,7 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
     s->loop = l;
     s->clock = loop_clock(l);
     s->handler = cfg->handler;
+    s->finished = cfg->finished;
     s->arg = cfg->arg;
     s->tls = cfg->tls;
     s->tls_cert = cfg->tls_cert;
@@ -370,6 +389,7 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
     handshakes_init(&s->handshakes, l);
     s->refs = 1;
     s->listen_fd = -1;
+    list_init(&s->doors);
     list_init(&s->conns);
     list_init(&s->dirty);
     list_init(&s->notify);
@@ -388,7 +408,7 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
 
 struct net_server *net_listen(struct loop *l, const struct net_config *cfg, struct err *err) {
     struct net_server *s = net_new(l, cfg);
-    if (start_tls(s, err) || start_listening(s, cfg->listen, err)) {
+    if (start_tls(s, err) || (cfg->listen && start_listening(s, cfg->listen, err))) {
         stop_listening(s);
         net_free(s);
         return NULL;
@@ -423,6 +443,7 @@ void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), voi
     s->stopped_cb = cb;
     s->stopped_arg = arg;
     stop_listening(s);
+    net_close_doors(s);
     net_close_websockets(s);
     list_each (c, &s->conns, link) {
         conn_retire(c);

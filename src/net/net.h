@@ -15,10 +15,14 @@ enum net_tls {
 };
 
 struct net_config {
-    const char *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/path"; port 0 = any free */
+    const char *listen; /* "127.0.0.1:8080", "[::1]:0", "unix:/path"; port 0 = any free; NULL: only
+                           by doors */
     enum net_tls tls;
     const char *tls_cert, *tls_key; /* PEM: chain, key; must outlive the server */
     void (*handler)(struct xch *, void *arg);
+    /* The handler has finished an exchange (reply given, or broken off). status 0: no reply was
+     * begun. Not called for exchanges within exchanges (net/inner.h). May be NULL. */
+    void (*finished)(struct xch *, int status, void *arg);
     void *arg;
     struct lane *disk; /* for xch_send_file fallbacks; may be NULL */
 };
@@ -28,6 +32,12 @@ struct net_server *net_listen(struct loop *l, const struct net_config *cfg, stru
 const char *net_address(const struct net_server *s);
 /* True when bound to a loopback or Unix address. */
 bool net_is_loopback(const char *listen);
+/* Doors: more listening sockets of the same server, such as those in other network namespaces. What
+ * comes by one says so (xch_door). net_door_open takes fd; id is the caller's, not 0, and may be
+ * that of several doors. net_door_close stops listening and breaks off every connection that came
+ * by them; an id that is not there is fine. net_shutdown closes them all. */
+int net_door_open(struct net_server *s, int fd, uint64_t id, struct err *err);
+void net_door_close(struct net_server *s, uint64_t id);
 /* Stops accepting, lets running exchanges finish (up to grace), closes idle connections, then cb.
  */
 void net_shutdown(struct net_server *s, usec_t grace, void (*cb)(void *arg), void *arg);

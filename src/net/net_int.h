@@ -14,10 +14,19 @@
 #define NET_READ_BODY (256u * 1024u)
 #define NET_READ_HEAD (32u * 1024u)
 
+struct door {
+    struct list link;
+    struct net_server *server;
+    int fd;
+    uint64_t id;
+    struct loop_fd *watch;
+};
+
 struct net_server {
     struct loop *loop;
     struct clock *clock;
     void (*handler)(struct xch *, void *arg);
+    void (*finished)(struct xch *, int status, void *arg);
     void *arg;
     unsigned refs; /* 1 for the owner, 1 for each exchange in use */
 
@@ -32,6 +41,7 @@ struct net_server {
     char *tls_room;         /* TRANSPORT_ROOM bytes once there are creds */
     struct handshakes handshakes;
 
+    struct list doors;
     struct list conns;
     struct list dirty;  /* connections with something to do at the end of this turn */
     struct list notify; /* exchanges owed a callback */
@@ -58,6 +68,9 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg);
 /* Serves an already connected socket; takes fd. peer: text for logs. -1 when over max_connections
  * (the peer was told) or when the socket cannot be watched. */
 int net_adopt(struct net_server *s, int fd, const char *peer);
+/* Takes what waits on a listening socket, up to a turn's worth. False: accepting is to pause. */
+bool net_accept(struct net_server *s, int listen_fd, uint64_t door);
+void net_close_doors(struct net_server *s);
 void net_unref(struct net_server *s);
 /* A connection was freed; ends a shutdown when it was the last. */
 void net_conn_gone(struct net_server *s);

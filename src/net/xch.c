@@ -97,6 +97,10 @@ struct arena *xch_arena(struct xch *x) {
     return x->arena;
 }
 
+uint64_t xch_door(const struct xch *x) {
+    return x->door;
+}
+
 uint64_t xch_id(const struct xch *x) {
     return x->id;
 }
@@ -322,6 +326,9 @@ static bool may_reply(struct xch *x, bool needs_start, const char *what) {
 
 static void finish(struct xch *x) {
     x->finished = true;
+    if (x->server->finished && !x->within) {
+        x->server->finished(x, x->status, x->server->arg);
+    }
     if (x->gone) {
         x->held = false;
         release(x);
@@ -333,6 +340,7 @@ void xch_reply(struct xch *x, int status, const struct header *h, size_t nr_h, s
         return;
     }
     x->started = true;
+    x->status = status;
     if (!x->gone) {
         struct headers hs = {(struct header *)h, nr_h};
         x->one_shot = true;
@@ -347,6 +355,7 @@ void xch_start(struct xch *x, int status, const struct header *h, size_t nr_h, i
         return;
     }
     x->started = true;
+    x->status = status;
     if (!x->gone) {
         struct headers hs = {(struct header *)h, nr_h};
         x->codec->send_head(x, status, &hs, length);
@@ -411,6 +420,7 @@ bool xch_upgrade(struct xch *x, const struct header *h, size_t nr_h) {
         return false;
     }
     x->started = true;
+    x->status = 101;
     x->body_done = false; /* the body is what comes from now on */
     return true;
 }

@@ -46,6 +46,7 @@ const struct xch_head *xch_head(const struct xch *x);
 struct str xch_header(const struct xch *x, const char *lower_name);
 /* Dies with the exchange. Bounded by limits.max_message_bytes. */
 struct arena *xch_arena(struct xch *x);
+uint64_t xch_door(const struct xch *x);     /* by which it came (net_door_open); 0: the listener */
 uint64_t xch_id(const struct xch *x);       /* request id for logs and replies */
 usec_t xch_started_at(const struct xch *x); /* mono */
 /* HTTP/2: replies can end in trailers, and the stream can be reset without the connection. */

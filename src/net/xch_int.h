@@ -45,9 +45,11 @@ struct xch {
     struct net_server *server;
     struct arena *arena;
     struct xch_head head;
-    uint64_t id;
+    uint64_t id, door;
     usec_t started_at;
+    int status; /* of the reply, once its head was given */
 
+    bool within;   /* another exchange: net/inner.h */
     bool started;  /* the reply's head was given */
     bool finished; /* the handler is done with it */
     bool one_shot; /* xch_reply: nothing more of the body will be wanted once the head is sent */
