@@ -11,6 +11,7 @@
 #include "api/gcs.h"
 #include "api/grpc.h"
 #include "api/hold.h"
+#include "api/identity.h"
 #include "api/images.h"
 #include "api/operations.h"
 #include "api/origin.h"
@@ -19,6 +20,7 @@
 #include "base/fail.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/vec.h"
 #include "blob/blob.h"
 #include "engine/image/image.h"
 #include "engine/image/registry.h"
@@ -42,6 +44,11 @@
 #define OWN_DESCRIPTORS 512 /* database, logs, uploads, run directories */
 #define SHUTDOWN_GRACE (10 * (usec_t)USEC_PER_SEC)
 
+struct early_door {
+    int fd;
+    uint64_t id;
+};
+
 struct server {
     const struct config *cfg;
     char *data_dir, *runner, *tls_cert, *tls_key;
@@ -58,7 +65,11 @@ struct server {
     struct engine *engine;
     struct rng rng;
     struct ctl *ctl;
-    struct net_server *net;
+    struct net_server *net, *doors_net; /* for clients; for jobs, by doors only */
+    unsigned nets_open;
+    struct identity *identity;
+    struct engine_doors doors;
+    VEC_OF(struct early_door) early; /* replicas found before we are ready */
     struct api api;
     struct grpc *grpc;
     struct api_gcs *gcs;
@@ -68,6 +79,8 @@ struct server {
     struct err err; /* why it ended */
     bool failed, stopping;
 };
+
+static void handle(struct xch *x, void *arg);
 
 /* ---- glue between modules that do not know each other ---- */
 
@@ -89,6 +102,83 @@ static void job_done(void *arg, struct str name) {
 static int object_path(void *arg, const char *gs_uri, char **ret_path, struct err *err) {
     struct server *s = arg;
     return blob_object_path(s->blob, gs_uri, ret_path, err);
+}
+
+/* ---- doors: how jobs reach us ---- */
+
+static void open_door(struct server *s, int fd, uint64_t id) {
+    struct err err;
+    if (net_door_open(s->doors_net, fd, id, &err)) {
+        log_warn("door not opened", "error=\"%s\"", err.msg);
+    }
+}
+
+/* Until we are ready, connections wait in the sockets' backlogs. */
+static uint64_t door_open(void *arg, const struct job_spec *spec, const char *replica,
+                          const int *fds, size_t nr) {
+    struct server *s = arg;
+    uint64_t id = identity_open(s->identity, spec, replica);
+    for (size_t i = 0; i < nr; i++) {
+        if (s->api.ready && !s->stopping) {
+            open_door(s, fds[i], id);
+        } else {
+            vec_push(&s->early, ((struct early_door){fds[i], id}));
+        }
+    }
+    return id;
+}
+
+static void door_close(void *arg, uint64_t id) {
+    struct server *s = arg;
+    for (size_t i = s->early.n; i-- > 0;) {
+        if (s->early.p[i].id == id) {
+            close(s->early.p[i].fd);
+            vec_remove(&s->early, i);
+        }
+    }
+    if (s->doors_net) {
+        net_door_close(s->doors_net, id);
+    }
+    identity_close(s->identity, id);
+}
+
+static void open_early_doors(struct server *s) {
+    for (size_t i = 0; i < s->early.n; i++) {
+        open_door(s, s->early.p[i].fd, s->early.p[i].id);
+    }
+    vec_fini(&s->early);
+}
+
+/* What containers are told. %DOOR% is filled in by the engine. */
+#define METADATA_ENV                                                                               \
+    "GCE_METADATA_HOST=%DOOR%", "GCE_METADATA_IP=%DOOR%", "GCE_METADATA_ROOT=%DOOR%"
+static const char *plain_env[] = {METADATA_ENV, "STORAGE_EMULATOR_HOST=http://%DOOR%",
+                                  "CLOUD_STORAGE_EMULATOR_ENDPOINT=http://%DOOR%",
+                                  "GOOGLE_CLOUD_PROJECT=%PROJECT_ID%", NULL};
+static const char *metadata_names[] = {"metadata.google.internal", "metadata", NULL};
+
+static void finished(struct xch *x, int status, void *arg) {
+    struct server *s = arg;
+    if (s->identity) {
+        identity_finished(s->identity, x, status);
+    }
+}
+
+static int make_doors(struct server *s, struct err *err) {
+    const struct net_config nc = {
+        .handler = handle, .finished = finished, .arg = s, .disk = s->disk};
+    s->doors_net = net_listen(s->loop, &nc, err);
+    if (!s->doors_net) {
+        return -1;
+    }
+    s->nets_open++;
+    s->doors = (struct engine_doors){.open = door_open,
+                                     .close = door_close,
+                                     .arg = s,
+                                     .env = plain_env,
+                                     .host_env = plain_env,
+                                     .names = metadata_names};
+    return 0;
 }
 
 static void tls_metrics(struct server *s, struct buf *b) {
@@ -132,10 +222,11 @@ static void more_metrics(void *arg, struct buf *b) {
 
 static void handle(struct xch *x, void *arg) {
     struct server *s = arg;
-    if (origin_refuse(x) || grpc_handle(s->grpc, x) || admin_handle(&s->api, x) ||
-        logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
-        api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||
-        api_gcs_handle(s->gcs, x)) {
+    /* Web pages do not get to a job's door, and what it is called is no name of this machine. */
+    if ((!identity_is_job(x) && origin_refuse(x)) || identity_handle(s->identity, x) ||
+        grpc_handle(s->grpc, x) || admin_handle(&s->api, x) || logstream_handle(&s->api, x) ||
+        timeline_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
+        api_registry_handle(s->registry, x) || api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
@@ -182,6 +273,9 @@ static void on_ctl_stopped(void *arg) {
 
 static void on_net_closed(void *arg) {
     struct server *s = arg;
+    if (s->nets_open > 0 && --s->nets_open > 0) {
+        return;
+    }
     if (s->ctl) {
         ctl_stop(s->ctl, on_ctl_stopped, s);
     } else {
@@ -200,9 +294,14 @@ static void begin_stop(struct server *s) {
     if (s->grpc) {
         grpc_retire(s->grpc); /* its streams would last as long as the grace does */
     }
+    unsigned open = s->nets_open;
     if (s->net) {
         net_shutdown(s->net, SHUTDOWN_GRACE, on_net_closed, s);
-    } else {
+    }
+    if (s->doors_net) {
+        net_shutdown(s->doors_net, SHUTDOWN_GRACE, on_net_closed, s);
+    }
+    if (open == 0) {
         on_net_closed(s);
     }
 }
@@ -289,6 +388,7 @@ static void on_operations_started(void *arg, const struct err *err) {
                             .tls_cert = s->tls_cert,
                             .tls_key = s->tls_key,
                             .handler = handle,
+                            .finished = finished,
                             .arg = s,
                             .disk = s->disk};
     s->net = net_listen(s->loop, &nc, &e);
@@ -296,11 +396,13 @@ static void on_operations_started(void *arg, const struct err *err) {
         start_failed(s, &e);
         return;
     }
+    s->nets_open++;
     const char *scheme = strcmp(s->cfg->tls, "required") == 0 ? "https" : "http";
     snprintf(s->console_url, sizeof(s->console_url), "%s://%s", scheme, net_address(s->net));
     registry_set_port(s->images, own_port(net_address(s->net)));
     s->api.tls_mode = net_has_tls(s->net) ? s->cfg->tls : "off";
     s->api.ready = true;
+    open_early_doors(s);
     log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net), s->api.tls_mode,
              s->data_dir);
 }
@@ -339,6 +441,10 @@ static void on_projects_loaded(void *arg, const struct err *err) {
             .cpu_milli = s->cfg->cpu_milli ? (uint32_t)s->cfg->cpu_milli : 2000,
             .mem_bytes = s->cfg->mem_mb ? s->cfg->mem_mb << 20 : (uint64_t)8 << 30});
     } else {
+        if (make_doors(s, &e)) {
+            start_failed(s, &e);
+            return;
+        }
         s->engine = engine_local_new(
             &(struct engine_local_opts){
                 .loop = s->loop,
@@ -354,6 +460,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
                 .gcs_mounts = bucket_mounts(s),
                 .object_path = object_path,
                 .object_arg = s,
+                .doors = &s->doors,
             },
             &e);
         if (!s->engine) {
@@ -470,6 +577,10 @@ static int open_modules(struct server *s, struct err *err) {
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,
                           .metrics_arg = s};
+    s->identity = identity_new(s->loop, s->disk, s->data_dir, s->api.projects, err);
+    if (!s->identity) {
+        return -1;
+    }
     s->api.operations = operations_new(s->api.clock, s->api.rng, s->api.store, s->api.holds);
     load_ca(s);
     return 0;
@@ -522,9 +633,8 @@ static void watch_signals(struct server *s) {
 }
 
 static void tear_down(struct server *s) {
-    if (s->net) {
-        net_free(s->net);
-    }
+    net_free(take(&s->net));
+    net_free(take(&s->doors_net));
     grpc_free(s->grpc);
     api_gcs_free(s->gcs);
     free(s->bucket_mounts);
@@ -540,6 +650,7 @@ static void tear_down(struct server *s) {
     }
     /* An import on the lane outlives its client and the listener, and answers in lane_close. */
     api_images_free(s->api_images);
+    identity_free(take(&s->identity));
     logs_close(s->logs);
     if (s->images) {
         image_store_close(s->images);

@@ -53,6 +53,7 @@ struct local_attempt *local_attempt_new(struct local *eng, struct attempt_run *r
 
 void local_attempt_free(struct local_attempt *a) {
     for (uint32_t i = 0; i < a->nr_reps; i++) {
+        doors_drop(&a->reps[i]);
         sup_fini(&a->reps[i].sup);
     }
     for (size_t i = 0; i < a->notes.n; i++) {
@@ -166,6 +167,7 @@ static void on_started(struct sup *s, usec_t started_at) {
     r->started = true;
     r->started_at = started_at;
     a->nr_started++;
+    doors_want(r);
     if (a->phase == ATT_FAILING) {
         sup_kill(s);
     } else if (a->phase == ATT_LAUNCHING && a->nr_started == a->nr_reps) {
@@ -182,6 +184,7 @@ static void on_ended(struct sup *s, enum sup_end how, const struct exit_info *x,
     struct local_attempt *a = r->att;
     r->ended = true;
     r->end = how;
+    doors_drop(r);
     a->nr_ended++;
     if (x != NULL) {
         r->exit = *x;
@@ -342,6 +345,7 @@ void attempt_release(struct local_attempt *a) {
     bool was_working = a->working;
     a->working = true; /* holds release_step back until every supervision was told */
     for (uint32_t i = 0; i < a->nr_reps; i++) {
+        doors_drop(&a->reps[i]);
         sup_stop(&a->reps[i].sup);
     }
     a->working = was_working;

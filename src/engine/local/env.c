@@ -207,6 +207,7 @@ static const char *fill_words(struct arena *a, const struct env_input *in, struc
         struct str word;
         const char *value;
     } words[] = {
+        {STR("%DOOR%"), in->door},
         {STR("%GATEWAY%"), in->gateway != NULL ? in->gateway : "127.0.0.1"},
         {STR("%PROJECT_ID%"), in->spec->project_id},
         {STR("%PROJECT_NUMBER%"), arena_printf(a, "%" PRIu64, in->spec->project_number)},
@@ -286,6 +287,7 @@ int env_make(struct arena *a, const struct env_input *in, struct env *ret, struc
     }
     service_vars(a, in, &e);
     put_list(a, in, in->extra_env, true, &e);
+    put_list(a, in, in->door_env, true, &e);
     for (size_t i = 0; i < pool->nr_env; i++) {
         const char *value, *what = arena_printf(a, "env[%zu].value", i);
         if (env_expand(&e, pool->env[i].value, what, &value, err) < 0) {

@@ -28,10 +28,12 @@ struct env_input {
     uint32_t replica;       /* 0-based over all pools */
     const char **image_env; /* "NAME=value", NULL-terminated; may be NULL */
     const char **extra_env; /* the site's, as image_env; values may hold the words below */
+    const char **door_env;  /* after extra_env, as extra_env; may be NULL */
+    const char *door;       /* replaces %DOOR%: where the container reaches the server */
     const char *gateway;    /* replaces %GATEWAY%: where the container reaches this host */
     const char *home;       /* HOME when the image sets none */
 };
-/* In extra_env: %GATEWAY% %PROJECT_ID% %PROJECT_NUMBER% %JOB_ID% %REGION%. */
+/* In extra_env: %DOOR% %GATEWAY% %PROJECT_ID% %PROJECT_NUMBER% %JOB_ID% %REGION%. */
 
 /* Image variables, then the service's, then extra_env, then the user's in order; later wins, and a
  * name keeps its first place. */

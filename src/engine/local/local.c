@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define REGISTRY "/run/cusp/net"
+#define HOST_DOORS "127.201.0.0/16"
 
 static struct local *of(struct engine *e) {
     return CONTAINER_OF(e, struct local, base);
@@ -39,6 +40,7 @@ static void destroy(struct local *eng) {
     remove_shared_cgroups(eng);
     cgroup_layout_close(&eng->cgroups);
     ipam_fini(&eng->ipam);
+    ipam_fini(&eng->host_doors);
     arena_free(eng->arena);
     free(eng);
 }
@@ -178,6 +180,9 @@ static void sweep_run(struct lane_work *w) {
     if (s->eng->ipam.dir != NULL) {
         ipam_sweep(&s->eng->ipam, s->eng->run_root);
     }
+    if (s->eng->host_doors.dir != NULL) {
+        ipam_sweep(&s->eng->host_doors, s->eng->run_root);
+    }
 }
 
 static void sweep_done(struct lane_work *w) {
@@ -307,6 +312,11 @@ static int setup(struct local *eng, struct err *err) {
     }
     eng->gateway =
         arena_strdup(eng->arena, strcmp(eng->probe.net, "bridge") == 0 ? gateway : "127.0.0.1");
+    if (eng->opts.doors != NULL && strcmp(eng->probe.net, "host") == 0 &&
+        ipam_init(&eng->host_doors, HOST_DOORS, REGISTRY, NULL) < 0 &&
+        ipam_init(&eng->host_doors, HOST_DOORS, own_registry, err) < 0) {
+        return -1;
+    }
     host_capacity(eng->opts.cpu_milli, eng->opts.mem_bytes, &eng->capacity);
     (void)snprintf(eng->describe, sizeof(eng->describe), "%s, cgroup %s, network %s%s%s",
                    eng->probe.runtime_text, cgroup_kind_name(eng->cgroups.kind),

@@ -27,10 +27,37 @@ struct engine_local_opts {
     /* gs://BUCKET/NAME -> path of the file on disk (owned string), NOT_FOUND etc. Any thread. */
     int (*object_path)(void *arg, const char *gs_uri, char **ret_path, struct err *err);
     void *object_arg;
-    /* Extra environment for every container (e.g. STORAGE_EMULATOR_HOST=…%GATEWAY%…),
+    /* Extra environment for every container (e.g. STORAGE_EMULATOR_HOST=…%DOOR%…),
      * NULL-terminated. */
     const char **extra_env;
+    /* May be NULL: containers have no door to the server. Outlives the engine. */
+    const struct engine_doors *doors;
 };
+
+/* How programs in a container reach the server, and how the server knows whose they are: sockets
+ * that listen inside the container's own network namespace, made before it starts (cusp-runner),
+ * accepted from by the server. Addresses: DOOR_ADDRESS, ports 80 and 443; where jobs share the
+ * host's network (or have none of their own), an address of 127/8 for each replica and
+ * DOOR_HOST_PORT. */
+#define DOOR_ADDRESS "169.254.169.254"
+#define DOOR_HOST_PORT "8780"
+struct engine_doors {
+    /* A replica runs (or runs still, after a restart): takes the sockets. Returns a number for
+     * `close`, never 0. Loop thread. spec lives until close. */
+    uint64_t (*open)(void *arg, const struct job_spec *spec, const char *replica, const int *fds,
+                     size_t nr);
+    void (*close)(void *arg, uint64_t id);
+    void *arg;
+    /* Both NULL-terminated. host_env: instead of env where the replica shares the host's network.
+     */
+    const char **env, **host_env;
+    /* Names that resolve to the door (not with the host's network); NULL-terminated. */
+    const char **names;
+    /* PEM of a CA that containers are to trust, or NULL: with their image's own ones it is in
+     * DOOR_BUNDLE, and in the places where distributions keep theirs. */
+    const char *ca_pem;
+};
+#define DOOR_BUNDLE "/.cusp/ca-bundle.pem"
 
 struct engine *engine_local_new(const struct engine_local_opts *o, struct err *err);
 

@@ -34,7 +34,8 @@ struct local {
     struct cgroup_layout cgroups;
     struct probe_result probe;
     struct ipam ipam;
-    char *gateway; /* how containers reach this host */
+    struct ipam host_doors; /* addresses of doors where jobs share the host's network */
+    char *gateway;          /* how containers reach this host */
     struct capacity capacity;
     char describe[768];
 
@@ -66,6 +67,8 @@ struct local_replica {
     char addr[IPAM_ADDR_SIZE]; /* lane: "" none */
     char veth[NAMES_VETH_SIZE];
     struct sup sup;
+    struct door_ask *door_ask; /* under way */
+    uint64_t door;             /* 0: closed */
     bool started, ended;
     usec_t started_at;
     /* An end that arrived while others of the gang were still starting. */
@@ -135,6 +138,14 @@ void attempt_release_step(struct local_attempt *a);
 int stage_begin(struct local_attempt *a, struct err *err);
 /* A package layer is there (why NULL) or could not be made. */
 void stage_packages_ready(struct local_attempt *a, const struct err *why);
+
+/* doors.c: the replica's sockets are asked for and given to the server; taken back. */
+void doors_want(struct local_replica *r);
+void doors_drop(struct local_replica *r);
+/* Where programs in the replica reach the server; NULL-terminated "ADDRESS:PORT", and the host part
+ * of them. NULL and "" without doors. [lane] */
+int doors_plan(struct local_replica *r, const char ***ret, const char **ret_address,
+               struct err *err);
 
 /* Fills what every container of this host has in common. */
 struct rundir_plan;

@@ -62,6 +62,9 @@ static void conf_text(struct buf *b, const char *dir, const struct rundir_plan *
         rec_puts(b, RC_NET_ADDR, p->addr);
         rec_puts(b, RC_NET_GATEWAY, p->gateway);
     }
+    for (size_t i = 0; p->doors != NULL && p->doors[i] != NULL; i++) {
+        rec_puts(b, RC_DOOR, p->doors[i]);
+    }
     if (p->foreground) {
         rec_put_u64(b, RC_FOREGROUND, 1);
     }

@@ -24,6 +24,7 @@ struct rundir_plan {
     uint32_t cpu_milli, pids;                   /* 0: no limit */
     const char *net;                            /* "bridge" | "host" | "none" */
     const char *bridge, *veth, *addr, *gateway; /* bridge only; addr with prefix length */
+    const char **doors;                         /* NULL-terminated "ADDRESS:PORT"; may be NULL */
     bool foreground;
     const char *hosts, *resolv, *hostname; /* file texts; hostname also names the container */
     struct bundle_spec

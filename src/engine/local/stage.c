@@ -170,11 +170,20 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
     bool bridge = r->addr[0] != 0;
 
     struct env env;
-    const char **argv;
+    const char **argv, **doors, *door;
+    const struct engine_doors *d = eng->opts.doors;
+    if (doors_plan(r, &doors, &door, err) < 0) {
+        return -1;
+    }
+    bool shared_net = strcmp(eng->probe.net, "host") == 0;
     const struct env_input in = {.spec = s,
                                  .replica = r->nr,
                                  .image_env = lp->image.env,
                                  .extra_env = eng->opts.extra_env,
+                                 .door_env = d == NULL    ? NULL
+                                             : shared_net ? d->host_env
+                                                          : d->env,
+                                 .door = door,
                                  .gateway = eng->gateway,
                                  .home = lp->user.home};
     if (env_make(a->arena, &in, &env, err) < 0 ||
@@ -187,6 +196,9 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
         addrs[i] = a->reps[i].addr;
     }
     names_hosts_file(&hosts, s, r->nr, addrs);
+    for (size_t i = 0; d != NULL && !shared_net && d->names != NULL && d->names[i] != NULL; i++) {
+        (void)buf_printf(&hosts, "%s\t%s\n", door, d->names[i]);
+    }
     char hostname[NAMES_HOST_SIZE];
     names_host(s, r->pool, r->index, hostname);
     names_veth(eng->instance, s->id, a->run->attempt, r->name, r->veth);
@@ -209,6 +221,7 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
         .cpu_milli = rr->place.cpu_milli,
         .veth = r->veth,
         .addr = arena_printf(a->arena, "%s/%u", r->addr, eng->ipam.prefix_len),
+        .doors = doors,
         .hosts = buf_cstr(&hosts),
         .resolv = resolv,
         .hostname = hostname,

@@ -1,0 +1,213 @@
+"""Who a job is, from inside its container: the metadata server, tokens, and the access log outside."""
+import base64
+import json
+import os
+import re
+
+from conftest import container_job, needs_root, wait_until
+
+pytestmark = needs_root
+MD = "http://169.254.169.254/computeMetadata/v1"
+ACCOUNT = "trainer@demo.iam.gserviceaccount.com"
+
+
+def script_job(script, **extra):
+    return container_job("sh", "-c", script, **extra)
+
+
+def output(server, name):
+    return [l["message"] for l in server.logs(name) if l["task"] != "service"]
+
+
+def run(server, script, **extra):
+    job = server.create(script_job(script, **extra))
+    done = server.wait(job["name"])
+    text = output(server, job["name"])
+    assert done["state"] == "JOB_STATE_SUCCEEDED", (done.get("error"), text)
+    return done, text
+
+
+def wget(path, header="Metadata-Flavor: Google", base=MD):
+    return f"wget -q -O - --header '{header}' '{base}{path}'"
+
+
+def access_log(server, **want):
+    """Lines of the access log that hold all the wanted values."""
+    def found():
+        path = os.path.join(server.data_dir, "access.log")
+        lines = open(path).read().splitlines() if os.path.exists(path) else []
+        return [l for l in lines if all(re.search(rf'\b{k}="?{re.escape(str(v))}"?(\s|$)', l) for k, v in want.items())]
+    return wait_until(found, 10, f"access log lines with {want}")
+
+
+def claims(token):
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+
+
+def test_metadata_values(local):
+    s = local()
+    job, out = run(s, "; echo; ".join([
+        wget("/project/project-id"), wget("/project/numeric-project-id"), wget("/universe/universe-domain"),
+        wget("/instance/service-accounts/default/email"), wget("/instance/service-accounts/default/?recursive=true"),
+        wget("/instance/?recursive=true&alt=json"), wget("/", base="http://169.254.169.254"),
+        wget("/instance/zone"), wget("/instance/service-accounts/"), wget("/?recursive=true")]) + "; echo",
+        serviceAccount=ACCOUNT)
+    number = job["name"].split("/")[1]
+    assert out[:4] == ["demo", number, "googleapis.com", ACCOUNT]
+    account = {"aliases": ["default"], "email": ACCOUNT, "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}
+    assert json.loads(out[4]) == account
+    instance = json.loads(out[5])
+    assert instance["serviceAccounts"] == {ACCOUNT: account, "default": account} and instance["attributes"] == {}
+    assert str(instance["id"]) == job["name"].rsplit("/")[-1]
+    assert out[6] == "computeMetadata/"
+    assert f"projects/{number}/zones/us-central1-a" in out
+    assert [ACCOUNT + "/", "default/"] == [l for l in out if l.endswith("/")][1:3]
+    assert json.loads(out[-1])["project"] == {"attributes": {}, "numericProjectId": int(number), "projectId": "demo"}
+
+
+def test_metadata_rules(local):
+    """403 without the header, 404 for what is not there, 405 for other methods; every answer says who it is."""
+    s = local()
+    def status(path, *flags, base="http://169.254.169.254"):
+        return f"wget -S -O /dev/null {' '.join(flags)} '{base}{path}' 2>&1 | grep -E 'HTTP/|Flavor|content-type' -i; echo =="
+    flavor = "--header 'Metadata-Flavor: Google'"
+    _, out = run(s, "; ".join([
+        status("/computeMetadata/v1/project/project-id"),
+        status("/computeMetadata/v1/project/nothing", flavor),
+        status("/computeMetadata/v1/project/project-id", flavor, "--post-data x=1"),
+        status("/computeMetadata/v1/project/project-id", flavor),
+        status("/computeMetadata/v1/instance", flavor),
+        status("/computeMetadata/v1/project/project-id", flavor, "--header 'X-Forwarded-For: 1.2.3.4'"),
+        status("/computeMetadata/v1/project/project-id", flavor, base="http://metadata.google.internal"),
+        status("/computeMetadata/v1/project/project-id", flavor, "--spider"),
+        status("/computeMetadata/v1/instance/service-accounts/default/token?scopes=a,b", flavor),
+    ]) + "; true")
+    answers = "\n".join(out).split("==")[:-1]
+    codes = [int(re.search(r"HTTP/1.1 (\d+)", a).group(1)) for a in answers]
+    assert codes == [403, 404, 405, 200, 200, 403, 200, 200, 200]
+    # busybox shows no headers of an error
+    assert all("metadata-flavor: google" in a.lower() for a, code in zip(answers, codes) if code == 200)
+    assert "application/text" in answers[3] and "application/json" in answers[8]
+
+
+def test_not_outside_a_job(fake):
+    """The server itself is nobody's metadata server."""
+    r = fake.call("GET", "/computeMetadata/v1/instance/service-accounts/default/token",
+                  headers={"Metadata-Flavor": "Google"})
+    assert r.status_code == 404 and "access_token" not in r.text
+
+
+def test_environment(local):
+    """Environment mode; what the user sets wins."""
+    s = local()
+    env = [{"name": "GOOGLE_CLOUD_PROJECT", "value": "mine"}]
+    body = script_job("env")
+    body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"] = env
+    job = s.create(body)
+    s.wait(job["name"])
+    got = dict(l.split("=", 1) for l in output(s, job["name"]) if "=" in l)
+    for name in ("GCE_METADATA_HOST", "GCE_METADATA_IP", "GCE_METADATA_ROOT"):
+        assert got[name] == "169.254.169.254"
+    assert got["STORAGE_EMULATOR_HOST"] == got["CLOUD_STORAGE_EMULATOR_ENDPOINT"] == "http://169.254.169.254"
+    assert got["CLOUD_ML_PROJECT_ID"] == job["name"].split("/")[1]
+    assert got["GOOGLE_CLOUD_PROJECT"] == "mine"
+
+
+def test_storage_and_api_by_the_door(local):
+    """A job's calls reach the server and carry its name in the access log, with a token and without."""
+    s = local()
+    s.call("POST", "/storage/v1/b?project=demo", {"name": "bucket-a"})
+    s.call("POST", "/upload/storage/v1/b/bucket-a/o?uploadType=media&name=x.txt", "hello")
+    token = wget("/instance/service-accounts/default/token") + " | grep -o 'cusp[^\"]*'"
+    job, out = run(s, f"wget -q -O - http://169.254.169.254/storage/v1/b/bucket-a/o/x.txt?alt=media; echo; T=$({token});"
+                      "wget -q -O - --header \"Authorization: Bearer $T\" "
+                      "http://169.254.169.254/v1/projects/demo/locations/us-central1/customJobs; echo; echo $T")
+    assert out[0] == "hello"
+    name = job["name"]
+    access_log(s, job=name, by="door", token="none", path="/storage/v1/b/bucket-a/o/x.txt", status=200)
+    access_log(s, job=name, by="door", token="valid", path="/v1/projects/demo/locations/us-central1/customJobs", status=200)
+    # The token names the job outside its container too; one with a byte changed names nobody.
+    good = out[-1]
+    bad = good[:-3] + ("A" if good[-3] != "A" else "B") + good[-2:]
+    for t, path in ((bad, "/v1/projects/demo/locations"), (good, "/storage/v1/b/bucket-a")):
+        s.call("GET", path, headers={"Authorization": "Bearer " + t})
+    access_log(s, job=name, by="token", token="valid", path="/storage/v1/b/bucket-a")
+    assert not [l for l in open(os.path.join(s.data_dir, "access.log")) if 'path="/v1/projects/demo/locations"' in l]
+    info = s.call("GET", "/oauth2/v3/tokeninfo?access_token=" + good).json()
+    assert info["email"].startswith("service-") and 3500 < int(info["expires_in"]) <= 3600
+    assert s.call("GET", "/oauth2/v3/tokeninfo?access_token=" + bad).status_code == 400
+
+
+def test_identity_token(local):
+    """A signed token for an audience, checked with the published key."""
+    s = local()
+    path = "/instance/service-accounts/default/identity"
+    _, out = run(s, wget(path + "?audience=https://me&format=full") + "; echo;" +
+                 f"wget -S -O /dev/null --header 'Metadata-Flavor: Google' '{MD}{path}' 2>&1 | grep HTTP/; true",
+                 serviceAccount=ACCOUNT)
+    c = claims(out[0])
+    assert c["aud"] == "https://me" and c["email"] == ACCOUNT and c["iss"] == "https://accounts.google.com"
+    assert c["google"]["compute_engine"]["project_id"] == "demo" and "400" in out[1]
+    from google.auth import jwt
+    certs = s.call("GET", "/oauth2/v1/certs").json()
+    assert jwt.decode(out[0], certs=certs, audience="https://me")["sub"] == c["sub"]
+    [key] = s.call("GET", "/oauth2/v3/certs").json()["keys"]
+    assert [key["kid"]] == list(certs) and key["e"] == "AQAB"
+
+
+def test_restart_in_the_middle(local):
+    """While the server is away, requests wait; afterwards old tokens are still good."""
+    s = local()
+    job = s.create(script_job(
+        f"T=$({wget('/instance/service-accounts/default/token')} | grep -o 'cusp[^\"]*'); echo token $T;"
+        "while [ ! -e /gcs/sync/go ]; do sleep 0.05; done;"
+        f"echo second $({wget('/project/project-id')});"
+        "wget -q -O - --header \"Authorization: Bearer $T\" http://169.254.169.254/storage/v1/b/sync | grep -c name"))
+    token = wait_until(lambda: [l for l in output(s, job["name"]) if l.startswith("token ")], 30, "the token")[0][6:]
+    s.stop()
+    os.makedirs(os.path.join(s.data_dir, "buckets/sync"), exist_ok=True)
+    open(os.path.join(s.data_dir, "buckets/sync/go"), "w").close()  # the job asks while nobody is there
+    s.start()
+    s.call("POST", "/storage/v1/b?project=demo", {"name": "sync"})
+    s.wait(job["name"])
+    assert "second demo" in output(s, job["name"])
+    info = s.call("GET", "/oauth2/v3/tokeninfo?access_token=" + token)
+    assert info.status_code == 200
+    access_log(s, job=job["name"], path="/computeMetadata/v1/project/project-id", status=200)
+
+
+def test_one_job_cannot_be_another(local):
+    """Two jobs on one bridge: each gets its own account, and the neighbour's address does not open its door."""
+    s = local("--cpu-milli=16000", "--mem-mb=65536")
+    wait_for = "while [ ! -e /gcs/sync/go ]; do sleep 0.05; done"
+    os.makedirs(os.path.join(s.data_dir, "buckets/sync"))
+    a = s.create(script_job(f"hostname -i > /gcs/sync/addr; {wait_for}", serviceAccount="a@demo.iam.gserviceaccount.com"))
+    wait_until(lambda: os.path.exists(os.path.join(s.data_dir, "buckets/sync/addr")) and
+               open(os.path.join(s.data_dir, "buckets/sync/addr")).read(), 30, "the first job's address")
+    _, out = run(s, "A=$(cat /gcs/sync/addr); echo $A;" + wget("/instance/service-accounts/default/email") + "; echo;"
+                 + "wget -T 2 -q -O - --header 'Metadata-Flavor: Google' "
+                 "http://$A/computeMetadata/v1/instance/service-accounts/default/email || echo refused;"
+                 "wget -q -O - --header 'Metadata-Flavor: Google' --header 'Host: a' "
+                 "--header 'X-Real-IP: '$A " + MD + "/instance/service-accounts/default/email",
+                 serviceAccount="b@demo.iam.gserviceaccount.com")
+    open(os.path.join(s.data_dir, "buckets/sync/go"), "w").close()
+    s.wait(a["name"])
+    assert out[1] == "b@demo.iam.gserviceaccount.com" and "refused" in out and out[-1] == out[1]
+
+
+def test_host_network(local):
+    """Jobs that share the host's network have an address of 127/8 each."""
+    s = local("--network=host")
+    _, out = run(s, "echo $GCE_METADATA_HOST $STORAGE_EMULATOR_HOST;"
+                 "wget -q -O - --header 'Metadata-Flavor: Google' "
+                 "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/email",
+                 serviceAccount=ACCOUNT)
+    host, storage = out[0].split()
+    assert re.fullmatch(r"127\.201\.\d+\.\d+:8780", host) and storage == "http://" + host and out[1] == ACCOUNT
+
+
+def test_no_network(local):
+    """Without a network there is still the door."""
+    _, out = run(local("--network=none"), wget("/project/project-id"))
+    assert out == ["demo"]
