@@ -3,8 +3,9 @@
  * Protocol-neutral: rest.c and grpc.c make calls, each with its own struct call_ops, and a handler
  * cannot tell which. Loop thread. A call lives in its exchange's arena and holds a reference to the
  * exchange until it is answered; every handler answers exactly once, with call_reply, one of the
- * call_fail functions, or (streams) call_end. Answering a client that is gone, or one that was told
- * DEADLINE_EXCEEDED meanwhile, is harmless and still due. */
+ * call_fail functions, or (streams) call_end. Answering a client that is gone, or one whose
+ * deadline passed meanwhile, is harmless and still due. A handler may lend the arena to a store
+ * request until its callback; it listens (call_listen) only while it has not. */
 #ifndef CUSP_API_CALL_H
 #define CUSP_API_CALL_H
 

@@ -3,7 +3,8 @@
  * that REST uses.
  *
  * A call is over for its client when `closed` is set: answered, gone, or its deadline passed. It is
- * over for us when the handler has answered too; until then it holds the exchange. */
+ * over for us when the handler has answered too; until then it holds the exchange. While a handler
+ * has it nothing here uses the call's arena, which readers of the store fill on their threads. */
 #include "api/grpc.h"
 
 #include "api/grpc_frame.h"
@@ -37,6 +38,7 @@ struct gcall {
     bool closed;  /* for the client */
     bool running; /* the handler has it and owes an answer */
     bool started; /* the reply's head was sent */
+    bool late;    /* the deadline passed while the handler had it: told when that answers */
     bool has_message, in_ended;
 
     /* streams */
@@ -109,12 +111,23 @@ static void tell_cancelled(struct gcall *g) {
     }
 }
 
-static void on_deadline(struct timer *t) {
-    struct gcall *g = CONTAINER_OF(t, struct gcall, deadline);
+static void refuse_late(struct gcall *g) {
     struct err err;
-    g->timed = false;
     err_set(&err, ERR_DEADLINE_EXCEEDED, "The deadline given by grpc-timeout has passed.");
     refuse(g, &err);
+}
+
+/* A handler that listens waits for something on this thread. One that does not may have lent the
+ * call's arena to a reader on another: nothing can be said until it is back. The client has a clock
+ * of its own. */
+static void on_deadline(struct timer *t) {
+    struct gcall *g = CONTAINER_OF(t, struct gcall, deadline);
+    g->timed = false;
+    if (g->running && !(g->listener && g->listener->cancelled)) {
+        g->late = true;
+        return;
+    }
+    refuse_late(g);
     if (g->running) {
         tell_cancelled(g);
     } else {
@@ -195,9 +208,11 @@ static const ProtobufCMessage *as_asked(const struct call *c, const ProtobufCMes
 static void op_reply(struct call *c, const ProtobufCMessage *msg) {
     struct gcall *g = gcall_of(c);
     auto_buf struct buf b = BUF_INIT(REPLY_MAX);
-    const ProtobufCMessage *out = g->closed ? NULL : as_asked(c, msg);
+    const ProtobufCMessage *out = g->closed || g->late ? NULL : as_asked(c, msg);
     if (g->closed) {
         /* told already */
+    } else if (g->late) {
+        refuse_late(g);
     } else if (!out || put_message(&b, out)) {
         too_large(g);
     } else {
@@ -215,6 +230,8 @@ static void op_reply_packed(struct call *c, const struct str *parts, size_t nr) 
     }
     if (g->closed) {
         /* told already */
+    } else if (g->late) {
+        refuse_late(g);
     } else if (b.full) {
         too_large(g);
     } else {
@@ -225,7 +242,9 @@ static void op_reply_packed(struct call *c, const struct str *parts, size_t nr) 
 
 static void op_fail(struct call *c, const struct api_error *e) {
     struct gcall *g = gcall_of(c);
-    if (!g->closed) {
+    if (g->late) {
+        refuse_late(g);
+    } else if (!g->closed) {
         send_error(g, e);
         close_call(g);
     }
@@ -556,13 +575,12 @@ static bool check_head(struct xch *x, usec_t *ret_deadline, enum grpc_encoding *
 /* False when it is over already. */
 static bool arm_deadline(struct gcall *g) {
     struct clock *c = clock_of(g);
-    struct err err;
     if (g->call.deadline == USEC_NEVER) {
         return true;
     }
     if (g->call.deadline <= c->ops->mono(c)) {
-        err_set(&err, ERR_DEADLINE_EXCEEDED, "The deadline given by grpc-timeout has passed.");
-        refuse_unread(g, &err);
+        refuse_late(g);
+        let_go(g);
         return false;
     }
     g->deadline.fn = on_deadline;

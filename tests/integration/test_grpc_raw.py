@@ -1,5 +1,6 @@
 """What no gRPC library sends: bad frames, lying lengths, compression gone wrong, heads that are not gRPC, clients
 that vanish. After each the server is asked something ordinary."""
+import collections
 import gzip
 import zlib
 
@@ -361,3 +362,20 @@ def test_a_stream_cut_inside_a_message_is_an_error(raw):
 def test_an_empty_stream_ends_well(raw):
     sid = raw.start(REFLECT, end=True)
     assert raw.wait(sid).code == OK
+
+
+def test_deadlines_that_pass_while_the_store_reads(raw, fake):
+    """The answer to a late call is made of memory that a reader may still be filling: it has to wait for it."""
+    for _ in range(60):
+        body = fake_job()
+        body["labels"] = {f"label-{i}": "x" * 60 for i in range(60)}
+        fake.create(body)
+    codes = collections.Counter()
+    for _ in range(20):
+        calls = []
+        for i in range(40):
+            sid = raw.start("google.cloud.aiplatform.v1.JobService/ListCustomJobs", grpc_timeout=f"{100 + i * 250}u")
+            raw.send(sid, frame(text(1, PARENT)), end=True)
+            calls.append(sid)
+        codes.update(raw.wait(sid).code for sid in calls)
+    assert set(codes) <= {OK, DEADLINE} and codes[DEADLINE] > 0, codes
