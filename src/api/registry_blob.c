@@ -141,8 +141,9 @@ static void done_fail(struct reg_call *c) {
 static void upload_step(struct reg_call *c);
 
 static void block_write(struct reg_call *c) {
-    if (registry_upload_write(c->u, buf_str(&c->writing), &c->err) < 0) {
-        return;
+    struct err why = {0};
+    if (registry_upload_write(c->u, buf_str(&c->writing), &why) < 0) {
+        c->write_err = why;
     }
 }
 
@@ -150,6 +151,9 @@ static void done_write(struct reg_call *c) {
     size_t n = c->writing.n;
     c->busy = false;
     buf_clear(&c->writing);
+    if (c->write_err.code != ERR_OK) {
+        c->err = c->write_err;
+    }
     if (c->err.code != ERR_OK) {
         c->ended = true; /* nobody needs the rest */
     } else if (!c->ended) {
@@ -158,13 +162,17 @@ static void done_write(struct reg_call *c) {
     upload_step(c);
 }
 
+static bool is_broken_off(const struct err *err) {
+    return err->code == ERR_CANCELLED || err->code == ERR_DEADLINE_EXCEEDED;
+}
+
 static void body_done(struct reg_call *c) {
     if (c->err.code == ERR_OK && c->has_range && c->got != c->last - c->first + 1) {
         (void)err_field(&c->err, ERR_INVALID_ARGUMENT, "SIZE_INVALID",
                         "Content-Range announced %llu bytes, %llu came",
                         (unsigned long long)(c->last - c->first + 1), (unsigned long long)c->got);
     }
-    if (c->err.code == ERR_CANCELLED || c->err.code == ERR_DEADLINE_EXCEEDED) {
+    if (is_broken_off(&c->err)) {
         reg_submit(c, block_release, done_fail); /* the client may come back and go on */
     } else if (c->err.code != ERR_OK) {
         reg_submit(c, block_cancel, done_fail);
@@ -180,7 +188,9 @@ static void upload_step(struct reg_call *c) {
     if (c->busy) {
         return;
     }
-    if (c->pending.n > 0 && c->err.code == ERR_OK) {
+    /* What came before a line broke is kept as well: the client need not send it again. */
+    bool good = c->err.code == ERR_OK || (c->ended && is_broken_off(&c->err));
+    if (c->pending.n > 0 && good) {
         struct buf swap = c->writing;
         c->writing = c->pending;
         c->pending = swap;
@@ -238,7 +248,10 @@ static void read_body(struct reg_call *c) {
     static const struct body_sink sink = {.data = on_data, .end = on_end, .room = on_room};
     uint64_t size = registry_upload_size(c->u);
     uint64_t left = size < limits.registry_max_blob ? limits.registry_max_blob - size : 0;
-    if (!xch_head(c->x)->has_body) {
+    if (xch_is_gone(c->x)) {
+        (void)err_set(&c->err, ERR_CANCELLED, "the client went away");
+    }
+    if (c->err.code != ERR_OK || !xch_head(c->x)->has_body) {
         c->ended = true;
         upload_step(c);
         return;

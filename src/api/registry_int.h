@@ -38,6 +38,7 @@ struct reg_call {
     /* uploads */
     struct registry_upload *u;
     struct buf pending, writing;
+    struct err write_err; /* the lane's, while the loop may have found another */
     bool busy, ended, has_digest, has_range;
     uint64_t first, last, got;
     /* manifests and lists */

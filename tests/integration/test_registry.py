@@ -620,6 +620,22 @@ def test_a_pushed_image_is_listed_and_removed_like_any_other(local, busybox_imag
     s.stop()
 
 
+def test_repositories_in_which_nothing_is_left_go_with_a_prune(make_server):
+    s = make_server("--engine=fake", "--limit=registry_blob_grace_s=0", "--limit=registry_max_repos=2").start()
+    reg = Client(s)
+    data = reg.image("v1", "a/keep")
+    started = reg.start("b/begun")
+    assert "registry_max_repos" in refused(reg.do("POST", "/v2/c/d/blobs/uploads/"), 429, "TOOMANYREQUESTS")
+    prune(s)
+    assert sorted(os.listdir(os.path.join(s.data_dir, "images", "repos"))) == ["a+keep", "b+begun"]
+    assert reg.do("DELETE", started).status_code == 204
+    prune(s)
+    reg.image("v1", "c/d")
+    assert reg.do("GET", "/v2/_catalog").json()["repositories"] == ["a/keep", "c/d"]
+    assert reg.do("GET", "/v2/a/keep/manifests/v1").content == data
+    s.stop()
+
+
 def test_young_blobs_without_a_manifest_survive_a_prune(reg, fake):
     d = reg.blob(b"a push under way")["digest"]
     prune(fake)

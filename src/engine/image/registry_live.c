@@ -93,6 +93,24 @@ static int live_repo(struct image_store *s, struct str repo, bool drop, struct h
     return rc;
 }
 
+/* A repository in which nothing is left, or to which nothing was ever completed. */
+static int drop_empty(struct image_store *s, struct str repo, struct err *err) {
+    static const char *const parts[] = {"uploads", "blobs", "manifests", "tags"};
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    for (size_t i = 0; i < NR_OF(parts); i++) {
+        char **names;
+        size_t n;
+        if (store_names(s, a, repo_path(a, repo, parts[i], NULL), &names, &n, err) < 0) {
+            return -1;
+        }
+        if (n > 0) {
+            return 0;
+        }
+    }
+    const char *path = repo_path(a, repo, "", NULL);
+    return file_remove_tree(s->dir_fd, arena_strndup(a, path, strlen(path) - 1), err);
+}
+
 int registry_live(struct image_store *s, bool drop, struct hexset *images, struct hexset *blobs,
                   struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
@@ -102,7 +120,9 @@ int registry_live(struct image_store *s, bool drop, struct hexset *images, struc
         return -1;
     }
     for (size_t i = 0; i < n; i++) {
-        if (live_repo(s, repo_of_dir(a, dirs[i]), drop, images, blobs, err) < 0) {
+        struct str repo = repo_of_dir(a, dirs[i]);
+        if (live_repo(s, repo, drop, images, blobs, err) < 0 ||
+            (drop && drop_empty(s, repo, err) < 0)) {
             return -1;
         }
     }
