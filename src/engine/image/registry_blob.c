@@ -479,11 +479,14 @@ static int hash_file(struct registry_upload *u, struct err *err) {
     return n < 0 ? err_sys(err, errno, "read the upload") : 0;
 }
 
-static int name_blob(struct registry_upload *u, const char *hex, struct err *err) {
+static int name_blob(struct registry_upload *u, const char *hex, bool flushed, struct err *err) {
     struct image_store *s = u->s;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     uint64_t size;
     if (store_blob_size(s, hex, &size) < 0) { /* else it is here: ours is not needed */
+        if (!flushed && fsync(u->fd) < 0) {   /* was here a moment ago: a prune took it */
+            return err_sys(err, errno, "flush the upload");
+        }
         if (renameat(s->dir_fd, u->path, s->dir_fd, arena_printf(a, "blobs/sha256/%s", hex)) < 0) {
             return err_sys(err, errno, "name blob %s", hex);
         }
@@ -515,7 +518,9 @@ int registry_upload_finish(struct registry_upload *u, const char *hex, struct er
                            (unsigned long long)u->size, got, hex);
         }
     }
-    if (rc == 0 && fsync(u->fd) < 0) {
+    uint64_t known;
+    bool flushed = rc == 0 && store_blob_size(s, hex, &known) < 0;
+    if (flushed && fsync(u->fd) < 0) { /* what is here already needs no second copy on the disk */
         rc = err_sys(err, errno, "flush the upload");
     }
     if (rc == 0) {
@@ -523,7 +528,7 @@ int registry_upload_finish(struct registry_upload *u, const char *hex, struct er
     }
     (void)pthread_mutex_lock(&s->lock);
     if (rc == 0) {
-        rc = name_blob(u, hex, err);
+        rc = name_blob(u, hex, flushed, err);
     }
     (void)unlinkat(s->dir_fd, u->path, 0);
     upload_free(u);
