@@ -33,6 +33,14 @@ void svc_locations_list(struct call *c);
 void svc_projects_get(struct call *c);
 void svc_projects_v1_get(struct call *c);
 
+/* svc_logging.c, svc_logging_write.c, svc_logging_tail.c: google.logging.v2 */
+void svc_logging_list(struct call *c);
+void svc_logging_logs(struct call *c);
+void svc_logging_delete(struct call *c);
+void svc_logging_resources(struct call *c);
+void svc_logging_write(struct call *c);
+void svc_logging_tail(struct call *c); /* streams both ways */
+
 /* svc_health.c: grpc.health.v1 */
 void svc_health_check(struct call *c);
 void svc_health_list(struct call *c);

@@ -23,7 +23,13 @@
 #define SEG_FILE_BYTES (64u * 1024u * 1024u)
 #define SEG_NAME_FMT "out.%06u.seg"
 
-enum seg_stream { SEG_STDOUT = 1, SEG_STDERR = 2, SEG_SERVICE = 3, SEG_EOF = 4 };
+enum seg_stream {
+    SEG_STDOUT = 1,
+    SEG_STDERR = 2,
+    SEG_SERVICE = 3,
+    SEG_EOF = 4,
+    SEG_ENTRY = 5 /* a packed LogEntry (logs/written.h) */
+};
 enum seg_flags {
     SEG_PARTIAL = 1,  /* the line goes on in the next frame of this stream */
     SEG_SEV_SHIFT = 4 /* service frames: bits 4-7 hold severity/100 (INFO 2, WARNING 4, ERROR 5) */

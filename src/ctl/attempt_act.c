@@ -47,7 +47,8 @@ static void sink_staged(struct attempt_run *run) {
 static void sink_note(struct attempt_run *run, int severity, const char *text) {
     struct ctl *c = attempt_of(run)->job->ctl;
     if (c->cfg.service_log) {
-        c->cfg.service_log(c->cfg.log_arg, run->spec->id, ctl_wall(c), severity, text);
+        c->cfg.service_log(c->cfg.log_arg, run->spec->project_number, run->spec->id, ctl_wall(c),
+                           severity, text);
     }
 }
 

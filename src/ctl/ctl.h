@@ -56,7 +56,8 @@ struct ctl_config {
     /* Service log line of a job ("Job is preparing.", clamps, errors; reference 11 §4). Each
      * line is sent once, after the fact it tells of is durable. text NULL: the job is finished, no
      * more lines follow. The member may be NULL. */
-    void (*service_log)(void *arg, const char *job_id, usec_t when, int severity, const char *text);
+    void (*service_log)(void *arg, uint64_t project, const char *job_id, usec_t when, int severity,
+                        const char *text);
     void *log_arg;
     /* The job's end is durable and can be read. From within ctl's own work: do little, and call
      * nothing of ctl. May be NULL. */

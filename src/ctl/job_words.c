@@ -77,7 +77,7 @@ int job_error(const struct job *j, struct buf *b) {
 
 static void say(struct job *j, usec_t when, int severity, const char *text) {
     const struct ctl_config *cfg = &j->ctl->cfg;
-    cfg->service_log(cfg->log_arg, j->spec->id, when, severity, text);
+    cfg->service_log(cfg->log_arg, j->spec->project_number, j->spec->id, when, severity, text);
 }
 
 static void say_clamps(struct job *j, const struct event *ev) {

@@ -40,6 +40,8 @@ static const struct option options[] = {
         "refuse machine types larger than this host instead of clamping"),
     OPT("jobs", max_running, U64, "0", "replicas running at once; 0: by capacity only"),
     OPT("jobs", hold, BOOL, "false", "accept jobs but start none"),
+    OPT("logs", logs, TEXT, "recognise",
+        "severity of captured lines: recognise (by what they say) or strict (stderr is ERROR)"),
     OPT("jobs", stop_grace_s, U64, "30",
         "seconds between SIGTERM and SIGKILL when a job is stopped"),
 };
@@ -216,6 +218,10 @@ int config_load(struct config *c, int argc, char **argv, struct err *err) {
         strcmp(c->tls, "off") != 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "tls: \"%s\" is none of required, optional, off",
                        c->tls);
+    }
+    if (strcmp(c->logs, "recognise") != 0 && strcmp(c->logs, "strict") != 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "logs: \"%s\" is neither recognise nor strict",
+                       c->logs);
     }
     if (!c->data_dir[0] && !c->show_help && !c->show_version && !c->check_only) {
         return err_set(

@@ -20,6 +20,7 @@ struct config {
     char *runner;    /* path of cusp-runner; default beside cuspd */
     char *log_level; /* debug | info | warning | error */
     bool log_json;
+    char *logs; /* recognise, strict */
     bool strict_machines;
     uint64_t max_running;  /* replicas at once, 0 = by capacity */
     bool hold;             /* accept jobs, start none */

@@ -84,9 +84,10 @@ static void handle(struct xch *x, void *arg);
 
 /* ---- glue between modules that do not know each other ---- */
 
-static void service_log(void *arg, const char *job_id, usec_t when, int severity,
+static void service_log(void *arg, uint64_t project, const char *job_id, usec_t when, int severity,
                         const char *text) {
     struct server *s = arg;
+    logs_set_owner(s->logs, job_id, project);
     if (text) {
         logs_service(s->logs, job_id, when, severity, text);
     } else {
@@ -556,6 +557,9 @@ static int open_modules(struct server *s, struct err *err) {
     }
     s->disk = lane_new(s->loop, "disk", DISK_THREADS);
     s->logs = logs_open(s->loop, s->disk, s->data_dir, err);
+    if (s->logs) {
+        logs_set_strict(s->logs, strcmp(s->cfg->logs, "strict") == 0);
+    }
     s->blob = s->logs ? blob_open(s->loop, s->disk, s->store, s->data_dir, err) : NULL;
     for (size_t i = 0; s->blob && i < s->cfg->nr_buckets; i++) {
         const struct config_bucket *k = &s->cfg->buckets[i];

@@ -13,10 +13,17 @@ struct logs;
 
 struct logs *logs_open(struct loop *l, struct lane *disk, const char *data_dir, struct err *err);
 void logs_close(struct logs *g);
+/* Strict: severities as Vertex gives them (logs/recognise.h). Before anything is listed. */
+void logs_set_strict(struct logs *g, bool strict);
+/* LOGS_KEY_BYTES that only this data directory knows: page tokens are signed with them. */
+#define LOGS_KEY_BYTES 32
+const uint8_t *logs_page_key(const struct logs *g);
 
 /* Appends a service line (stream SEG_SERVICE); severity 200, 400, 500. Durable soon (fsync
  * batched). */
 void logs_service(struct logs *g, const char *job_id, usec_t when, int severity, const char *text);
+/* Whose job it is: entries are listed by project. Before the job's first service line. */
+void logs_set_owner(struct logs *g, const char *job_id, uint64_t project);
 /* No more service lines for this job: the stream gets its SEG_EOF. Followers end after it. */
 void logs_service_end(struct logs *g, const char *job_id);
 

@@ -27,6 +27,7 @@ int seg_cursor_read(struct seg_cursor *c, struct buf *out, size_t max, struct er
 struct service_writer;
 void service_append(struct logs *g, const char *job_id, usec_t when, int severity, const char *text,
                     bool end);
+void service_set_owner(struct logs *g, const char *job_id, uint64_t project);
 void service_forget(struct logs *g, const char *job_id);
 /* Makes the directory, finds the next seq and cuts a torn tail off. Blocking. */
 int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, bool *ret_ended,
@@ -40,7 +41,19 @@ struct logs {
     struct list follows;
     usec_t safety_poll; /* between looks that inotify did not ask for: it may lose an event */
     unsigned nr_follows;
+    bool strict;
+    uint8_t page_key[LOGS_KEY_BYTES];
+    struct written *written;
 };
+
+/* ---- owner.c: whose a job's log is. On the lane. DIR/logs/JOB/owner holds the project's number;
+ * DIR/logs/projects/NUMBER/JOB, an empty file, is the index of it. */
+int owner_write(struct logs *g, const char *job_id, uint64_t project, struct err *err) MUST_CHECK;
+/* True too for a log from before there were owners. */
+bool owner_is(struct logs *g, const char *job_id, uint64_t project);
+/* Every job of the project. */
+void owner_each(struct logs *g, uint64_t project, void (*fn)(void *arg, const char *job_id),
+                void *arg);
 
 /* ---- follow.c */
 void follow_stop_all(struct logs *g); /* closing: those their owners forgot to stop */

@@ -15,6 +15,7 @@
 struct service_writer {
     struct logs *logs;
     char *job_id, *dir;
+    uint64_t project; /* 0: not known */
     int fd;
     uint64_t seq;
     bool opened, ended; /* ended: SEG_EOF is queued or on disk */
@@ -62,7 +63,7 @@ static int make_dirs(struct service_writer *w, struct err *err) {
     if ((mkdir(parent, 0750) && errno != EEXIST) || (mkdir(w->dir, 0750) && errno != EEXIST)) {
         return err_sys(err, errno, "make service log directory");
     }
-    return 0;
+    return w->project ? owner_write(w->logs, w->job_id, w->project, err) : 0;
 }
 
 static void service_run(struct lane_work *work) {
@@ -181,6 +182,13 @@ static struct service_writer *writer_of(struct logs *g, const char *job_id) {
         map_put(&g->writers, str_of(job_id), w);
     }
     return w;
+}
+
+void service_set_owner(struct logs *g, const char *job_id, uint64_t project) {
+    struct service_writer *w = writer_of(g, job_id);
+    if (!w->busy) { /* the work reads it */
+        w->project = project;
+    }
 }
 
 void service_append(struct logs *g, const char *job_id, usec_t when, int severity, const char *text,

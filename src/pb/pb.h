@@ -64,6 +64,7 @@ struct pb_json_opts {
     bool compact;               /* one line; default: two spaces a level */
     bool enum_ints;             /* enum-encoding=int */
     enum pb_version version;    /* fields shown; @type of Any says v1beta1 */
+    bool fixed_times;           /* timestamps with nine digits of fraction, always */
     bool proto_names;           /* field names as in the .proto (snake_case) */
     const struct pb_mask *mask; /* fields=...; NULL: everything */
 };

@@ -369,7 +369,10 @@ int wr_well_known(struct writer *w, const ProtobufCMessage *m, const struct pb_m
         return write_any(w, (const Google__Protobuf__Any *)m, mask);
     case PB_KIND_TIMESTAMP: {
         const Google__Protobuf__Timestamp *t = (const Google__Protobuf__Timestamp *)m;
-        return write_text(w, wkt_timestamp_format(&b, t->seconds, t->nanos), &b, m);
+        return write_text(w,
+                          w->o->fixed_times ? wkt_timestamp_format_nano(&b, t->seconds, t->nanos)
+                                            : wkt_timestamp_format(&b, t->seconds, t->nanos),
+                          &b, m);
     }
     case PB_KIND_DURATION: {
         const Google__Protobuf__Duration *d = (const Google__Protobuf__Duration *)m;

@@ -124,7 +124,7 @@ static void put_fraction(struct buf *b, int32_t nanos) {
     }
 }
 
-bool wkt_timestamp_format(struct buf *b, int64_t sec, int32_t nanos) {
+static bool put_seconds(struct buf *b, int64_t sec, int32_t nanos) {
     int y, m, d;
     if (sec < TS_MIN || sec > TS_MAX || nanos < 0 || nanos >= NANOS) {
         return false;
@@ -139,6 +139,23 @@ bool wkt_timestamp_format(struct buf *b, int64_t sec, int32_t nanos) {
     put_digits(text + 14, 2, (int)(rest / 60 % 60));
     put_digits(text + 17, 2, (int)(rest % 60));
     buf_put(b, text, sizeof(text) - 1);
+    return true;
+}
+
+bool wkt_timestamp_format_nano(struct buf *b, int64_t sec, int32_t nanos) {
+    char text[] = ".000000000Z";
+    if (!put_seconds(b, sec, nanos)) {
+        return false;
+    }
+    put_digits(text + 1, 9, nanos);
+    buf_put(b, text, sizeof(text) - 1);
+    return true;
+}
+
+bool wkt_timestamp_format(struct buf *b, int64_t sec, int32_t nanos) {
+    if (!put_seconds(b, sec, nanos)) {
+        return false;
+    }
     put_fraction(b, nanos);
     buf_putc(b, 'Z');
     return true;

@@ -10,6 +10,8 @@
 /* RFC 3339, years 0001-9999, up to 9 fraction digits, any offset. False when malformed. */
 bool wkt_timestamp_parse(struct str s, int64_t *ret_sec, int32_t *ret_nanos);
 /* UTC with Z and 0, 3, 6 or 9 digits; false (nothing written) when out of range. */
+/* Always nine digits of fraction: texts compare as times do. */
+bool wkt_timestamp_format_nano(struct buf *b, int64_t sec, int32_t nanos);
 bool wkt_timestamp_format(struct buf *b, int64_t sec, int32_t nanos);
 /* "1.5s", also negative; within +-315,576,000,000 s. */
 bool wkt_duration_parse(struct str s, int64_t *ret_sec, int32_t *ret_nanos);

@@ -110,7 +110,8 @@ static bool refuse_one(struct world *w) {
 }
 
 /* ---- life of the world ---- */
-static void on_line(void *arg, const char *job_id, usec_t when, int severity, const char *text) {
+static void on_line(void *arg, uint64_t project, const char *job_id, usec_t when, int severity,
+                    const char *text) {
     struct world *w = arg;
     text = text ? text : "(end)";
     if (w->keep_log) {

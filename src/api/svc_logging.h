@@ -1,0 +1,21 @@
+/* What the methods of google.logging.v2 share. Loop thread. */
+#ifndef CUSP_API_SVC_LOGGING_H
+#define CUSP_API_SVC_LOGGING_H
+
+#include "api/call.h"
+#include "logs/search.h"
+#include "pb/aip.h"
+
+struct log_scope {
+    uint64_t project;
+    struct str id; /* as names show it; in the arena */
+};
+/* "projects/P", "projects/P/locations/…/views/…", "projects/P/logs/L" (*ret_log, when not NULL).
+ * INVALID_ARGUMENT naming the field. */
+int log_scope_parse(struct call *c, struct arena *a, const char *name, const char *field,
+                    struct log_scope *ret, struct str *ret_log, struct err *err) MUST_CHECK;
+/* All of one project. */
+int log_scope_of(struct call *c, struct arena *a, char *const *names, size_t nr,
+                 struct log_scope *ret, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,205 @@
+#include "logs/entry.h"
+
+#include "pb/pb.h"
+
+#define SERVICE_POOL 0xffu
+
+/* "workerpool1-3"; "service" is the last pool. */
+static void task_rank(const char *task, uint32_t *ret_pool, uint32_t *ret_replica) {
+    unsigned pool = SERVICE_POOL, replica = 0;
+    if (sscanf(task, "workerpool%u-%u", &pool, &replica) != 2) {
+        /* Packages and other streams come before the program that they are for. */
+        pool = strcmp(task, "service") == 0 ? SERVICE_POOL : 0;
+        replica = 0;
+    }
+    *ret_pool = pool & 0xff;
+    *ret_replica = replica & 0xffff;
+}
+
+void entry_insert_id(char ret[40], struct str job_id, const char *task, uint32_t attempt,
+                     uint64_t seq) {
+    uint32_t pool, replica;
+    task_rank(task, &pool, &replica);
+    snprintf(ret, 40, "%04x%02x%04x%012llx%08x", attempt & 0xffff, pool, replica,
+             (unsigned long long)(seq & 0xffffffffffff), (unsigned)str_hash(job_id));
+}
+
+static size_t sequence(struct str s) { /* length of the well-formed character at the start, or 0 */
+    static const uint8_t lengths[] = {1, 2, 3, 4};
+    for (size_t i = 0; i < NR_OF(lengths) && lengths[i] <= s.n; i++) {
+        if (str_is_utf8(str_sub(s, 0, lengths[i]))) {
+            return lengths[i];
+        }
+    }
+    return 0;
+}
+
+char *entry_text(struct arena *a, struct str bytes) {
+    if (str_is_utf8(bytes) && !(bytes.n && memchr(bytes.p, 0, bytes.n))) {
+        return arena_strndup(a, bytes.p ? bytes.p : "", bytes.n);
+    }
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    while (bytes.n) {
+        size_t n = bytes.p[0] ? sequence(bytes) : 0;
+        buf_put_str(&b, n ? str_sub(bytes, 0, n) : STR("\xef\xbf\xbd"));
+        bytes = str_sub(bytes, n ? n : 1, bytes.n);
+    }
+    return arena_strndup(a, b.p ? b.p : "", b.n);
+}
+
+/* ---- JSON lines */
+
+static Google__Protobuf__Value *take_field(Google__Protobuf__Struct *s, const char *key,
+                                           bool remove) {
+    for (size_t i = 0; i < s->n_fields; i++) {
+        if (strcmp(s->fields[i]->key, key) == 0) {
+            Google__Protobuf__Value *v = s->fields[i]->value;
+            if (remove) {
+                memmove(s->fields + i, s->fields + i + 1, (--s->n_fields - i) * sizeof(*s->fields));
+            }
+            return v;
+        }
+    }
+    return NULL;
+}
+
+static const char *string_of(const Google__Protobuf__Value *v) {
+    return v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE ? v->string_value : NULL;
+}
+
+/* Names, Cloud Logging's numbers, or Python's (10 to 50: levelno). */
+static bool lift_severity(const Google__Protobuf__Value *v, bool python, int *ret) {
+    if (string_of(v)) {
+        return severity_from_word(str_of(string_of(v)), ret);
+    }
+    if (v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE && v->number_value >= 0 &&
+        v->number_value <= SEVERITY_EMERGENCY) {
+        static const int levels[] = {SEVERITY_DEFAULT, SEVERITY_DEBUG, SEVERITY_INFO,
+                                     SEVERITY_WARNING, SEVERITY_ERROR, SEVERITY_CRITICAL};
+        int n = (int)v->number_value;
+        *ret = python && n <= 50 ? levels[n / 10] : n;
+        return true;
+    }
+    return false;
+}
+
+static bool json_line(struct arena *a, Google__Logging__V2__LogEntry *e, const struct captured *c,
+                      bool strict) {
+    ProtobufCMessage *m;
+    struct violations vs;
+    struct err err;
+    violations_init(&vs, a);
+    if (pb_from_json(a, &google__protobuf__struct__descriptor, PB_V1, str_trim(c->text), NULL, &m,
+                     &vs, &err)) {
+        return false;
+    }
+    Google__Protobuf__Struct *s = (Google__Protobuf__Struct *)m;
+    /* Keys that mean something are lifted, and taken out as the logging agent does. */
+    int severity = (int)e->severity;
+    if (lift_severity(take_field(s, "severity", false), false, &severity)) {
+        (void)take_field(s, "severity", true);
+    } else if (!strict && (lift_severity(take_field(s, "level", false), true, &severity) ||
+                           lift_severity(take_field(s, "levelname", false), true, &severity) ||
+                           lift_severity(take_field(s, "lvl", false), true, &severity))) {
+        /* kept: other readers know these by their own name */
+    }
+    e->severity = (Google__Logging__Type__LogSeverity)severity;
+    const char *trace = string_of(take_field(s, "logging.googleapis.com/trace", true));
+    const char *span = string_of(take_field(s, "logging.googleapis.com/spanId", true));
+    e->trace = trace ? (char *)(uintptr_t)trace : e->trace;
+    e->span_id = span ? (char *)(uintptr_t)span : e->span_id;
+    if (strict) {
+        (void)take_field(s, "time", true);
+        (void)take_field(s, "timestamp", true);
+    }
+    if (!strict && !take_field(s, "message", false)) { /* what readers print */
+        Google__Protobuf__Value *v = take_field(s, "msg", false);
+        v = v ? v : take_field(s, "event", false);
+        if (string_of(v)) {
+            Google__Protobuf__Struct__FieldsEntry **all =
+                arena_calloc(a, s->n_fields + 1, sizeof(*all));
+            Google__Protobuf__Struct__FieldsEntry *f = arena_own(a, sizeof(*f));
+            google__protobuf__struct__fields_entry__init(f);
+            f->key = arena_strdup(a, "message");
+            f->value = v;
+            if (!all || !f->key) {
+                return false;
+            }
+            memcpy(all, s->fields, s->n_fields * sizeof(*all));
+            all[s->n_fields++] = f;
+            s->fields = all;
+        }
+    }
+    e->payload_case = GOOGLE__LOGGING__V2__LOG_ENTRY__PAYLOAD_JSON_PAYLOAD;
+    e->json_payload = s;
+    return true;
+}
+
+/* ---- the entry */
+
+static void add_label(struct arena *a, Google__Logging__V2__LogEntry *e, const char *key,
+                      char *value) {
+    Google__Logging__V2__LogEntry__LabelsEntry *l = arena_own(a, sizeof(*l));
+    google__logging__v2__log_entry__labels_entry__init(l);
+    l->key = (char *)(uintptr_t)key;
+    l->value = value;
+    e->labels[e->n_labels++] = l;
+}
+
+static void add_resource_label(struct arena *a, Google__Api__MonitoredResource *r, const char *key,
+                               char *value) {
+    Google__Api__MonitoredResource__LabelsEntry *l = arena_own(a, sizeof(*l));
+    google__api__monitored_resource__labels_entry__init(l);
+    l->key = (char *)(uintptr_t)key;
+    l->value = value;
+    r->labels[r->n_labels++] = l;
+}
+
+static Google__Protobuf__Timestamp *stamp(struct arena *a, usec_t t) {
+    Google__Protobuf__Timestamp *m = arena_own(a, sizeof(*m));
+    google__protobuf__timestamp__init(m);
+    m->seconds = (int64_t)(t / USEC_PER_SEC);
+    m->nanos = (int32_t)(t % USEC_PER_SEC) * 1000;
+    return m;
+}
+
+Google__Logging__V2__LogEntry *entry_make(struct arena *a, const struct entry_origin *o,
+                                          const struct captured *c) {
+    Google__Logging__V2__LogEntry *e = arena_own(a, sizeof(*e));
+    char id[40];
+    google__logging__v2__log_entry__init(e);
+    bool is_service = o->attempt == 0;
+    char *job = arena_strndup(a, o->job_id.p, o->job_id.n);
+    e->log_name = is_service
+                      ? arena_printf(a, "projects/%.*s/logs/ml.googleapis.com%%2F%s",
+                                     STR_ARG(o->project), job ? job : "")
+                      : arena_printf(a, "projects/%.*s/logs/%s", STR_ARG(o->project), o->task);
+    entry_insert_id(id, o->job_id, o->task, o->attempt, c->seq);
+    e->insert_id = arena_strdup(a, id);
+    e->timestamp = stamp(a, c->time);
+    e->receive_timestamp = stamp(a, c->time); /* when the bytes were read is all there is */
+    e->severity = (Google__Logging__Type__LogSeverity)c->severity;
+
+    e->resource = arena_own(a, sizeof(*e->resource));
+    google__api__monitored_resource__init(e->resource);
+    e->resource->type = (char *)(uintptr_t) "ml_job";
+    e->resource->labels = arena_own_array(a, 3, sizeof(*e->resource->labels));
+    add_resource_label(a, e->resource, "project_id", arena_strndup(a, o->project.p, o->project.n));
+    add_resource_label(a, e->resource, "job_id", job);
+    add_resource_label(a, e->resource, "task_name", arena_strdup(a, o->task));
+    e->labels = arena_own_array(a, 2, sizeof(*e->labels));
+    add_label(a, e, "ml.googleapis.com/job_id", job);
+    if (!is_service) {
+        add_label(a, e, "compute.googleapis.com/resource_name",
+                  arena_printf(a, "cusp-%s-a%u-%s", job ? job : "", o->attempt, o->task));
+    }
+    if (!c->is_object || !json_line(a, e, c, o->strict)) {
+        e->payload_case = GOOGLE__LOGGING__V2__LOG_ENTRY__PAYLOAD_TEXT_PAYLOAD;
+        e->text_payload = entry_text(a, c->text);
+    }
+    bool whole = e->log_name && e->insert_id && job && e->labels[e->n_labels - 1]->value &&
+                 e->resource->labels[0]->value && e->resource->labels[2]->value &&
+                 (e->payload_case == GOOGLE__LOGGING__V2__LOG_ENTRY__PAYLOAD_JSON_PAYLOAD ||
+                  e->text_payload);
+    return whole ? e : NULL;
+}

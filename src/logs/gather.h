@@ -1,0 +1,48 @@
+/* Frames of one replica's log into entries: a line each, but a traceback is one. What belongs
+ * together depends on the frames alone, so every reader that starts at the same place finds the
+ * same entries. One thread. */
+#ifndef CUSP_LOGS_GATHER_H
+#define CUSP_LOGS_GATHER_H
+
+#include "base/arena.h"
+#include "base/vec.h"
+#include "logs/recognise.h"
+
+/* A traceback ends at these however it goes on. GATHER_FRAMES is also how far before a place a
+ * reader starts to find out where entries begin. */
+#define GATHER_FRAMES 500u
+#define GATHER_BYTES (256u * 1024u)
+#define GATHER_USEC USEC_PER_SEC
+
+struct captured {
+    uint64_t seq; /* of its first frame: its identity */
+    usec_t time;
+    uint32_t frames;
+    uint8_t stream, flags; /* as in the first frame */
+    bool is_trace, is_object;
+    int severity;
+    struct str text; /* bytes as written, in the arena */
+};
+
+struct gather {
+    struct arena *arena;
+    bool strict;
+    VEC_OF(struct captured) items; /* by seq */
+    struct {
+        bool on;
+        size_t item;
+        struct trace_state trace;
+        struct buf text;
+    } open[2]; /* stdout, stderr */
+};
+
+/* The arena outlives the items. */
+void gather_init(struct gather *g, struct arena *a, bool strict);
+void gather_fini(struct gather *g);
+void gather_add(struct gather *g, const struct seg_frame *f);
+/* Ends what is open. */
+void gather_end(struct gather *g);
+/* Index of the first item that more frames could add to; items.n when none. */
+size_t gather_settled(const struct gather *g);
+
+#endif

@@ -1,0 +1,302 @@
+"""Cloud Logging: entries of jobs, read and written by the official Python library and over plain HTTP."""
+import datetime
+import os
+import shutil
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import container_job, fake_job, needs_root, wait_until
+
+crc_table = []
+for i in range(256):
+    for _ in range(8):
+        i = i >> 1 ^ (0x82F63B78 if i & 1 else 0)
+    crc_table.append(i)
+
+
+def crc32c(data):
+    c = 0xFFFFFFFF
+    for b in data:
+        c = crc_table[(c ^ b) & 255] ^ c >> 8
+    return c ^ 0xFFFFFFFF
+
+
+class Replica:
+    """Writes a replica's log as its runner would (src/base/seg.h)."""
+
+    def __init__(self, server, job, task="workerpool0-0", attempt=1):
+        self.dir = os.path.join(server.data_dir, "logs", job, f"a{attempt}", task)
+        os.makedirs(self.dir, exist_ok=True)
+        self.file = open(os.path.join(self.dir, "out.000000.seg"), "ab")
+        if self.file.tell() == 0:
+            self.file.write(b"cusp-seg 1\n".ljust(16, b"\0"))
+        self.seq = 0
+
+    def line(self, text, when, stream=1, flags=0):
+        data = text if isinstance(text, bytes) else text.encode()
+        head = struct.pack("<IIQQBBH", 0x67455343, len(data), self.seq, when, stream, flags, 0)
+        self.file.write(head + struct.pack("<I", crc32c(head + b"\0\0\0\0" + data)) + data)
+        self.file.flush()
+        self.seq += 1
+
+
+def entries(server, filter="", order="timestamp asc", size=1000, **more):
+    out, token = [], None
+    while True:
+        body = {"resourceNames": ["projects/demo"], "filter": filter, "orderBy": order, "pageSize": size, **more}
+        if token:
+            body["pageToken"] = token
+        r = server.call("POST", "/v2/entries:list", body)
+        assert r.status_code == 200, r.text
+        out += r.json().get("entries", [])
+        token = r.json().get("nextPageToken")
+        if not token:
+            return out
+
+
+def job_with_service_lines(server):
+    name = server.create(fake_job(run_ms=10))["name"]
+    server.wait(name)
+    job = name.rsplit("/", 1)[1]
+    wait_until(lambda: any(e["textPayload"] == "Job completed successfully." for e in
+                           entries(server, f'resource.labels.job_id="{job}"')), 10, "the last service line")
+    return job
+
+
+def now_us():
+    return int(time.time() * 1e6)
+
+
+def test_service_lines_are_entries_of_the_job(fake):
+    job = job_with_service_lines(fake)
+    got = entries(fake, f'resource.type="ml_job" AND resource.labels.job_id="{job}"')
+    assert got[0]["logName"] == f"projects/demo/logs/ml.googleapis.com%2F{job}"
+    assert got[0]["resource"] == {"type": "ml_job", "labels": {"project_id": "demo", "job_id": job, "task_name": "service"}}
+    assert got[0]["severity"] == "INFO" and got[0]["labels"]["ml.googleapis.com/job_id"] == job
+    keys = [(e["timestamp"], e["insertId"]) for e in got]
+    assert keys == sorted(set(keys)) and all(len(t) == 30 and t.endswith("Z") for t, _ in keys)
+    assert len({len(i) for _, i in keys}) == 1
+    assert entries(fake, f'resource.labels.job_id="{job}"', size=2) == got
+    assert entries(fake, f'resource.labels.job_id="{job}"', "timestamp desc", 3) == got[::-1]
+    assert entries(fake, 'resource.labels.job_id="1"') == []
+    r = fake.call("POST", "/v2/entries:list", {"resourceNames": ["projects/other"], "filter": f'resource.labels.job_id="{job}"'})
+    assert r.json() == {}
+    logs = fake.call("GET", "/v2/projects/demo/logs").json()["logNames"]
+    assert f"projects/demo/logs/ml.googleapis.com%2F{job}" in logs
+
+
+def test_severities_are_recognised(fake):
+    job = job_with_service_lines(fake)
+    rep, t = Replica(fake, job), now_us()
+    for i, (text, stream) in enumerate([("hello", 1), ("on stderr", 2), ("WARNING:root:low", 2), ('{"severity":"ERROR","message":"bad","n":1}', 1),
+                                        ("10%\r100%|##|", 2), ("Traceback (most recent call last):", 2), ("  File x", 2), ("ValueError: no", 2),
+                                        (b"not \xff utf-8", 1)]):
+        rep.line(text, t + i, stream)
+    rep.line("", t + 20, 4)
+    got = entries(fake, f'resource.labels.job_id="{job}" AND resource.labels.task_name="workerpool0-0"')
+    assert [(e["severity"], e.get("textPayload") or e["jsonPayload"]) for e in got] == [
+        ("INFO", "hello"), ("INFO", "on stderr"), ("WARNING", "WARNING:root:low"), ("ERROR", {"message": "bad", "n": 1}),
+        ("INFO", "100%|##|"), ("ERROR", "Traceback (most recent call last):\n  File x\nValueError: no"), ("INFO", "not \ufffd utf-8")]
+    assert [e["textPayload"][:4] for e in entries(fake, f'resource.labels.job_id="{job}" logName:workerpool0-0 severity>=WARNING textPayload:*')] == ["WARN", "Trac"]
+    assert len(entries(fake, f'resource.labels.job_id="{job}" jsonPayload.n=1')) == 1
+
+
+def test_strict_is_what_vertex_does(make_server):
+    s = make_server("--engine=fake", "--logs=strict").start()
+    job = job_with_service_lines(s)
+    rep, t = Replica(s, job), now_us()
+    rep.line("WARNING:root:low", t, 2)
+    rep.line("out", t + 1, 1)
+    got = entries(s, f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"')
+    assert [e["severity"] for e in got] == ["ERROR", "INFO"]
+    s.stop()
+
+
+@pytest.mark.parametrize("body,field", [
+    ({"resourceNames": ["projects/demo"], "filter": "severity>"}, "filter"),
+    ({"resourceNames": ["projects/demo"], "filter": "timestamp>soon"}, "filter"),
+    ({"resourceNames": ["projects/demo"], "orderBy": "severity"}, "order_by"),
+    ({"resourceNames": ["projects/demo"], "pageToken": "AAAA"}, "page_token"),
+    ({"resourceNames": []}, "resource_names"),
+    ({"resourceNames": ["buckets/x"]}, "resource_names"),
+    ({"resourceNames": ["projects/a", "projects/b"]}, "resource_names"),
+])
+def test_mistakes_are_named(fake, body, field):
+    r = fake.call("POST", "/v2/entries:list", body)
+    assert r.status_code == 400 and r.json()["error"]["status"] == "INVALID_ARGUMENT", r.text
+    assert field in str(r.json()["error"]["details"]), r.text
+
+
+def test_a_token_belongs_to_its_list(fake):
+    job = job_with_service_lines(fake)
+    body = {"resourceNames": ["projects/demo"], "filter": f'resource.labels.job_id="{job}"', "pageSize": 1}
+    token = fake.call("POST", "/v2/entries:list", body).json()["nextPageToken"]
+    assert fake.call("POST", "/v2/entries:list", {**body, "pageToken": token}).status_code == 200
+    for other in ({"filter": ""}, {"orderBy": "timestamp desc"}, {"resourceNames": ["projects/p2"]}):
+        assert fake.call("POST", "/v2/entries:list", {**body, **other, "pageToken": token}).status_code == 400
+
+
+def write(server, *items, **more):
+    return server.call("POST", "/v2/entries:write", {"logName": "projects/demo/logs/mine", "entries": list(items), **more})
+
+
+def test_written_entries(fake):
+    assert write(fake, {"textPayload": "a"}, {"jsonPayload": {"k": 1}, "severity": "ERROR"}, labels={"x": "y"},
+                 resource={"type": "global"}).json() == {}
+    got = entries(fake, 'log_id("mine")')
+    assert [e.get("textPayload") for e in got] == ["a", None]
+    assert got[1]["jsonPayload"] == {"k": 1} and got[1]["labels"] == {"x": "y"} and got[1]["severity"] == "ERROR"
+    assert got[0]["resource"] == {"type": "global", "labels": {"project_id": "demo"}}
+    assert write(fake, {"textPayload": "a"}, dryRun=True).json() == {} and len(entries(fake)) == 2
+    bad = {"textPayload": "x", "timestamp": "2999-01-01T00:00:00Z"}
+    assert write(fake, {"textPayload": "b"}, bad).status_code == 400 and len(entries(fake)) == 2
+    r = write(fake, {"textPayload": "b"}, bad, partialSuccess=True)
+    assert r.status_code == 400 and "1" in r.json()["error"]["details"][0]["logEntryErrors"] and len(entries(fake)) == 3
+    assert write(fake, {"textPayload": "x" * 300000}).status_code == 400
+    assert write(fake, {"logName": "projects/demo/logs/a/b"}).status_code == 400
+    same = {"textPayload": "once", "insertId": "i1", "timestamp": "2026-01-01T00:00:00.123456789Z"}
+    write(fake, same), write(fake, same)
+    assert [e["timestamp"] for e in entries(fake, 'insertId="i1"')] == [same["timestamp"]]
+    fake.kill9()
+    fake.start()
+    assert len(entries(fake)) == 4
+    assert fake.call("DELETE", "/v2/projects/demo/logs/mine").json() == {} and entries(fake) == []
+
+
+def test_no_line_is_lost_on_kill(fake):
+    sent, stop = [], threading.Event()
+
+    def writer():
+        import requests
+        n = 0
+        while not stop.is_set():
+            try:
+                if requests.post(fake.url + "/v2/entries:write", timeout=5, json={
+                        "logName": "projects/demo/logs/k", "entries": [{"textPayload": str(n), "insertId": f"{n:08d}"}]}).status_code == 200:
+                    sent.append(str(n))
+            except requests.RequestException:
+                return
+            n += 1
+
+    th = threading.Thread(target=writer)
+    th.start()
+    wait_until(lambda: len(sent) > 20, 20, "some writes")
+    fake.kill9()
+    stop.set()
+    th.join()
+    fake.start()
+    have = [e["textPayload"] for e in entries(fake, 'log_id("k")')]
+    assert set(sent) <= set(have) and len(have) == len(set(have)) <= len(sent) + 1
+
+
+# ---- the official Python library
+
+def python_client(server, grpc):
+    logging = pytest.importorskip("google.cloud.logging_v2", reason="google-cloud-logging is not installed: make deps")
+    from google.api_core.client_options import ClientOptions
+    from google.auth.credentials import AnonymousCredentials
+    client = logging.Client(project="demo", credentials=AnonymousCredentials(), _use_grpc=grpc,
+                            client_options=ClientOptions(api_endpoint=server.url))
+    if grpc:
+        from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
+        from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
+        from google.cloud.logging_v2._gapic import _LoggingAPI
+        import grpc as g
+        channel = g.insecure_channel(server.url.split("//")[1])
+        client._logging_api = _LoggingAPI(LoggingServiceV2Client(transport=LoggingServiceV2GrpcTransport(channel=channel)), client)
+    return client
+
+
+@pytest.mark.parametrize("grpc", [False, True], ids=["rest", "grpc"])
+def test_python_library(fake, grpc):
+    job = job_with_service_lines(fake)
+    client = python_client(fake, grpc)
+    got = list(client.list_entries(filter_=f'resource.labels.job_id="{job}"', page_size=2))
+    assert got[0].payload == "Waiting for job to be provisioned." and got[0].resource.labels["job_id"] == job
+    assert got[-1].payload == "Job completed successfully."
+    newest = next(iter(client.list_entries(filter_=f'resource.labels.job_id="{job}"', order_by="timestamp desc")))
+    assert newest.payload == got[-1].payload
+    log = client.logger("from-python")
+    log.log_text("hello", severity="WARNING", labels={"a": "b"})
+    log.log_struct({"step": 3, "message": "m"})
+    with log.batch() as batch:
+        batch.log_text("one")
+        batch.log_text("two")
+    # The library says once who it is.
+    got = [e for e in log.list_entries() if "logging.googleapis.com/diagnostic" not in (e.payload or {})]
+    assert [e.payload for e in got] == ["hello", {"step": 3, "message": "m"}, "one", "two"]
+    assert got[0].severity == "WARNING" and got[0].labels["a"] == "b" and isinstance(got[0].timestamp, datetime.datetime)
+    log.delete()
+    assert list(log.list_entries()) == []
+
+
+def test_tail(fake):
+    client = python_client(fake, True)
+    from google.cloud.logging_v2.types import TailLogEntriesRequest
+    api = client._logging_api._gapic_api
+    done = threading.Event()
+
+    def requests():
+        yield TailLogEntriesRequest(resource_names=["projects/demo"], filter='severity>=WARNING')
+        done.wait(20)
+
+    stream = api.tail_log_entries(requests=requests())  # returns when the tail has begun
+    got = []
+    try:
+        write(fake, {"textPayload": "quiet"}, {"textPayload": "loud", "severity": "ERROR"})
+        for r in stream:
+            got += r.entries
+            if got:
+                break
+        write(fake, {"textPayload": "second", "severity": "WARNING"})
+        for r in stream:
+            got += r.entries
+            if r.entries:
+                break
+    finally:
+        done.set()
+        stream.cancel()
+    assert [e.text_payload for e in got] == ["loud", "second"]
+
+
+# ---- gcloud
+
+def gcloud(server, tmp_path, *args, timeout=90):
+    if not shutil.which("gcloud"):
+        pytest.skip("gcloud is not installed")
+    env = {**os.environ, "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"), "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+           "CLOUDSDK_CORE_PROJECT": "demo", "CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "CLOUDSDK_AI_REGION": "us-central1",
+           "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+           "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": server.url + "/", "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": server.url + "/"}
+    return subprocess.run(["gcloud", *args], env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def test_gcloud_reads_and_streams(fake, tmp_path):
+    job = job_with_service_lines(fake)
+    rep, t = Replica(fake, job), now_us() - 20_000_000
+    for i in range(5):  # several lines of one moment: told apart by insertId
+        rep.line(f"step {i}", t)
+    rep.line('{"severity":"WARNING","message":"from json"}', t + 1)
+    rep.line("", t + 2, 4)
+    r = gcloud(fake, tmp_path, "logging", "read", f'resource.labels.job_id="{job}" AND resource.labels.task_name="workerpool0-0"',
+               "--order=asc", "--format=value(textPayload,jsonPayload.message)")
+    assert r.returncode == 0, r.stderr
+    assert [x.strip() for x in r.stdout.splitlines()] == [f"step {i}" for i in range(5)] + ["from json"]
+    r = gcloud(fake, tmp_path, "ai", "custom-jobs", "stream-logs", job, "--polling-interval=1", "--task-name=workerpool0-0")
+    assert r.returncode == 0, r.stderr
+    assert [x.split("\t")[-1].strip().split("  ")[-1] for x in r.stdout.splitlines() if "step" in x] == [f"step {i}" for i in range(5)]
+    assert "WARNING" in r.stdout and "from json" in r.stdout
+
+
+@needs_root
+def test_a_containers_lines(local):
+    s = local()
+    name = s.create(container_job("sh", "-c", "echo out; echo err >&2; echo 'ERROR:root:bad' >&2"))["name"]
+    s.wait(name)
+    job = name.rsplit("/", 1)[1]
+    got = entries(s, f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"')
+    assert sorted((e["severity"], e["textPayload"]) for e in got) == [("ERROR", "ERROR:root:bad"), ("INFO", "err"), ("INFO", "out")]
+    assert {e["logName"] for e in got} == {"projects/demo/logs/workerpool0-0"}
