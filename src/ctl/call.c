@@ -134,15 +134,10 @@ void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call 
             call_finish(op, &err);
         } else {
             struct job *j = job_new(c, a, op->name, spec);
-            auto_buf struct buf status = BUF_INIT(BUF_NO_MAX);
-            j->creation = xcalloc(1, sizeof(*j->creation));
-            j->creation->op = op;
-            j->creation->row = op->row;
+            j->creation = op;
             ctl_adopt(c, j);
             job_begin(j);
-            job_encode_status(j, &status, 0, false);
-            op->row.status = arena_str(op->arena, buf_str(&status));
-            op->has_row = true;
+            op->has_row = true; /* its status comes when it is given to the store */
             job_drain(j);
         }
     }

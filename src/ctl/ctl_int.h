@@ -86,10 +86,6 @@ struct call_op {
     struct store_get get;
     struct store_txn txn;
 };
-struct creation {
-    struct call_op *op;
-    struct store_row row;
-};
 /* err NULL: success. The answer is sent from the timer. */
 void call_finish(struct call_op *op, const struct err *err);
 void call_deliver(struct ctl *c);

@@ -45,7 +45,6 @@ void job_free(struct job *j) {
     free_facts(&j->inbox);
     free_facts(&j->unsaved);
     free(j->trial);
-    free(j->creation);
     free(j->error_msg);
     arena_free(j->arena);
     free(j);

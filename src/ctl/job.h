@@ -47,10 +47,10 @@ struct job {
     struct store_txn txn;
     struct fact *trial; /* a cancel that waits for its commit */
     bool trial_in_flight;
-    struct list trial_ops;     /* struct call_op waiting for it */
-    struct creation *creation; /* the create that waits for its commit */
-    usec_t flush_due;          /* mono; unsaved facts that may wait a little. 0 none */
-    usec_t retry_due;          /* mono; the disk was full. 0 none */
+    struct list trial_ops;    /* struct call_op waiting for it */
+    struct call_op *creation; /* the create that waits for its commit */
+    usec_t flush_due;         /* mono; unsaved facts that may wait a little. 0 none */
+    usec_t retry_due;         /* mono; the disk was full. 0 none */
     unsigned retries;
     struct err retry_err;
 

@@ -152,8 +152,7 @@ static void on_saved(struct job *j) {
         free(f);
     }
     if (j->creation) {
-        call_finish(j->creation->op, NULL);
-        free(take(&j->creation));
+        call_finish(take(&j->creation), NULL);
     }
     if (j->trial_in_flight) {
         struct fact *f = take(&j->trial);
@@ -172,8 +171,7 @@ static void on_refused(struct job *j, const struct err *err) {
     j->nr_in_flight = 0;
     if (j->creation) {
         /* Nobody was told of it: it never was. */
-        call_finish(j->creation->op, err);
-        free(take(&j->creation));
+        call_finish(take(&j->creation), err);
         ctl_retire(c, j);
         if (!is_full && err->code != ERR_ALREADY_EXISTS) {
             ctl_fatal(c, err);
@@ -246,8 +244,9 @@ static void flush(struct job *j) {
     store_txn_init(&j->txn, on_commit, j);
     job_encode_status(j, &status, now, j->trial != NULL);
     if (j->creation) {
-        j->creation->row.status = buf_str(&status);
-        store_txn_insert(&j->txn, &j->creation->row);
+        struct call_op *op = j->creation;
+        op->row.status = arena_str(op->arena, buf_str(&status)); /* what is stored is answered */
+        store_txn_insert(&j->txn, &op->row);
     } else {
         enum job_state state = j->trial ? JOB_STATE_CANCELLING : j->status.state;
         store_txn_update(&j->txn, j->name, str_of(job_state_name(state)), buf_str(&status),
