@@ -469,6 +469,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
             return;
         }
         log_info("engine", "%s", engine_local_describe(s->engine));
+        loop_begin_turn(s->loop); /* it tried the runtime out, and nobody can call yet */
     }
     s->ctl = ctl_new(&(struct ctl_config){
         .clock = loop_clock(s->loop),

@@ -283,11 +283,15 @@ struct uv_loop_s *loop_uv(struct loop *l) {
     return &l->uv;
 }
 
-static void begin_run(struct loop *l) {
-    l->owner = pthread_self();
+void loop_begin_turn(struct loop *l) {
     uv_update_time(&l->uv);
     l->turn_began = time_mono();
     l->idle_ns = uv_metrics_idle_time(&l->uv);
+}
+
+static void begin_run(struct loop *l) {
+    l->owner = pthread_self();
+    loop_begin_turn(l);
 }
 
 void loop_run(struct loop *l) {

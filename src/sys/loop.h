@@ -58,6 +58,8 @@ void loop_add_idle_hook(struct loop *l, struct loop_idle_hook *h);
 
 /* Longest time one turn of the loop took since the last call (metric; > 20 ms is logged). */
 usec_t loop_take_worst_turn(struct loop *l);
+/* The turn that runs counts from now: what came before kept nobody waiting (start-up). */
+void loop_begin_turn(struct loop *l);
 /* CHECKs that the caller is the loop's thread. */
 void loop_check_owner(const struct loop *l);
 
