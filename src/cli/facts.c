@@ -1,7 +1,7 @@
 /* How the server is reached and whom clients should trust. */
 #include "cli/cli.h"
 #include "cli/env.h"
-#include "cli/tls.h"
+#include "pki/tls.h"
 #include "sys/files.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* cusp storage sign-url: a V4 signed URL (GOOG4-RSA-SHA256), made here with the key of a service
  * account; no server is asked. The endpoint's host and port are part of what is signed. */
 #include "cli/gsuri.h"
-#include "cli/pki.h"
+#include "pki/pki.h"
 #include "cli/transfer.h"
 
 #include "base/enc.h"

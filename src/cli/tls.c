@@ -1,5 +1,5 @@
 /* cusp tls: the local CA that clients trust, and the certificate the server shows them. */
-#include "cli/tls.h"
+#include "pki/tls.h"
 
 #include "cli/cli.h"
 

@@ -1,7 +1,7 @@
 /* CA bundles for clients of several languages. */
 #include "cli/trust.h"
 
-#include "cli/tls.h"
+#include "pki/tls.h"
 #include "sys/files.h"
 
 #include <fcntl.h>

@@ -33,6 +33,9 @@ static const struct option options[] = {
     OPT("engine", runner, TEXT, "", "path of cusp-runner; empty: beside cuspd"),
     OPT("engine", network, TEXT, "bridge", "bridge (own address, NAT), host, none"),
     OPT("engine", subnet, TEXT, "10.201.0.0/16", "addresses of replicas on the bridge"),
+    OPT("engine", transparent, TEXT, "on",
+        "on: in containers the names of Google's APIs lead here, TLS included; off: only "
+        "variables"),
     OPT("engine", cpu_milli, U64, "0", "CPU for jobs in thousandths; 0: the host's"),
     OPT("engine", mem_mb, U64, "0", "memory for jobs in MiB; 0: the host's less a reserve"),
     OPT("engine", aliases_file, TEXT, "", "more image aliases, \"PATTERN = IMAGE\" a line"),
@@ -222,6 +225,10 @@ int config_load(struct config *c, int argc, char **argv, struct err *err) {
     if (strcmp(c->logs, "recognise") != 0 && strcmp(c->logs, "strict") != 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "logs: \"%s\" is neither recognise nor strict",
                        c->logs);
+    }
+    if (strcmp(c->transparent, "on") != 0 && strcmp(c->transparent, "off") != 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "transparent: \"%s\" is neither on nor off",
+                       c->transparent);
     }
     if (!c->data_dir[0] && !c->show_help && !c->show_version && !c->check_only) {
         return err_set(

@@ -17,8 +17,9 @@ struct config {
     char *runtime;  /* auto | crun | runc | /path */
     char *network;  /* bridge | host | none */
     char *subnet;
-    char *runner;    /* path of cusp-runner; default beside cuspd */
-    char *log_level; /* debug | info | warning | error */
+    char *transparent; /* on | off */
+    char *runner;      /* path of cusp-runner; default beside cuspd */
+    char *log_level;   /* debug | info | warning | error */
     bool log_json;
     char *logs; /* recognise, strict */
     bool strict_machines;

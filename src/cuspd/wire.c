@@ -13,6 +13,7 @@
 #include "api/hold.h"
 #include "api/identity.h"
 #include "api/images.h"
+#include "api/names.h"
 #include "api/operations.h"
 #include "api/origin.h"
 #include "api/projects.h"
@@ -27,6 +28,7 @@
 #include "engine/local/local.h"
 #include "logs/logs.h"
 #include "net/net.h"
+#include "pki/tls.h"
 #include "sys/files.h"
 #include "sys/lane.h"
 #include "sys/lockfile.h"
@@ -69,6 +71,8 @@ struct server {
     unsigned nets_open;
     struct identity *identity;
     struct engine_doors doors;
+    char *door_cert, *door_key, *door_ca; /* paths, PEM; NULL unless transparent */
+    VEC_OF(char *) door_names;
     VEC_OF(struct early_door) early; /* replicas found before we are ready */
     struct api api;
     struct grpc *grpc;
@@ -158,6 +162,65 @@ static const char *plain_env[] = {METADATA_ENV, "STORAGE_EMULATOR_HOST=http://%D
                                   "GOOGLE_CLOUD_PROJECT=%PROJECT_ID%", NULL};
 static const char *metadata_names[] = {"metadata.google.internal", "metadata", NULL};
 
+#define BUNDLE_ENV(name) name "=" DOOR_BUNDLE
+static const char *transparent_env[] = {METADATA_ENV,
+                                        BUNDLE_ENV("REQUESTS_CA_BUNDLE"),
+                                        BUNDLE_ENV("SSL_CERT_FILE"),
+                                        BUNDLE_ENV("CURL_CA_BUNDLE"),
+                                        BUNDLE_ENV("NODE_EXTRA_CA_CERTS"),
+                                        BUNDLE_ENV("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),
+                                        NULL};
+static const char *const google_names[] = {
+    "aiplatform.googleapis.com", "storage.googleapis.com", "www.googleapis.com",
+    "oauth2.googleapis.com",     "logging.googleapis.com", "cloudresourcemanager.googleapis.com"};
+/* Of the certificate: one label each, buckets in host names among them. */
+static const char *const google_wildcards[] = {"*.googleapis.com",
+                                               "*.storage.googleapis.com",
+                                               "*.aiplatform.googleapis.com",
+                                               "metadata.google.internal",
+                                               DOOR_ADDRESS,
+                                               NULL};
+#define DOOR_CERT_DAYS 825
+
+/* A CA of the jobs' own: what people trust on their machines (`cusp tls init`) may come and go
+ * without a running job noticing, and never speaks for Google's names. */
+static int make_transparent(struct server *s, struct err *err) {
+    auto_free char *dir = xasprintf("%s/identity/tls", s->data_dir);
+    auto_free char *ca = xasprintf("%s/ca.pem", dir);
+    auto_buf struct buf pem = BUF_INIT(1 << 16);
+    struct tls_done done;
+    const struct tls_wish w = {
+        .dir = dir, .only = google_wildcards, .days = DOOR_CERT_DAYS, .now = time_wall()};
+    if (tls_make(&w, &done, err) || file_read(AT_FDCWD, ca, &pem, err)) {
+        return err_wrap(err, "transparent = on");
+    }
+    s->door_ca = buf_take(&pem, NULL);
+    s->door_cert = xasprintf("%s/server.pem", dir);
+    s->door_key = xasprintf("%s/server.key", dir);
+    for (size_t i = 0; metadata_names[i]; i++) {
+        vec_push(&s->door_names, xstrdup(metadata_names[i]));
+    }
+    for (size_t i = 0; i < NR_OF(google_names); i++) {
+        vec_push(&s->door_names, xstrdup(google_names[i]));
+    }
+    for (size_t i = 0; location_at(i); i++) {
+        vec_push(&s->door_names, xasprintf("%s-aiplatform.googleapis.com", location_at(i)));
+    }
+    vec_push(&s->door_names, NULL);
+    return 0;
+}
+
+static void free_doors(struct server *s) {
+    for (size_t i = 0; i < s->door_names.n; i++) {
+        free(s->door_names.p[i]);
+    }
+    vec_fini(&s->door_names);
+    vec_fini(&s->early);
+    free(s->door_ca);
+    free(s->door_cert);
+    free(s->door_key);
+}
+
 static void finished(struct xch *x, int status, void *arg) {
     struct server *s = arg;
     if (s->identity) {
@@ -166,8 +229,17 @@ static void finished(struct xch *x, int status, void *arg) {
 }
 
 static int make_doors(struct server *s, struct err *err) {
-    const struct net_config nc = {
-        .handler = handle, .finished = finished, .arg = s, .disk = s->disk};
+    bool transparent = strcmp(s->cfg->transparent, "on") == 0;
+    if (transparent && make_transparent(s, err)) {
+        return -1;
+    }
+    const struct net_config nc = {.handler = handle,
+                                  .finished = finished,
+                                  .arg = s,
+                                  .disk = s->disk,
+                                  .tls = transparent ? NET_TLS_OPTIONAL : NET_TLS_OFF,
+                                  .tls_cert = s->door_cert,
+                                  .tls_key = s->door_key};
     s->doors_net = net_listen(s->loop, &nc, err);
     if (!s->doors_net) {
         return -1;
@@ -176,9 +248,11 @@ static int make_doors(struct server *s, struct err *err) {
     s->doors = (struct engine_doors){.open = door_open,
                                      .close = door_close,
                                      .arg = s,
-                                     .env = plain_env,
+                                     .env = transparent ? transparent_env : plain_env,
                                      .host_env = plain_env,
-                                     .names = metadata_names};
+                                     .names = transparent ? (const char **)s->door_names.p
+                                                          : metadata_names,
+                                     .ca_pem = s->door_ca};
     return 0;
 }
 
@@ -703,6 +777,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     free(s.runner);
     free(s.ca_path);
     free(s.ca_pem);
+    free_doors(&s);
     free(s.tls_cert);
     free(s.tls_key);
     if (s.failed) {

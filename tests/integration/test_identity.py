@@ -1,8 +1,15 @@
 """Who a job is, from inside its container: the metadata server, tokens, and the access log outside."""
 import base64
 import json
+import glob
 import os
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import pytest
 
 from conftest import container_job, needs_root, wait_until
 
@@ -100,7 +107,7 @@ def test_not_outside_a_job(fake):
 
 def test_environment(local):
     """Environment mode; what the user sets wins."""
-    s = local()
+    s = local("--transparent=off")
     env = [{"name": "GOOGLE_CLOUD_PROJECT", "value": "mine"}]
     body = script_job("env")
     body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"] = env
@@ -211,3 +218,94 @@ def test_no_network(local):
     """Without a network there is still the door."""
     _, out = run(local("--network=none"), wget("/project/project-id"))
     assert out == ["demo"]
+
+
+# ---- real client libraries in a container, unmodified
+
+SITE = "/gcs/site"
+
+
+@pytest.fixture(scope="session")
+def python_image(tmp_path_factory):
+    """This host's Python with its standard library; client libraries come as a bucket that is a directory."""
+    python = os.path.realpath(sys.executable)
+    lib = os.path.dirname(os.__file__)
+    modules = glob.glob(lib + "/lib-dynload/*.so")
+    ldd = subprocess.run(["ldd", python, *modules], capture_output=True, text=True).stdout
+    libs = set(re.findall(r"(/\S+\.so[.\d]*) \(", ldd))
+    libs |= {x for n in ("libstdc++.so.6", "libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2",
+                                             "librt.so.1", "libpthread.so.0", "libdl.so.2")
+             for x in glob.glob(f"/lib/*/{n}") + glob.glob(f"/usr/lib/*/{n}")}
+    path = tmp_path_factory.mktemp("python") / "python.tar"
+    with tarfile.open(path, "w", dereference=True) as t:
+        for f in sorted(libs):
+            t.add(f, f.lstrip("/"))
+        t.add(python, "usr/bin/python3")
+        t.add(lib, lib.lstrip("/"), filter=lambda i: None if re.search(r"/(test|__pycache__|config-3)", i.name) else i)
+        t.add(shutil.which("busybox"), "bin/sh")
+        for d in ("etc", "tmp", "proc", "sys", "dev", "gcs", "root"):
+            i = tarfile.TarInfo(d)
+            i.type, i.mode = tarfile.DIRTYPE, 0o1777 if d == "tmp" else 0o755
+            t.addfile(i)
+    return path
+
+
+@pytest.fixture
+def python_job(make_server, python_image):
+    def make(script, site, *flags):
+        s = make_server("--engine=local", f"--bucket=site={site}", *flags).start()
+        with open(python_image, "rb") as f:
+            r = s.call("POST", "/cusp/v1/images:import?name=python", f.read())
+        assert r.status_code == 200, r.text
+        s.call("POST", "/storage/v1/b?project=demo", {"name": "bucket-a"})
+        body = container_job("/usr/bin/python3", "-c", script, image="python", serviceAccount=ACCOUNT)
+        body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"] = [
+            {"name": "PYTHONPATH", "value": SITE}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}]
+        job = s.create(body)
+        done = s.wait(job["name"], 120)
+        text = output(s, job["name"])
+        assert done["state"] == "JOB_STATE_SUCCEEDED", "\n".join(text[-30:])
+        return s, job, text
+    return make
+
+
+STORAGE = """
+import google.auth
+from google.cloud import storage
+credentials, project = google.auth.default()
+print(type(credentials).__module__, project)
+client = storage.Client()
+client.bucket("bucket-a").blob("out.txt").upload_from_string("from the job")
+print([b.name for b in client.list_buckets()], client.bucket("bucket-a").blob("out.txt").download_as_text())
+"""
+
+
+@pytest.mark.parametrize("transparent", ["on", "off"])
+def test_storage_client_unmodified(python_job, transparent):
+    site = os.path.dirname(os.path.dirname(pytest.__file__))
+    s, job, out = python_job(STORAGE, site, "--transparent=" + transparent)
+    assert "google.auth.compute_engine.credentials demo" in out
+    assert any("bucket-a" in l and "from the job" in l for l in out)
+    token, host = ("valid", "storage.googleapis.com") if transparent == "on" else ("none", "169.254.169.254")
+    access_log(s, job=job["name"], by="door", token=token, host=host, path="/upload/storage/v1/b/bucket-a/o", status=200)
+
+
+AIPLATFORM = """
+from google.cloud import aiplatform
+aiplatform.init()
+print("project", aiplatform.initializer.global_config.project)
+print("rest", len(aiplatform.CustomJob.list()))
+aiplatform.init(project="demo", api_transport="grpc")
+print("grpc", len(aiplatform.CustomJob.list()))
+"""
+
+
+def test_aiplatform_unmodified(python_job):
+    """init() with nothing said finds project and region, and calls the regional name; REST and gRPC over TLS."""
+    sites = glob.glob(os.path.expanduser("~/.cache/cusp/clients/python/v1/lib/python3*/site-packages"))
+    if not sites or f"python3.{sys.version_info[1]}/" not in sites[0]:
+        pytest.skip("the aiplatform SDK is not installed: make test-clients installs it")
+    s, job, out = python_job(AIPLATFORM, sites[0])
+    assert "project demo" in out and "rest 1" in out and "grpc 1" in out
+    access_log(s, job=job["name"], token="valid", host="cloudresourcemanager.googleapis.com:443")
+    access_log(s, job=job["name"], token="valid", host="us-central1-aiplatform.googleapis.com")

@@ -86,8 +86,9 @@ struct local_note {
 struct local_pool {
     struct image image;
     struct image_user user;
-    const char *pkg_key;   /* TASK_PYTHON: layer key, NULL otherwise */
-    const char *pkg_layer; /* absolute directory */
+    const char *pkg_key;     /* TASK_PYTHON: layer key, NULL otherwise */
+    const char *pkg_layer;   /* absolute directory */
+    const char *trust_layer; /* the doors' CA in the image's bundles; NULL: none */
 };
 
 struct pkg_install;
@@ -146,6 +147,10 @@ void doors_drop(struct local_replica *r);
  * of them. NULL and "" without doors. [lane] */
 int doors_plan(struct local_replica *r, const char ***ret, const char **ret_address,
                struct err *err);
+
+/* trust.c: the layer that makes an image trust the doors' CA; made once an image. [lane] */
+int trust_layer(struct local *eng, struct arena *a, const struct image *img, const char **ret,
+                struct err *err);
 
 /* Fills what every container of this host has in common. */
 struct rundir_plan;

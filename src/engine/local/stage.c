@@ -67,7 +67,8 @@ static int resolve_images(struct local_attempt *a, struct err *err) {
         }
         if (image_resolve(a->eng->opts.images, a->arena, s->pools[p].image_uri, &lp->image, err) <
                 0 ||
-            image_lookup_user(&lp->image, a->arena, &lp->user, err) < 0) {
+            image_lookup_user(&lp->image, a->arena, &lp->user, err) < 0 ||
+            trust_layer(a->eng, a->arena, &lp->image, &lp->trust_layer, err) < 0) {
             return -1;
         }
     }
@@ -134,10 +135,13 @@ static const char **lower_dirs(struct local_attempt *a, const struct local_pool 
     while (lp->image.layers[n] != NULL) {
         n++;
     }
-    const char **out = arena_calloc(a->arena, n + 2, sizeof(*out));
+    const char **out = arena_calloc(a->arena, n + 3, sizeof(*out));
     size_t at = 0;
     if (lp->pkg_layer != NULL) {
         out[at++] = lp->pkg_layer;
+    }
+    if (lp->trust_layer != NULL) {
+        out[at++] = lp->trust_layer;
     }
     memcpy(out + at, lp->image.layers, n * sizeof(*out));
     return out;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "cli/tls.h"
+#include "pki/tls.h"
 
 #include <openssl/pkcs12.h>
 #include <openssl/x509v3.h>

@@ -1,6 +1,6 @@
 /* The names a server certificate must carry: this machine's, and Google's that transparent mode
  * answers for (containers resolve them to this server). */
-#include "cli/tls.h"
+#include "pki/tls.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>

@@ -5,8 +5,8 @@
  * and Node all accept in a server certificate, and its signatures are some ten times cheaper than
  * RSA's. No name constraints on the CA: its names follow the machine's (new addresses, --host) and
  * a CA is installed at clients once; a constraint would force a new one. */
-#ifndef CUSP_CLI_PKI_H
-#define CUSP_CLI_PKI_H
+#ifndef CUSP_PKI_PKI_H
+#define CUSP_PKI_PKI_H
 
 #include "base/buf.h"
 #include "base/err.h"

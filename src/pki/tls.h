@@ -8,10 +8,10 @@
  * DATA/tls is where the server looks. Every file is replaced whole; a renewed certificate keeps the
  * key, so a reader never meets a certificate and a key that do not belong together. The CA is made
  * once: clients that trust it would be cut off by another. */
-#ifndef CUSP_CLI_TLS_H
-#define CUSP_CLI_TLS_H
+#ifndef CUSP_PKI_TLS_H
+#define CUSP_PKI_TLS_H
 
-#include "cli/pki.h"
+#include "pki/pki.h"
 
 #define TLS_TRUST_PASSWORD "changeit" /* Java's own default; the store holds nothing secret */
 
@@ -22,6 +22,8 @@ struct tls_wish {
     const char *dir;
     const char *const *hosts; /* more names; remembered in the folder */
     size_t nr_hosts;
+    /* NULL-terminated: these names and no others, none of this machine's. Usually NULL. */
+    const char *const *only;
     unsigned days; /* of a new server certificate */
     bool anew;     /* a new CA and key, whatever is there */
     usec_t now;

@@ -1,5 +1,5 @@
 /* A local CA with libcrypto. */
-#include "cli/pki.h"
+#include "pki/pki.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* The folder of TLS files: what is there, what is stale, what must never be replaced. */
-#include "cli/tls.h"
+#include "pki/tls.h"
 
 #include "sys/files.h"
 #include "sys/lockfile.h"
@@ -250,7 +250,14 @@ static int have_server(const struct folder *d, const struct tls_wish *w, const s
     if (remember_hosts(d, w, &asked, err) || have_key(d, "server.key", &server, err)) {
         return -1;
     }
-    cert_names(&names, &asked);
+    for (size_t i = 0; w->only && w->only[i]; i++) {
+        if (pki_name_add(&names, w->only[i], err)) {
+            return -1;
+        }
+    }
+    if (!w->only) {
+        cert_names(&names, &asked);
+    }
     struct err broken = {0};
     int got = read_cert(d, "server.pem", &server.cert, &broken);
     if (got < 0 && broken.code != ERR_INVALID_ARGUMENT) { /* half a file is made anew */
