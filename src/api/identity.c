@@ -78,6 +78,19 @@ bool identity_is_job(const struct xch *x) {
     return xch_door(x) != 0;
 }
 
+bool identity_refuse(struct xch *x) {
+    struct str path = xch_head(x)->path;
+    struct err err;
+    if (!identity_is_job(x) || !(str_starts(path, STR("/cusp/")) || str_eqc(path, "/metrics"))) {
+        return false;
+    }
+    err_set(&err, ERR_PERMISSION_DENIED,
+            "%.*s administers the server; jobs may not ask for it. Ask from outside the container.",
+            (int)(path.n > 200 ? 200 : path.n), path.p);
+    reply_error(x, &err);
+    return true;
+}
+
 /* ---- replies */
 
 static void answer(struct xch *x, int status, struct str type, struct str body) {

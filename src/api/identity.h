@@ -33,6 +33,9 @@ void identity_close(struct identity *d, uint64_t id);
 bool identity_handle(struct identity *d, struct xch *x);
 /* True for what came by a door. Web pages do not get there (origin.h). */
 bool identity_is_job(const struct xch *x);
+/* Answers 403 and returns true when a job asks for what administers the server (/cusp/, /metrics):
+ * code that somebody submitted must not import host paths as images or read other jobs' events. */
+bool identity_refuse(struct xch *x);
 
 /* net_config.finished: a line in DIR/access.log for every request of a job. */
 void identity_finished(struct identity *d, struct xch *x, int status);

@@ -22,7 +22,7 @@ static int wrong(struct parser *p, const char *what) {
     while (near.n && !str_is_utf8(near)) {
         near.n--; /* cut within a character */
     }
-    buf_printf(&b, "Unparseable filter: %s at position %zu", what, p->at + 1);
+    buf_printf(&b, "Unparsable filter: %s at position %zu", what, p->at + 1);
     if (near.n) {
         buf_printf(&b, ", before '%.*s'", STR_ARG(near));
     }

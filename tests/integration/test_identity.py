@@ -146,6 +146,15 @@ def test_storage_and_api_by_the_door(local):
     assert s.call("GET", "/oauth2/v3/tokeninfo?access_token=" + bad).status_code == 400
 
 
+def test_a_job_does_not_administer(local):
+    """What would be a way out of the container (a host path as an image) is refused by the door, and only there."""
+    s = local()
+    _, out = run(s, "for p in /cusp/v1/images /metrics /cusp/v1/tls /readyz; do "
+                    "wget -q -S -O /dev/null http://169.254.169.254$p 2>&1 | grep -m1 -o 'HTTP/1.1 [0-9]*'; done")
+    assert out == ["HTTP/1.1 403"] * 3 + ["HTTP/1.1 200"]
+    assert s.call("GET", "/cusp/v1/images").status_code == 200 and s.call("GET", "/metrics").status_code == 200
+
+
 def test_identity_token(local):
     """A signed token for an audience, checked with the published key."""
     s = local()
