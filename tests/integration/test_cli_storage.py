@@ -348,8 +348,13 @@ def test_a_signed_url_is_the_one_the_official_library_makes(cusp, service_accoun
 def test_a_signed_url_fetches_the_object(cusp, service_account, fake, tmp_path):
     (tmp_path / "f").write_text("signed")
     cusp("cp", tmp_path / "f", "gs://bkt/d/f")
+    keys = os.path.join(fake.data_dir, "signing-keys")
+    os.makedirs(keys)
+    subprocess.run(["openssl", "pkey", "-in", service_account.parent / "key.pem", "-pubout",
+                    "-out", os.path.join(keys, "me@demo.iam.gserviceaccount.com.pem")], check=True)
     url = json.loads(cusp("sign-url", "gs://bkt/d/f", "--private-key-file", service_account, "--format=json").stdout)["signedUrl"]
     assert fake.http.get(url).text == "signed"
+    assert fake.http.get(url.replace("/d/f?", "/d/g?")).status_code == 403
 
 
 @pytest.mark.parametrize("flags", [["--duration=8d"], ["--duration=0"], ["--duration=x"], ["--http-verb=BREW"], ["--private-key-file=/dev/null"]])
