@@ -107,7 +107,8 @@ static const struct {
     {"storage sign-url",
      "cusp storage sign-url gs://BUCKET/NAME --private-key-file=KEY.json [--duration=1h] [--http-verb=GET]\n\n"
      "Prints a V4 signed URL, made here with a service account's JSON key; no server is asked. The host and\n"
-     "port of --endpoint are signed with it.\n\n"
+     "port of --endpoint are signed with it. The server has to know the account's public key: put it\n"
+     "into DATA_DIR/signing-keys/EMAIL.pem (openssl pkey -pubout).\n\n"
      "  --duration   90s, 15m, 1h (default), at most 7d\n"
      "  --http-verb  GET, HEAD, PUT, POST or DELETE\n" GLOBAL},
     {"storage buckets", "cusp storage buckets create gs://BUCKET\ncusp storage buckets delete gs://BUCKET\n" GLOBAL},
