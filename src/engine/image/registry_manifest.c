@@ -488,7 +488,9 @@ static int by_bytes(const void *a, const void *b) {
 static void cut_page(char **names, size_t n, struct str last, size_t max,
                      struct registry_page *ret) {
     size_t from = 0;
-    qsort(names, n, sizeof(*names), by_bytes);
+    if (n > 0) { /* an empty list has no array */
+        qsort(names, n, sizeof(*names), by_bytes);
+    }
     while (last.p != NULL && from < n && str_cmp(str_of(names[from]), last) <= 0) {
         from++;
     }
@@ -563,7 +565,9 @@ int registry_referrers(struct image_store *s, struct arena *a, struct str repo, 
     if (store_names(s, a, repo_path(a, repo, "referrers", hex), &names, &n, err) < 0) {
         return -1;
     }
-    qsort(names, n, sizeof(*names), by_bytes);
+    if (n > 0) { /* an empty list has no array */
+        qsort(names, n, sizeof(*names), by_bytes);
+    }
     jw_init(&w, &b, 0);
     jw_object(&w);
     jw_key(&w, "schemaVersion");
