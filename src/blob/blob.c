@@ -41,7 +41,6 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
     map_init(&b->external);
     b->snaps = snaps_new(SNAP_DIR_SIZE);
     upload_sweep(b);
-    move_recover(b);
     return b;
 }
 

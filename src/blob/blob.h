@@ -34,6 +34,10 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
 /* Makes an existing directory (NFS, Lustre) the bucket `name`; its place below DIR/buckets stays an
  * empty directory. Before any request. FAILED_PRECONDITION when the name holds objects already. */
 int blob_add_bucket(struct blob *b, const char *name, const char *path, struct err *err);
+/* Finishes the moves that a crash interrupted; cb on the loop, never from within. Before any
+ * request: one that looked at a half-moved object would see, and record, it without its metadata.
+ */
+void blob_recover(struct blob *b, void (*cb)(void *arg), void *arg);
 /* Every request must have been given before; waits for those running, then cb on the loop. */
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
 

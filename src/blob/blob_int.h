@@ -37,6 +37,8 @@ struct blob {
     void *close_arg;
     struct loop_task close_task;
     struct blob_sweep *sweep; /* upload.c */
+    void (*recovered_cb)(void *arg);
+    void *recovered_arg;
 };
 
 void blob_hold(struct blob *b);
@@ -189,9 +191,6 @@ void req_lock(struct blob_req *r, struct str bucket, struct str name,
 void req_unlock(struct blob_req *r);
 void req_done(struct blob_req *r);
 struct str req_key(struct blob_req *r, struct str bucket, struct str name);
-
-/* move.c: finishes moves that a crash cut short, at open. */
-void move_recover(struct blob *b);
 
 /* sweep.c: removes what crashed and abandoned uploads left, at open and every hour. */
 void upload_sweep(struct blob *b);

@@ -229,6 +229,7 @@ static void recover_end(struct blob_req *r) {
     struct blob *b = r->b;
     blob_req_fini(r);
     free(r);
+    b->recovered_cb(b->recovered_arg);
     blob_drop(b);
 }
 
@@ -287,7 +288,9 @@ static void recover_rows(struct store_kv_scan *s, const struct store_kv_pair *p,
     req_lane(r, recover_run, recover_looked);
 }
 
-void move_recover(struct blob *b) {
+void blob_recover(struct blob *b, void (*cb)(void *arg), void *arg) {
+    b->recovered_cb = cb;
+    b->recovered_arg = arg;
     struct blob_req *r = xcalloc(1, sizeof(*r));
     blob_req_init(r);
     req_begin(b, r);

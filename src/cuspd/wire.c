@@ -1,7 +1,7 @@
 /* Putting the server together and taking it apart.
  *
- * Start:  data directory lock -> store -> lanes, logs, blobs, images -> projects -> engine -> ctl
- *         (load, coldplug, catch up) -> listener -> "ready".
+ * Start:  data directory lock -> store -> lanes, logs, blobs, images -> interrupted moves
+ *         -> projects -> engine -> ctl (load, coldplug, catch up) -> listener -> "ready".
  * Stop:   listener (running exchanges finish) -> ctl (nothing in flight to the store) -> blobs ->
  *         store -> lanes -> engine (containers run on) -> loop. */
 #include "cuspd/wire.h"
@@ -570,6 +570,13 @@ static void on_projects_loaded(void *arg, const struct err *err) {
     ctl_start(s->ctl, on_ctl_started, s);
 }
 
+static void on_blob_recovered(void *arg) {
+    struct server *s = arg;
+    if (!s->stopping) {
+        projects_load(s->api.projects, on_projects_loaded, s);
+    }
+}
+
 static int open_data_dir(struct server *s, struct err *err) {
     auto_close int dir = -1;
     if (file_mkdirs(AT_FDCWD, s->cfg->data_dir, 0750, err)) {
@@ -771,7 +778,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     s.gcs = api_gcs_new(s.blob, s.store, s.data_dir);
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
     s.registry = api_registry_new(s.loop, s.images);
-    projects_load(s.api.projects, on_projects_loaded, &s);
+    blob_recover(s.blob, on_blob_recovered, &s);
     loop_run(s.loop);
     loop_free(s.loop);
     free(s.data_dir);
