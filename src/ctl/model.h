@@ -1,0 +1,114 @@
+/* CONTRACT. The model registry: what makes a version, which aliases it bears, what is refused.
+ * Knows no messages: a version's message is bytes, everything the registry must understand of it is
+ * given beside. Loop thread only; one transaction a change; every callback once, on the loop, never
+ * from within the call. Rules: reference 07 §3 and §5, 05 §5.
+ *
+ * Rows (docs/internals/models.md):
+ *     kind "model"         PARENT/models/M     what `models/M` answers: spec of the default version
+ *     kind "modelVersion"  PARENT/models/M@V   parent PARENT/models/M
+ * Changes of one model wait for each other; those of different models do not. */
+#ifndef CUSP_CTL_MODEL_H
+#define CUSP_CTL_MODEL_H
+
+#include "base/rng.h"
+#include "base/time.h"
+#include "store/store.h"
+
+struct models;
+
+#define MODEL_KIND "model"
+#define MODEL_VERSION_KIND "modelVersion"
+#define MODEL_DEFAULT "default" /* the alias that exactly one version of every model has */
+
+struct models *models_new(struct clock *clock, struct rng *rng, struct store *store);
+/* What was asked for is finished first, what is asked for now is refused UNAVAILABLE; then cb. */
+void models_stop(struct models *m, void (*cb)(void *arg), void *arg);
+void models_free(struct models *m); /* after models_stop; NULL is fine */
+
+/* ---- words (pure; any thread) ---- */
+
+/* NULL, or what is wrong with it, as the end of a sentence that begins with the id or alias. */
+const char *model_id_fault(struct str id);       /* [a-z_][a-z0-9_-]{0,62} */
+const char *model_alias_fault(struct str alias); /* [a-z][a-zA-Z0-9-]{0,126}[a-z0-9] */
+/* "…/models/M@V" -> "…/models/M" and "V" (.p NULL without '@'; may be empty). */
+struct str model_name_cut(struct str name, struct str *ret_version);
+
+/* ---- upload: a new model, or a new version of one ---- */
+
+struct model_uploaded {
+    struct str name;         /* "PARENT/models/M" */
+    struct str version_name; /* "PARENT/models/M@V" */
+    uint64_t version;
+    bool is_again;             /* it was made by an earlier call with the same token */
+    const struct str *aliases; /* of this version, default among them if it is the one */
+    size_t nr_aliases;
+};
+
+/* Owned by the caller; views stay valid until cb. */
+struct model_upload {
+    /* in */
+    struct str parent;       /* "projects/N/locations/L" */
+    struct str model_id;     /* empty: parent_model's, or one of ours (models_new_id) */
+    struct str parent_model; /* canonical, without version: a new version of it. Empty: a new model
+                              */
+    struct str spec;         /* the packed Model as the user sent it; kept verbatim */
+    struct str display_name, description; /* of a new model; a new version leaves the model's */
+    struct str version_description;
+    const struct store_label *labels; /* a new model's own; else the version's own */
+    size_t nr_labels;
+    const struct str *aliases; /* of the version; the first one of a model also gets default */
+    size_t nr_aliases;
+    /* What else is known of the version, as lines for its record (base/rec.h, without the heading):
+     * see MODEL_FACT_*. Unknown keys are kept. May be empty. */
+    struct str facts;
+    struct str seal;  /* the files of the artefact, one a line (api/seal.h); empty: none */
+    struct str token; /* what this upload is done for, e.g. a pipeline's name: a version made for
+                         the same token is answered again, and none is made. Empty: no such thing */
+    /* Adds what must become true together with the version. Called at most once, not when is_again;
+     * the strings of the second argument are valid during the call. May be NULL. */
+    void (*join)(void *arg, struct store_txn *t, const struct model_uploaded *u);
+    void *join_arg;
+    /* err NULL: durable, with all that join added. ALREADY_EXISTS (model_id), NOT_FOUND
+     * (parent_model), INVALID_ARGUMENT, FAILED_PRECONDITION, RESOURCE_EXHAUSTED (limits, full disk:
+     * may be tried again). */
+    void (*cb)(struct model_upload *, const struct model_uploaded *u, const struct err *err);
+    void *arg;
+};
+void model_upload(struct models *m, struct model_upload *u);
+/* A new unused model id, decimal. */
+uint64_t models_new_id(struct models *m);
+
+/* What can be refused before there is anything to upload: ids, aliases, the parent model's
+ * existence and place, whether the id is free. Looks at parent, model_id, parent_model and aliases
+ * of u. Errors name the fields model_id, parent_model and version_aliases; the message's own rules
+ * are api/model_check.h's. */
+struct model_upload_check {
+    const struct model_upload *u;
+    void (*cb)(struct model_upload_check *, const struct err *err); /* NULL: would be taken now */
+    void *arg;
+    struct arena *arena; /* ours */
+    struct store_get get;
+};
+void model_upload_check(struct models *m, struct model_upload_check *c);
+
+/* Keys of `facts` that the registry and the API know. Those marked * are indexed: they lead back to
+ * the version (model_used_by). */
+#define MODEL_FACT_PIPELINE "pipeline"         /* * "projects/N/locations/L/trainingPipelines/P" */
+#define MODEL_FACT_JOB "job"                   /* * ".../customJobs/J" */
+#define MODEL_FACT_DATASET "dataset"           /* * ".../datasets/D" */
+#define MODEL_FACT_SOURCE "copied_from"        /* * ".../models/M@V" */
+#define MODEL_FACT_ANNOTATIONS "annotations"   /* schema URI of the annotations used */
+#define MODEL_FACT_IMAGE "image"               /* of the training container, as given */
+#define MODEL_FACT_IMAGE_DIGEST "image_digest" /* "sha256:…" */
+#define MODEL_FACT_PACKAGE "package"           /* repeats: "gs://…/x.tar.gz sha256:…" */
+/* Data items (dataStats); decimal. */
+#define MODEL_FACT_TRAINING_ITEMS "training_items"
+#define MODEL_FACT_VALIDATION_ITEMS "validation_items"
+#define MODEL_FACT_TEST_ITEMS "test_items"
+/* Set when seal is given. */
+#define MODEL_FACT_SEAL_FILES "seal_files"
+#define MODEL_FACT_SEAL_BYTES "seal_bytes"
+#define MODEL_FACT_SEAL_DIGEST "seal_digest" /* "sha256:…" over the lines of seal */
+#define MODEL_FACT_SEAL_TIME "seal_time"     /* wall, usec */
+
+#endif
