@@ -112,6 +112,18 @@ void cache_update(struct cache *c, const struct store_row *change) {
     cache_put(c, &row);
 }
 
+void cache_replace(struct cache *c, const struct store_row *change) {
+    struct entry *e = map_get(&c->by_name, change->name);
+    if (!e) {
+        return;
+    }
+    struct store_row row = *change;
+    row.kind = e->row.kind;
+    row.parent = e->row.parent;
+    row.create_time = e->row.create_time;
+    cache_put(c, &row);
+}
+
 void cache_del(struct cache *c, struct str name) {
     struct entry *e = map_get(&c->by_name, name);
     if (e) {

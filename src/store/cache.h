@@ -14,6 +14,8 @@ const struct store_row *cache_get(struct cache *c, struct str name);
 void cache_put(struct cache *c, const struct store_row *row);
 /* Applies store_txn_update's change, when the row is here. */
 void cache_update(struct cache *c, const struct store_row *change);
+/* Applies store_txn_replace's change, when the row is here. */
+void cache_replace(struct cache *c, const struct store_row *change);
 void cache_del(struct cache *c, struct str name);
 size_t cache_count(const struct cache *c);
 

@@ -31,10 +31,11 @@ struct mem_db {
 /* How to take one op back. */
 struct undo {
     const struct store_op *op;
-    struct mem_row *row; /* insert, delete, update, event */
+    struct mem_row *row; /* insert, delete, update, replace, event */
     struct kv *kv;       /* the value before; NULL: there was none */
     char *state, *status;
-    struct store_row was; /* update: sizes, times, liveness */
+    struct store_row was; /* update, replace: sizes, times, liveness */
+    struct arena *fixed;  /* replace: of the row before */
 };
 
 static void row_free(struct mem_row *r) {
@@ -118,6 +119,48 @@ static int apply_update(struct mem_db *db, struct undo *u, struct err *err) {
     return 0;
 }
 
+/* A new name is another copy of the same text; the events' owner looks at it. */
+static void point_events(struct mem_row *r) {
+    for (size_t i = 0; i < r->events.n; i++) {
+        r->events.p[i].owner = r->row.name;
+    }
+}
+
+static int apply_replace(struct mem_db *db, struct undo *u, struct err *err) {
+    const struct store_row *src = &u->op->row;
+    struct mem_row *r = map_get(&db->rows, src->name);
+    if (!r) {
+        return store_err_missing(err, src->name);
+    }
+    u->row = r;
+    u->was = r->row;
+    u->fixed = r->fixed;
+    u->state = r->state;
+    u->status = r->status;
+    struct store_row now = *src;
+    now.kind = r->row.kind;
+    now.parent = r->row.parent;
+    now.create_time = r->row.create_time;
+    now.state = now.status = STR("");
+    r->fixed = arena_new(ARENA_NO_MAX);
+    bool copied = store_row_copy(r->fixed, &now, &r->row);
+    CHECK(copied);
+    r->state = str_dup(src->state);
+    r->status = str_dup(src->status);
+    r->row.state = str_n(r->state, src->state.n);
+    r->row.status = str_n(r->status, src->status.n);
+    point_events(r);
+    return 0;
+}
+
+static int apply_expect(struct mem_db *db, const struct undo *u, struct err *err) {
+    const struct mem_row *r = map_get(&db->rows, u->op->row.name);
+    if (!r) {
+        return store_err_missing(err, u->op->row.name);
+    }
+    return r->row.update_time == u->op->row.update_time ? 0 : store_err_stale(err, u->op->row.name);
+}
+
 static int apply_delete(struct mem_db *db, struct undo *u, struct err *err) {
     u->row = map_del(&db->rows, u->op->row.name);
     return u->row ? 0 : store_err_missing(err, u->op->row.name);
@@ -187,6 +230,10 @@ static int apply_one(struct mem_db *db, struct undo *u, struct err *err) {
         return apply_insert(db, u, err);
     case STORE_OP_UPDATE:
         return apply_update(db, u, err);
+    case STORE_OP_REPLACE:
+        return apply_replace(db, u, err);
+    case STORE_OP_EXPECT:
+        return apply_expect(db, u, err);
     case STORE_OP_DELETE:
         return apply_delete(db, u, err);
     case STORE_OP_EVENT:
@@ -204,6 +251,16 @@ static void undo_one(struct mem_db *db, struct undo *u) {
     case STORE_OP_INSERT:
         map_del(&db->rows, u->op->row.name);
         row_free(u->row);
+        break;
+    case STORE_OP_REPLACE:
+        arena_free(u->row->fixed);
+        u->row->fixed = u->fixed;
+        free(u->row->state);
+        free(u->row->status);
+        u->row->row = u->was;
+        u->row->state = u->state;
+        u->row->status = u->status;
+        point_events(u->row);
         break;
     case STORE_OP_UPDATE:
         free(u->row->state);
@@ -228,6 +285,7 @@ static void undo_one(struct mem_db *db, struct undo *u) {
         break;
     }
     case STORE_OP_KV_EXPECT:
+    case STORE_OP_EXPECT:
         break;
     }
 }
@@ -235,6 +293,7 @@ static void undo_one(struct mem_db *db, struct undo *u) {
 static void keep_one(struct undo *u) {
     free(u->state);
     free(u->status);
+    arena_free(u->fixed);
     if (u->op->type == STORE_OP_DELETE) {
         row_free(u->row);
     }

@@ -147,10 +147,14 @@ static void remember(struct sq *s, const struct store_txn *t) {
         case STORE_OP_UPDATE:
             cache_update(s->cache, &op->row);
             break;
+        case STORE_OP_REPLACE:
+            cache_replace(s->cache, &op->row);
+            break;
         case STORE_OP_DELETE:
             cache_del(s->cache, op->row.name);
             break;
         case STORE_OP_EVENT:
+        case STORE_OP_EXPECT:
         case STORE_OP_KV:
         case STORE_OP_KV_EXPECT:
             break;

@@ -21,6 +21,9 @@ static const char *const texts[DB_STMT_NR] = {
     [DB_INSERT_LABEL] = "INSERT INTO label (resource, place, key, value) VALUES (?1,?2,?3,?4)",
     [DB_UPDATE] = "UPDATE resource SET state = ?2, status = ?3, update_time = ?4, is_live = ?5 "
                   "WHERE name = ?1",
+    [DB_REPLACE] = "UPDATE resource SET display_name = ?2, state = ?3, update_time = ?4, "
+                   "is_live = ?5, status = ?6, spec = ?7 WHERE id = ?1",
+    [DB_UPDATE_TIME_OF] = "SELECT update_time FROM resource WHERE name = ?1",
     [DB_DELETE] = "DELETE FROM resource WHERE id = ?1",
     [DB_DELETE_LABELS] = "DELETE FROM label WHERE resource = ?1",
     [DB_DELETE_EVENTS] = "DELETE FROM event WHERE resource = ?1",

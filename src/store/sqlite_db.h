@@ -22,6 +22,8 @@ enum db_stmt {
     DB_INSERT,
     DB_INSERT_LABEL,
     DB_UPDATE,
+    DB_REPLACE,
+    DB_UPDATE_TIME_OF,
     DB_DELETE,
     DB_DELETE_LABELS,
     DB_DELETE_EVENTS,

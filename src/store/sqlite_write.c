@@ -28,6 +28,24 @@ static enum outcome id_of(struct db *db, struct str name, uint64_t *ret_id, stru
     return outcome_of(rc);
 }
 
+static enum outcome put_labels(struct db *db, uint64_t id, const struct store_row *r,
+                               struct err *err) {
+    for (size_t i = 0; i < r->nr_labels; i++) {
+        sqlite3_stmt *st = db_stmt(db, DB_INSERT_LABEL, err);
+        if (!st) {
+            return BROKE;
+        }
+        db_bind_u64(st, 1, id);
+        db_bind_u64(st, 2, i);
+        db_bind_text(st, 3, r->labels[i].key);
+        db_bind_text(st, 4, r->labels[i].value);
+        if (db_run(db, st, err) < 0) {
+            return BROKE;
+        }
+    }
+    return DID_IT;
+}
+
 static enum outcome do_insert(struct db *db, const struct store_row *r, struct err *err) {
     sqlite3_stmt *st = db_stmt(db, DB_INSERT, err);
     if (!st) {
@@ -50,20 +68,7 @@ static enum outcome do_insert(struct db *db, const struct store_row *r, struct e
         store_err_exists(err, r->name);
         return REFUSED;
     }
-    uint64_t id = (uint64_t)sqlite3_last_insert_rowid(db->handle);
-    for (size_t i = 0; i < r->nr_labels; i++) {
-        if (!(st = db_stmt(db, DB_INSERT_LABEL, err))) {
-            return BROKE;
-        }
-        db_bind_u64(st, 1, id);
-        db_bind_u64(st, 2, i);
-        db_bind_text(st, 3, r->labels[i].key);
-        db_bind_text(st, 4, r->labels[i].value);
-        if (db_run(db, st, err) < 0) {
-            return BROKE;
-        }
-    }
-    return DID_IT;
+    return put_labels(db, (uint64_t)sqlite3_last_insert_rowid(db->handle), r, err);
 }
 
 static enum outcome do_update(struct db *db, const struct store_row *r, struct err *err) {
@@ -84,6 +89,56 @@ static enum outcome do_update(struct db *db, const struct store_row *r, struct e
         return REFUSED;
     }
     return DID_IT;
+}
+
+static enum outcome do_replace(struct db *db, const struct store_row *r, struct err *err) {
+    uint64_t id;
+    if (id_of(db, r->name, &id, err) != DID_IT) {
+        return BROKE;
+    }
+    if (!id) {
+        store_err_missing(err, r->name);
+        return REFUSED;
+    }
+    sqlite3_stmt *st = db_stmt(db, DB_REPLACE, err);
+    if (!st) {
+        return BROKE;
+    }
+    db_bind_u64(st, 1, id);
+    db_bind_text(st, 2, r->display_name);
+    db_bind_text(st, 3, r->state);
+    db_bind_u64(st, 4, r->update_time);
+    db_bind_u64(st, 5, r->is_live);
+    db_bind_blob(st, 6, r->status);
+    db_bind_blob(st, 7, r->spec);
+    if (db_run(db, st, err) < 0 || !(st = db_stmt(db, DB_DELETE_LABELS, err))) {
+        return BROKE;
+    }
+    db_bind_u64(st, 1, id);
+    if (db_run(db, st, err) < 0) {
+        return BROKE;
+    }
+    return put_labels(db, id, r, err);
+}
+
+static enum outcome do_expect(struct db *db, const struct store_row *r, struct err *err) {
+    sqlite3_stmt *st = db_stmt(db, DB_UPDATE_TIME_OF, err);
+    if (!st) {
+        return BROKE;
+    }
+    db_bind_text(st, 1, r->name);
+    int rc = db_step(st, err);
+    if (rc < 0) {
+        return BROKE;
+    }
+    bool same = rc > 0 && db_column_u64(st, 0) == r->update_time;
+    sqlite3_reset(st);
+    if (rc == 0) {
+        store_err_missing(err, r->name);
+    } else if (!same) {
+        store_err_stale(err, r->name);
+    }
+    return same ? DID_IT : REFUSED;
 }
 
 static enum outcome do_delete(struct db *db, struct str name, struct err *err) {
@@ -178,6 +233,10 @@ static enum outcome do_op(struct db *db, const struct store_op *op, struct err *
         return do_insert(db, &op->row, err);
     case STORE_OP_UPDATE:
         return do_update(db, &op->row, err);
+    case STORE_OP_REPLACE:
+        return do_replace(db, &op->row, err);
+    case STORE_OP_EXPECT:
+        return do_expect(db, &op->row, err);
     case STORE_OP_DELETE:
         return do_delete(db, op->row.name, err);
     case STORE_OP_EVENT:

@@ -69,6 +69,13 @@ void store_txn_insert(struct store_txn *t, const struct store_row *row);
 /* Replaces state, status, update_time, is_live of an existing row (NOT_FOUND fails the txn). */
 void store_txn_update(struct store_txn *t, struct str name, struct str state, struct str status,
                       usec_t update_time, bool is_live);
+/* Replaces display_name, state, status, spec, labels, update_time and is_live of an existing row of
+ * that name (NOT_FOUND fails the txn); kind, parent, create_time, place among the rows, and events
+ * stay: row's are not looked at. For resources that clients may edit. */
+void store_txn_replace(struct store_txn *t, const struct store_row *row);
+/* Fails the txn with ABORTED unless the row's update_time is this one (NOT_FOUND: no such row): who
+ * edits what it has read gives the time it read, and a later one with the edit. */
+void store_txn_expect(struct store_txn *t, struct str name, usec_t update_time);
 /* Deletes the row, its labels and its events. Missing row: NOT_FOUND fails the txn. */
 void store_txn_delete(struct store_txn *t, struct str name);
 /* (owner, seq) unique, else ALREADY_EXISTS. The owner's row must exist, or be inserted earlier in

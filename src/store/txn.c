@@ -61,6 +61,18 @@ void store_txn_update(struct store_txn *t, struct str name, struct str state, st
                                  .is_live = is_live};
 }
 
+void store_txn_replace(struct store_txn *t, const struct store_row *row) {
+    CHECK(row->name.n > 0);
+    struct store_op *op = add(t, STORE_OP_REPLACE);
+    bool copied = store_row_copy(t->arena, row, &op->row);
+    CHECK(copied); /* the arena has no maximum */
+}
+
+void store_txn_expect(struct store_txn *t, struct str name, usec_t update_time) {
+    struct store_op *op = add(t, STORE_OP_EXPECT);
+    op->row = (struct store_row){.name = keep(t, name), .update_time = update_time};
+}
+
 void store_txn_delete(struct store_txn *t, struct str name) {
     struct store_op *op = add(t, STORE_OP_DELETE);
     op->row.name = keep(t, name);
@@ -97,6 +109,11 @@ int store_err_exists(struct err *err, struct str name) {
 
 int store_err_missing(struct err *err, struct str name) {
     return err_set(err, ERR_NOT_FOUND, "%.*s not found", STR_ARG(name));
+}
+
+int store_err_stale(struct err *err, struct str name) {
+    return err_set(err, ERR_ABORTED, "%.*s has been changed meanwhile; read it again and repeat",
+                   STR_ARG(name));
 }
 
 int store_err_event_exists(struct err *err, const struct store_event *ev) {

@@ -8,6 +8,8 @@
 enum store_op_type {
     STORE_OP_INSERT = 1, /* row */
     STORE_OP_UPDATE,     /* row: name, state, status, update_time, is_live */
+    STORE_OP_REPLACE,    /* row: all but kind, parent, create_time */
+    STORE_OP_EXPECT,     /* row: name, update_time */
     STORE_OP_DELETE,     /* row: name */
     STORE_OP_EVENT,      /* event */
     STORE_OP_KV,         /* kv; value.p NULL: delete */
@@ -32,6 +34,7 @@ struct store_op {
 int store_err_exists(struct err *err, struct str name);
 int store_err_missing(struct err *err, struct str name);
 int store_err_event_exists(struct err *err, const struct store_event *ev);
+int store_err_stale(struct err *err, struct str name);
 int store_err_expect(struct err *err, struct str space, struct str key);
 
 #endif

@@ -133,6 +133,60 @@ static void test_update_changes_the_mutable_half_only(void **state) {
     assert_int_equal(rig_commit(&f->rig, &t).code, ERR_NOT_FOUND);
 }
 
+static void test_replace_changes_what_clients_edit(void **state) {
+    struct fix *f = *state;
+    struct store_row row = insert(f, 1, 50), other = rig_row(f->a, 2, 70), got;
+    struct store_label label = {STR("team"), STR("blue")};
+    struct store_txn t;
+    store_txn_init(&t, NULL, NULL);
+    put_event(&t, row.name, 1, "one");
+    assert_int_equal(rig_commit(&f->rig, &t).code, 0);
+    struct store_row change = {.name = row.name,
+                               .display_name = STR("renamed"),
+                               .state = STR("S"),
+                               .spec = STR("another spec"),
+                               .status = STR("another status"),
+                               .update_time = 99,
+                               .is_live = false,
+                               .labels = &label,
+                               .nr_labels = 1};
+    store_txn_init(&t, NULL, NULL);
+    store_txn_expect(&t, row.name, row.update_time);
+    store_txn_replace(&t, &change);
+    assert_int_equal(rig_commit(&f->rig, &t).code, 0);
+    change.kind = row.kind;
+    change.parent = row.parent;
+    change.create_time = row.create_time;
+    const struct store_row *seen = f->rig.s->ops->peek(f->rig.s, row.name);
+    if (seen) {
+        assert_row(seen, &change);
+    }
+    f->rig.kind->again(&f->rig);
+    assert_int_equal(rig_get(&f->rig, row.name.p, f->a, &got).code, 0);
+    assert_row(&got, &change);
+    assert_int_equal(rig_events(&f->rig, row.name.p, f->a).n, 1);
+
+    /* Refused, and with what came before it. */
+    store_txn_init(&t, NULL, NULL);
+    store_txn_replace(&t, &row);
+    put_event(&t, row.name, 2, "two");
+    store_txn_insert(&t, &other);
+    store_txn_expect(&t, row.name, 98);
+    struct err err = rig_commit(&f->rig, &t);
+    assert_int_equal(err.code, ERR_ABORTED);
+    assert_int_equal(rig_get(&f->rig, row.name.p, f->a, &got).code, 0);
+    assert_row(&got, &change);
+    struct rig_events ev = rig_events(&f->rig, row.name.p, f->a);
+    assert_int_equal(ev.n, 1);
+    assert_str(ev.p[0].owner, row.name);
+    store_txn_init(&t, NULL, NULL);
+    store_txn_replace(&t, &other);
+    assert_int_equal(rig_commit(&f->rig, &t).code, ERR_NOT_FOUND);
+    store_txn_init(&t, NULL, NULL);
+    store_txn_expect(&t, other.name, other.update_time);
+    assert_int_equal(rig_commit(&f->rig, &t).code, ERR_NOT_FOUND);
+}
+
 static void test_delete_takes_labels_and_events_along(void **state) {
     struct fix *f = *state;
     struct store_row row = insert(f, 1, 50), got;
@@ -722,6 +776,7 @@ int contract_run(const struct rig_kind *k) {
         T(test_rows_survive_reopening),
         T(test_second_insert_of_a_name_fails_whole_transaction),
         T(test_update_changes_the_mutable_half_only),
+        T(test_replace_changes_what_clients_edit),
         T(test_delete_takes_labels_and_events_along),
         T(test_failed_delete_and_update_are_taken_back),
         T(test_events_come_back_in_order_of_seq),
