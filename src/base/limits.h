@@ -67,7 +67,12 @@
     X(registry_upload_keep_s, 86400, "seconds an unfinished registry upload can be continued")     \
     X(registry_blob_grace_s, 3600, "seconds a pushed blob waits for a manifest before a prune")    \
     X(registry_max_repos, 10000, "repositories of the registry")                                   \
-    X(registry_max_manifests, 10000, "manifests, and tags, of one registry repository")
+    X(registry_max_manifests, 10000, "manifests, and tags, of one registry repository")            \
+    X(max_model_versions, 10000, "versions of one model")                                          \
+    X(max_model_aliases, 500, "version aliases of one model")                                      \
+    X(max_model_files, 100000, "files of one model's artefact")                                    \
+    X(max_model_evaluations, 1000, "evaluations of one model")                                     \
+    X(max_model_slices, 1000, "slices of one model evaluation, and of one batch")
 
 struct limits {
 #define X(name, def, what) uint64_t name;

@@ -23,7 +23,8 @@ struct models;
 struct models *models_new(struct clock *clock, struct rng *rng, struct store *store);
 /* What was asked for is finished first, what is asked for now is refused UNAVAILABLE; then cb. */
 void models_stop(struct models *m, void (*cb)(void *arg), void *arg);
-void models_free(struct models *m); /* after models_stop; NULL is fine */
+/* After models_stop, or as a crash would: what was asked for is forgotten. NULL is fine. */
+void models_free(struct models *m);
 
 /* ---- words (pure; any thread) ---- */
 
@@ -86,10 +87,79 @@ struct model_upload_check {
     const struct model_upload *u;
     void (*cb)(struct model_upload_check *, const struct err *err); /* NULL: would be taken now */
     void *arg;
-    struct arena *arena; /* ours */
-    struct store_get get;
 };
 void model_upload_check(struct models *m, struct model_upload_check *c);
+
+/* ---- looking ---- */
+
+struct model_state;
+struct model_found {
+    const struct store_row *model;
+    const struct store_row *version_row; /* NULL unless a version was named or wanted */
+    uint64_t version;                    /* the one named, else the default one */
+    const struct model_state *state;
+};
+/* Owned by the caller; what is found lives in the arena. */
+struct model_get {
+    struct str name;    /* "PARENT/models/M" */
+    struct str version; /* an id, an alias, "-" or empty: the model itself */
+    bool want_version;  /* the version's own row even when none is named */
+    struct arena *arena;
+    /* NOT_FOUND names the model or the version. */
+    void (*cb)(struct model_get *, const struct model_found *f, const struct err *err);
+    void *arg;
+    struct models *models; /* ours */
+    struct model_found found;
+    struct store_row row;
+    struct store_get get;
+};
+void model_get(struct models *m, struct model_get *g);
+/* What the rows of a model say about its versions; DATA_LOSS when that does not read. The result
+ * lives in the arena. */
+int model_row_state(struct arena *a, const struct store_row *row, const struct model_state **ret,
+                    struct err *err) MUST_CHECK;
+
+/* Which versions were made by, or of, this resource: rows of the key/value space, keys
+ * "RESOURCE\x01PARENT/models/M@V". */
+#define MODEL_LINEAGE_SPACE "lineage"
+/* Key PARENT/models/M@V: the files of the sealed artefact (api/seal.h). */
+#define MODEL_SEAL_SPACE "modelSeal"
+
+/* ---- changing ---- */
+
+enum model_change_type {
+    MODEL_MERGE_ALIASES,
+    MODEL_UPDATE,         /* display_name, description, labels of the model */
+    MODEL_UPDATE_VERSION, /* description, labels of the version */
+    MODEL_DELETE_VERSION,
+    MODEL_DELETE,
+};
+/* Owned by the caller; views stay valid until cb. */
+struct model_change {
+    enum model_change_type type;
+    struct str name, version; /* as in model_get */
+    const struct str *aliases;
+    size_t nr_aliases;
+    bool sets_display_name, sets_description, sets_labels;
+    struct str display_name, description;
+    const struct store_label *labels;
+    size_t nr_labels;
+    /* May refuse the change after a look at the model as it is, e.g. by its etag. May be NULL. */
+    int (*guard)(void *arg, const struct store_row *model, struct err *err);
+    /* Adds to the transaction; may be NULL. */
+    void (*join)(void *arg, struct store_txn *t);
+    /* f: as it is from now on, valid during the call; NULL after deletes. */
+    void (*cb)(struct model_change *, const struct model_found *f, const struct err *err);
+    void *arg; /* of all three */
+};
+void model_change(struct models *m, struct model_change *c);
+
+/* Rows that go with their version; parent PARENT/models/M, label MODEL_VERSION_LABEL: its id. */
+#define MODEL_EVALUATION_KIND "modelEvaluation"
+#define MODEL_SLICE_KIND "modelEvaluationSlice"
+#define MODEL_VERSION_LABEL "version"
+
+/* ---- facts ---- */
 
 /* Keys of `facts` that the registry and the API know. Those marked * are indexed: they lead back to
  * the version (model_used_by). */
