@@ -28,6 +28,8 @@ struct operation {
     void (*cancel)(struct operation *, void *);
     void *cancel_arg;
     bool committed, in_flight, dirty;
+    bool ending;  /* its end is in somebody's transaction */
+    bool is_gone; /* its row is */
     struct store_txn txn;
     struct timer retry;
 };
@@ -231,6 +233,7 @@ Google__Longrunning__Operation *operation_insert_done(struct operations *o, stru
 /* ---- running ones ---- */
 
 static void on_retry(struct timer *t);
+static void end(struct operation *op);
 
 static struct operation *track(struct operations *o, struct arena *a, struct str row_name) {
     struct operation *op = xcalloc(1, sizeof(*op));
@@ -291,17 +294,22 @@ static void on_saved(struct store_txn *t, const struct err *err) {
     } else if (op->dirty) {
         save(op);
     } else if (op->msg->done) {
-        o->stats.finished_total++;
-        holds_release(o->holds, op->row_name);
-        untrack(op);
+        end(op);
     }
     check_stopped(o);
+}
+
+static void end(struct operation *op) {
+    struct operations *o = op->o;
+    o->stats.finished_total++;
+    holds_release(o->holds, op->row_name);
+    untrack(op);
 }
 
 /* One transaction at a time; what changes meanwhile goes with the next. */
 static void save(struct operation *op) {
     struct operations *o = op->o;
-    if (op->in_flight || !op->committed || o->stopping) {
+    if (op->in_flight || !op->committed || op->ending || o->stopping) {
         op->dirty = true;
         return;
     }
@@ -381,13 +389,59 @@ void operation_finish(struct operation *op, const ProtobufCMessage *metadata,
     save(op);
 }
 
+void operation_finish_in(struct operation *op, struct store_txn *t,
+                         const ProtobufCMessage *metadata, const ProtobufCMessage *response,
+                         const struct err *error) {
+    struct operations *o = op->o;
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    auto_buf struct buf status = BUF_INIT(BUF_NO_MAX);
+    usec_t now = o->clock->ops->wall(o->clock);
+    Google__Longrunning__Operation *msg = operation_message(op, a);
+    CHECK(op->committed && !op->ending && !op->msg->done && !(response && error));
+    if (metadata) {
+        msg->metadata = pack_metadata(a, metadata, op->create_time, now);
+    } else {
+        restamp(a, msg, op->create_time, now);
+    }
+    if (error) {
+        set_error(a, msg, error);
+    } else {
+        set_response(a, msg, response);
+    }
+    op->ending = true;
+    if (!op->is_gone) { /* else a missing row would take the transaction with it */
+        encode_status(&status, msg, op->is_beta);
+        store_txn_update(t, op->row_name, STR(""), buf_str(&status), now, false);
+    }
+}
+
+void operation_ended(struct operation *op) {
+    CHECK(op->ending && !op->in_flight); /* commits keep their order */
+    end(op);
+}
+
+void operation_resumed(struct operation *op) {
+    CHECK(op->ending);
+    op->ending = false;
+    if (op->dirty) {
+        save(op);
+    }
+}
+
+void operations_set_gone(struct operations *o, struct str name, bool is_gone) {
+    struct operation *op = map_get(&o->by_name, name);
+    if (op) {
+        op->is_gone = is_gone;
+    }
+}
+
 bool operations_is_running(const struct operations *o, struct str name) {
     return map_get(&o->by_name, name) != NULL;
 }
 
 bool operations_cancel(struct operations *o, struct str name) {
     struct operation *op = map_get(&o->by_name, name);
-    if (op && op->cancel) {
+    if (op && op->cancel && !op->ending) {
         op->cancel(op, op->cancel_arg); /* may finish it */
     }
     return op;

@@ -69,6 +69,15 @@ void operation_progress(struct operation *op, const ProtobufCMessage *metadata);
 /* With a response or an error, not both; metadata NULL: as it was. op is not to be used after. */
 void operation_finish(struct operation *op, const ProtobufCMessage *metadata,
                       const ProtobufCMessage *response, const struct err *error);
+/* The same as part of the transaction that makes true what it reports: one fact, one commit. Then,
+ * in the transaction's callback, operation_ended when it is durable (op is gone), operation_resumed
+ * when it was refused (op runs as before). Nothing else may be done with op in between; a cancel
+ * that comes then calls nobody. */
+void operation_finish_in(struct operation *op, struct store_txn *t,
+                         const ProtobufCMessage *metadata, const ProtobufCMessage *response,
+                         const struct err *error);
+void operation_ended(struct operation *op);
+void operation_resumed(struct operation *op);
 
 /* ---- for svc_operations.c ---- */
 #define OPERATION_KIND "operation"
@@ -83,6 +92,10 @@ extern const struct filter_schema operation_schema;
 bool operations_is_running(const struct operations *o, struct str name);
 /* True when one of this name runs; its hook was called. */
 bool operations_cancel(struct operations *o, struct str name);
+
+/* A client deletes the row of this one: what runs goes on, and its end is told to nobody. false:
+ * the deletion was refused. */
+void operations_set_gone(struct operations *o, struct str name, bool is_gone);
 
 struct operations_stats {
     uint64_t running, finished_total, swept_total;

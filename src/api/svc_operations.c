@@ -325,6 +325,9 @@ static void on_removed(struct store_txn *t, const struct err *err) {
         copy = *err;
     }
     store_txn_fini(&oc->txn);
+    if (err) {
+        operations_set_gone(oc->call->api->operations, oc->name.row, false);
+    }
     if (err && copy.code == ERR_NOT_FOUND) {
         fail_missing(oc);
     } else if (err) {
@@ -337,6 +340,7 @@ static void on_removed(struct store_txn *t, const struct err *err) {
 /* The client is no longer interested; what runs goes on. */
 static void delete_it(struct op_call *oc, const struct store_row *row) {
     struct store *st = oc->call->api->store;
+    operations_set_gone(oc->call->api->operations, oc->name.row, true);
     store_txn_init(&oc->txn, on_removed, oc);
     store_txn_delete(&oc->txn, oc->name.row);
     st->ops->commit(st, &oc->txn);

@@ -243,6 +243,65 @@ static void test_error_cancel_and_those_who_wait(void **state) {
     assert_false(operations_cancel(f->ops, row));
 }
 
+static void on_shared(struct store_txn *t, const struct err *err) {
+    struct operation *op = t->arg;
+    if (err) {
+        operation_resumed(op);
+    } else {
+        operation_ended(op);
+    }
+    store_txn_fini(t);
+}
+
+/* One transaction with what it reports, refused at first. */
+static void test_finished_in_another_transaction(void **state) {
+    struct fix *f = *state;
+    struct operation *op = begin(f);
+    struct str name = arena_str(f->a, operation_name(op));
+    Aip__Dataset dataset = AIP__DATASET__INIT;
+    for (unsigned i = 0; i < 2; i++) {
+        struct store_txn t;
+        operation_progress(op, NULL); /* still being saved when the end is given */
+        store_txn_init(&t, on_shared, op);
+        operation_finish_in(op, &t, NULL, &dataset.base, NULL);
+        store_txn_kv(&t, "fact", STR("it"), STR("is true"));
+        store_txn_kv_expect(&t, "fact", STR("other"), i ? (struct str){0} : STR("never"));
+        f->store->ops->commit(f->store, &t);
+        settle(f);
+        struct seen s = read_back(f, name);
+        assert_int_equal(s.op->done, i);
+        assert_int_equal(s.is_live, !i);
+    }
+    struct operations_stats st;
+    operations_get_stats(f->ops, &st);
+    assert_int_equal(st.running, 0);
+    assert_int_equal(st.finished_total, 1);
+}
+
+/* A client that deleted the operation does not keep what it does from happening. */
+static void test_finished_in_another_transaction_with_its_row_gone(void **state) {
+    struct fix *f = *state;
+    struct operation *op = begin(f);
+    struct str row = operation_name(op);
+    struct str id = row;
+    while (str_chr(id, '/') >= 0) {
+        (void)str_cut(&id, '/');
+    }
+    row = str_of(arena_printf(f->a, PARENT "/operations/%.*s", STR_ARG(id)));
+    struct store_txn gone, t;
+    operations_set_gone(f->ops, row, true);
+    store_txn_init(&gone, on_commit, NULL);
+    store_txn_delete(&gone, row);
+    f->store->ops->commit(f->store, &gone);
+    store_txn_init(&t, on_shared, op);
+    operation_finish_in(op, &t, NULL, NULL, NULL);
+    f->store->ops->commit(f->store, &t);
+    settle(f);
+    struct operations_stats st;
+    operations_get_stats(f->ops, &st);
+    assert_int_equal(st.running, 0);
+}
+
 /* ---- WaitOperation whose look at the store is told late */
 
 static struct store_get *kept;
@@ -397,6 +456,8 @@ static void test_finished_ones_are_kept_for_a_while_and_running_ones_for_ever(vo
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(test_finished_in_another_transaction),
+        T(test_finished_in_another_transaction_with_its_row_gone),
         T(test_begun_told_about_and_finished),
         T(test_error_cancel_and_those_who_wait),
         T(test_an_end_between_the_look_and_the_wait_is_seen),
