@@ -6,7 +6,7 @@
  *   factor      = term { "OR" term }                OR binds tighter than AND
  *   term        = [ "NOT" | "-" ] ( restriction | "(" filter ")" )
  *   restriction = path op value
- *   path        = name { "." ( name | quoted string ) }
+ *   path        = name { "." ( name | quoted string ) }     labels.KEY: also . and / in KEY
  *   op          = "=" "!=" "<" "<=" ">" ">=" ":"
  *   value       = quoted string | bare word
  *

@@ -300,6 +300,17 @@ struct path {
     size_t n;
 };
 
+/* What stands after "labels." as it is written: keys of the service's own are host names and paths
+ * (labels.aiplatform.googleapis.com/ml_use), and a label has no fields that a dot could lead to. */
+static struct str label_key(const struct parser *p) {
+    size_t end = p->at;
+    while (end < p->text.n && (is_word(p->text.p[end]) || p->text.p[end] == '-' ||
+                               p->text.p[end] == '.' || p->text.p[end] == '/')) {
+        end++;
+    }
+    return str_sub(p->text, p->at, end - p->at);
+}
+
 /* One name after a dot, quoted or bare. */
 static bool path_step(struct parser *p, struct path *path) {
     size_t at = p->at;
@@ -318,7 +329,8 @@ static bool path_step(struct parser *p, struct path *path) {
             }
         }
     } else {
-        s = arena_str(p->a, word(p));
+        bool is_label = path->n == 1 && str_eqc(path->steps[0], "labels");
+        s = arena_str(p->a, is_label ? label_key(p) : word(p));
         p->at += s.n;
     }
     if (!s.p || s.n == 0) {
