@@ -44,6 +44,13 @@
     X(operation_retention_s, 2592000, "seconds that a finished operation can be read")             \
     X(max_operation_waits, 1024, "WaitOperation calls waiting")                                    \
     X(max_labels, 64, "labels of one resource")                                                    \
+    X(max_dataset_items, 100000000, "items of one dataset")                                        \
+    X(max_annotation_specs, 100000, "different annotation labels of one dataset")                  \
+    X(max_item_annotations, 10000, "annotations of one item")                                      \
+    X(max_item_labels, 64, "labels of one item, or of one annotation")                             \
+    X(max_import_line, 16777216, "bytes of one line of an import file")                            \
+    X(max_import_files, 10000, "files of one import")                                              \
+    X(max_imports, 5, "imports into datasets at once; later ones wait")                            \
     X(max_worker_pools, 4, "worker pools of one job")                                              \
     X(max_replicas, 1024, "replicas of one job")                                                   \
     X(max_open_uploads, 10000, "resumable uploads in progress")                                    \

@@ -15,6 +15,8 @@ struct import_format {
 };
 /* NULL when nothing has this URI. */
 const struct import_format *import_format_find(struct str schema_uri);
+/* Of a saved query's problemType; NULL when it is none of ours. */
+const struct import_format *import_format_of_problem(struct str problem_type);
 /* The i-th, NULL past the end. */
 const struct import_format *import_format_at(size_t i);
 

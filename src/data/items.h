@@ -148,6 +148,8 @@ extern const struct filter_schema annotation_schema; /* of Annotation */
 /* f NULL matches. scratch is cleared by the function. Labels of items include ml_use. */
 bool item_matches(const struct filter *f, struct str dataset, const struct data_item *item,
                   struct arena *scratch);
+bool annotation_matches(const struct filter *f, struct str dataset, uint64_t item,
+                        const struct data_annotation *n, struct arena *scratch);
 
 /* ---- writing: a new file, durable at items_write_finish ---- */
 struct items_writer;
