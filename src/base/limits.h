@@ -58,6 +58,11 @@
     X(max_object_name, 1024, "bytes of an object name")                                            \
     X(max_object_bytes, 5497558138880, "bytes of one uploaded object")                             \
     X(max_object_metadata, 65536, "bytes of the JSON that describes one object")                   \
+    X(max_csv_record, 16777216, "bytes of one record (line) of a CSV file")                        \
+    X(max_split_values, 500000, "different values of the column of a stratified split")            \
+    X(max_export_sources, 20000, "files of one table that is exported")                            \
+    X(max_exports, 100, "dataset exports under way or waiting")                                    \
+    X(export_shard_bytes, 1073741824, "bytes of one file of a dataset export")                     \
     X(hash_on_read_bytes, 8589934592, "largest file whose checksums are computed on first read")   \
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
     X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
