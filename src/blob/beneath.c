@@ -272,13 +272,15 @@ int bucket_open_fd(const struct blob *b, struct str bucket, struct err *err) {
     return fd;
 }
 
-int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct err *err) {
+/* gs://BUCKET/NAME taken apart and looked up: the bucket's descriptor, or -1. */
+static int find_uri(struct blob *b, const char *gs_uri, struct str *ret_bucket, struct buf *raw,
+                    struct stat *st, struct err *err) {
     struct str rest = str_of(gs_uri);
     if (!str_starts(rest, STR("gs://"))) {
         return err_set(err, ERR_INVALID_ARGUMENT, "Not a gs:// URI: %.300s", gs_uri);
     }
     rest = str_sub(rest, 5, rest.n);
-    struct str bucket = str_cut(&rest, '/');
+    struct str bucket = *ret_bucket = str_cut(&rest, '/');
     if (!rest.p || rest.n == 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "No object name in %.300s", gs_uri);
     }
@@ -289,9 +291,7 @@ int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct
     if (fd < 0) {
         return -1;
     }
-    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
-    struct stat st;
-    int r = place_find(fd, rest, &raw, &st);
+    int r = place_find(fd, rest, raw, st);
     if (r == -ENOENT || r == -ENAMETOOLONG) {
         return err_set(err, ERR_NOT_FOUND, "No such object: %.*s/%.*s", STR_ARG(bucket),
                        STR_ARG(rest));
@@ -299,8 +299,40 @@ int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct
     if (r < 0) {
         return err_sys(err, -r, "look up %.300s", gs_uri);
     }
+    return take_fd(&fd);
+}
+
+int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct err *err) {
+    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+    struct stat st;
+    struct str bucket;
+    auto_close int fd = find_uri(b, gs_uri, &bucket, &raw, &st, err);
+    if (fd < 0) {
+        return -1;
+    }
     const char *external = map_get(&b->external, bucket);
     *ret_path = external ? xasprintf("%s/%s", external, raw.p)
                          : xasprintf("%s/buckets/%.*s/%s", b->dir, STR_ARG(bucket), raw.p);
+    return 0;
+}
+
+int blob_object_open(struct blob *b, const char *gs_uri, int *ret_fd, uint64_t *ret_size,
+                     struct err *err) {
+    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+    struct stat st;
+    struct str bucket;
+    auto_close int dir = find_uri(b, gs_uri, &bucket, &raw, &st, err);
+    if (dir < 0) {
+        return -1;
+    }
+    auto_close int fd = beneath_open(dir, raw.p, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0 && fd != -ENOENT) {
+        return err_sys(err, -fd, "open %.300s", gs_uri);
+    }
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) { /* it changed under us */
+        return err_set(err, ERR_NOT_FOUND, "No such object: %.300s", gs_uri + 5);
+    }
+    *ret_fd = take_fd(&fd);
+    *ret_size = (uint64_t)st.st_size;
     return 0;
 }

@@ -46,6 +46,10 @@ void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
  * object. */
 int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct err *err);
 
+/* The same, opened for reading beneath the bucket's directory. The caller closes *ret_fd. */
+int blob_object_open(struct blob *b, const char *gs_uri, int *ret_fd, uint64_t *ret_size,
+                     struct err *err);
+
 /* ---- names (pure, any thread) ---- */
 int blob_check_bucket_name(struct str bucket, struct err *err);
 int blob_check_object_name(struct str name, struct err *err);
@@ -232,6 +236,32 @@ struct blob_finish {
     struct list link; /* the module's */
 };
 void blob_upload_finish(struct blob_upload *u, struct blob_finish *f);
+
+/* ---- files that the server writes by itself, for what it makes itself: made aside, they become
+ * objects whole. A crash leaves nothing: what is aside is swept at the next start. */
+#define BLOB_TEMP_ID 40
+/* A new empty file, on the file system of the buckets; any thread. The caller closes *ret_fd. */
+int blob_temp_make(struct blob *b, char ret_id[BLOB_TEMP_ID], int *ret_fd, struct err *err);
+/* Removes it; any thread. One that has become an object is no longer there. */
+void blob_temp_drop(struct blob *b, const char *id);
+
+struct blob_adopt {
+    /* in; views must outlive the request */
+    struct blob_put put;
+    const char *id; /* of the file, which nobody writes to any more */
+    uint64_t size;
+    uint32_t crc32c; /* of its bytes, which are not read again */
+    /* Once, on the loop. As of blob_finish; DATA_LOSS when the file is not as large as was said.
+     * Whatever err is, the file belongs to nobody any more. */
+    void (*cb)(struct blob_adopt *, const struct blob_meta *meta, const struct err *err);
+    void *arg;
+    /* the module's */
+    struct blob_upload *upload;
+    struct blob_finish finish;
+};
+/* fsync, rename into the bucket, row: as an upload ends. A bucket on another file system gets a
+ * copy. */
+void blob_object_adopt(struct blob *b, struct blob_adopt *a);
 
 /* ---- resumable sessions: survive a restart of the server; expire after a week. */
 struct blob_session {

@@ -16,6 +16,16 @@
 #define COPY_STEP (1u << 20)  /* bytes of another object read at once */
 #define FLUSH_STEP (8u << 20) /* start writeback this often, so that the final fsync is short */
 
+/* "t-" single-shot, "r-" session: sweep.c tells them apart by it. */
+static void upload_make_id(char *ret, size_t size, bool is_session) {
+    uint8_t secret[16];
+    rng_secret(secret, sizeof(secret));
+    char *at = ret + snprintf(ret, size, is_session ? "r-" : "t-");
+    for (size_t i = 0; i < sizeof(secret); i++) {
+        at += snprintf(at, 3, "%02x", secret[i]);
+    }
+}
+
 struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id,
                                 bool is_session) {
     struct blob_upload *u = xcalloc(1, sizeof(*u));
@@ -31,13 +41,7 @@ struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, cons
     if (id) {
         snprintf(u->id, sizeof(u->id), "%s", id);
     } else {
-        uint8_t secret[16];
-        char *at = u->id + 2;
-        rng_secret(secret, sizeof(secret));
-        memcpy(u->id, is_session ? "r-" : "t-", 2);
-        for (size_t i = 0; i < sizeof(secret); i++) {
-            at += snprintf(at, 3, "%02x", secret[i]);
-        }
+        upload_make_id(u->id, sizeof(u->id), is_session);
     }
     u->digest = digest_new(put->has_expect_md5 ||
                            (!put->components && put->size <= (int64_t)BLOB_MD5_INLINE));
@@ -134,8 +138,9 @@ static int open_temp(struct blob_upload *u, struct err *err) {
     if (bucket < 0) {
         return -1;
     }
-    u->fd = openat(u->b->uploads_fd, u->id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    return u->fd < 0 ? err_sys(err, errno, "make an upload file") : 0;
+    int how = u->is_adopted ? 0 : O_CREAT | O_EXCL;
+    u->fd = openat(u->b->uploads_fd, u->id, O_RDWR | O_CLOEXEC | how, 0644);
+    return u->fd < 0 ? err_sys(err, errno, "%s an upload file", how ? "make" : "open") : 0;
 }
 
 static int write_all(struct blob_upload *u, struct str bytes, struct err *err) {
@@ -283,6 +288,15 @@ static int check_hash(const char *what, const void *given, const void *real, siz
 static int check_hashes(struct blob_upload *u, struct err *err) {
     struct blob_put *p = &u->put;
     struct blob_meta *m = &u->meta;
+    struct stat st;
+    if (u->is_adopted) { /* we wrote it ourselves: what we counted then is not counted again */
+        if (fstat(u->fd, &st) < 0 || (uint64_t)st.st_size != u->offset) {
+            return err_set(err, ERR_DATA_LOSS, "the file has %lld bytes where %llu were written",
+                           (long long)st.st_size, (unsigned long long)u->offset);
+        }
+        m->has_crc32c = true;
+        return 0;
+    }
     bool want_md5 = p->has_expect_md5 || (!p->components && u->offset <= BLOB_MD5_INLINE);
     m->has_md5 = digest_length(u->digest) == u->offset && digest_md5(u->digest, m->md5);
     if (digest_length(u->digest) != u->offset || (want_md5 && !m->has_md5)) {
@@ -535,4 +549,37 @@ void blob_upload_finish(struct blob_upload *u, struct blob_finish *f) {
     blob_upload_ref(u);
     list_push_tail(&u->fins, &f->link);
     write_pump(u);
+}
+
+/* ---- files that we wrote ourselves ---- */
+
+int blob_temp_make(struct blob *b, char ret_id[BLOB_TEMP_ID], int *ret_fd, struct err *err) {
+    upload_make_id(ret_id, BLOB_TEMP_ID, false);
+    int fd = openat(b->uploads_fd, ret_id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return err_sys(err, errno, "make a file aside");
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+void blob_temp_drop(struct blob *b, const char *id) {
+    (void)unlinkat(b->uploads_fd, id, 0); /* what stays is swept at the next start */
+}
+
+static void adopt_finished(struct blob_finish *f, const struct blob_meta *meta,
+                           const struct err *err) {
+    struct blob_adopt *a = f->arg;
+    struct blob_upload *u = a->upload;
+    a->cb(a, meta, err); /* meta lives in the upload; a may be gone afterwards */
+    blob_upload_unref(u);
+}
+
+void blob_object_adopt(struct blob *b, struct blob_adopt *a) {
+    struct blob_upload *u = a->upload = upload_make(b, &a->put, a->id, false);
+    u->is_adopted = true;
+    u->offset = a->size;
+    u->meta.crc32c = a->crc32c;
+    a->finish = (struct blob_finish){.cb = adopt_finished, .arg = a};
+    blob_upload_finish(u, &a->finish);
 }

@@ -10,6 +10,7 @@ struct blob_upload {
     unsigned refs;
     char id[40]; /* also the file's name in DIR/uploads: "t-..." single-shot, "r-..." session */
     bool is_session, is_complete, is_dead;
+    bool is_adopted; /* the file is there already, its size and checksum are known */
     struct arena *arena;
     struct blob_put put;
     int replaced_fd;       /* of the file this upload took the place of, or negative */
