@@ -65,6 +65,7 @@
     X(export_shard_bytes, 1073741824, "bytes of one file of a dataset export")                     \
     X(hash_on_read_bytes, 8589934592, "largest file whose checksums are computed on first read")   \
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
+    X(max_pipelines, 2000, "training pipelines not yet finished")                                  \
     X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
     X(image_max_bytes, 68719476736, "unpacked bytes of one image archive or layer")                \
     X(image_max_entries, 2000000, "files of one image archive or layer")                           \

@@ -3,7 +3,7 @@
 
 #include "base/limits.h"
 
-static struct call_op *op_new(struct ctl *c, struct ctl_call *call, struct str name) {
+struct call_op *call_new(struct ctl *c, struct ctl_call *call, struct str name) {
     struct call_op *op = xcalloc(1, sizeof(*op));
     op->ctl = c;
     op->call = call;
@@ -49,7 +49,7 @@ void call_abandon(struct ctl *c) {
     }
 }
 
-static bool refuse_when_dead(struct ctl *c, struct call_op *op) {
+bool call_refuse_when_dead(struct ctl *c, struct call_op *op) {
     struct err err;
     if (!ctl_is_idle(c) && c->is_started) {
         return false;
@@ -71,15 +71,13 @@ uint64_t ctl_new_id(struct ctl *c) {
     return id;
 }
 
-/* Everything of the row that lives until the answer is sent. */
-static void fill_row(struct call_op *op, const struct job_create *in, usec_t now) {
+void call_fill_row(struct call_op *op, const struct store_row *in, usec_t now) {
     struct arena *a = op->arena;
     struct store_row *r = &op->row;
     r->kind = arena_str(a, in->kind);
     r->parent = arena_str(a, in->parent);
     r->name = op->name;
     r->display_name = arena_str(a, in->display_name);
-    r->state = str_of(job_state_name(JOB_STATE_QUEUED));
     r->create_time = r->update_time = now;
     r->is_live = true;
     r->spec = arena_str(a, in->spec);
@@ -89,6 +87,12 @@ static void fill_row(struct call_op *op, const struct job_create *in, usec_t now
         r->labels[i].key = arena_str(a, in->labels[i].key);
         r->labels[i].value = arena_str(a, in->labels[i].value);
     }
+}
+
+usec_t call_create_time(struct ctl *c) {
+    usec_t now = ctl_wall(c);
+    c->last_create = now > c->last_create ? now : c->last_create + 1;
+    return c->last_create;
 }
 
 static int admit(struct ctl *c, struct str name, const struct job_spec *spec, struct err *err) {
@@ -121,13 +125,18 @@ void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call 
     struct err err = {0};
     struct job_spec *spec = NULL;
     ctl_enter(c);
-    struct call_op *op = op_new(c, call, str_of(name));
-    if (!refuse_when_dead(c, op)) {
+    struct call_op *op = call_new(c, call, str_of(name));
+    if (!call_refuse_when_dead(c, op)) {
         struct arena *a = arena_new(ARENA_NO_MAX);
-        /* Never the same time twice: first come, first served within a microsecond too. */
-        usec_t now = ctl_wall(c);
-        c->last_create = now > c->last_create ? now : c->last_create + 1;
-        fill_row(op, in, c->last_create);
+        call_fill_row(op,
+                      &(struct store_row){.kind = in->kind,
+                                          .parent = in->parent,
+                                          .display_name = in->display_name,
+                                          .spec = in->spec,
+                                          .labels = (struct store_label *)in->labels,
+                                          .nr_labels = in->nr_labels},
+                      call_create_time(c));
+        op->row.state = str_of(job_state_name(JOB_STATE_QUEUED));
         if (c->cfg.decode_spec(c->cfg.decode_arg, a, &op->row, &spec, &err) != 0 ||
             admit(c, op->name, spec, &err) != 0) {
             arena_free(a);
@@ -135,6 +144,8 @@ void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call 
         } else {
             struct job *j = job_new(c, a, op->name, spec);
             j->creation = op;
+            j->join = in->join;
+            j->join_arg = in->join_arg;
             ctl_adopt(c, j);
             job_begin(j);
             op->has_row = true; /* its status comes when it is given to the store */
@@ -171,7 +182,11 @@ static void get_row(struct call_op *op,
     c->cfg.store->ops->get(c->cfg.store, &op->get);
 }
 
-static void finish_not_found(struct call_op *op) {
+void call_cancel_stored(struct call_op *op) {
+    get_row(op, on_cancel_get);
+}
+
+void call_finish_not_found(struct call_op *op) {
     struct err err;
     err_set(&err, ERR_NOT_FOUND, "%.*s does not exist", STR_ARG(op->name));
     call_finish(op, &err);
@@ -179,13 +194,13 @@ static void finish_not_found(struct call_op *op) {
 
 void ctl_job_cancel(struct ctl *c, struct str name, struct ctl_call *call) {
     ctl_enter(c);
-    struct call_op *op = op_new(c, call, name);
-    if (!refuse_when_dead(c, op)) {
+    struct call_op *op = call_new(c, call, name);
+    if (!call_refuse_when_dead(c, op)) {
         struct job *j = ctl_find(c, name);
         if (!j) {
-            get_row(op, on_cancel_get);
+            call_cancel_stored(op);
         } else if (!job_is_born(j)) {
-            finish_not_found(op);
+            call_finish_not_found(op);
         } else if (!job_may_cancel(j)) {
             call_finish(op, NULL); /* its outcome is decided */
         } else {
@@ -218,7 +233,7 @@ static void on_delete_get(struct store_get *g, const struct store_row *row, cons
     if (err) {
         call_finish(op, err);
     } else if (!row) {
-        finish_not_found(op);
+        call_finish_not_found(op);
     } else {
         store_txn_init(&op->txn, on_deleted, op);
         op->has_txn = true;
@@ -229,15 +244,19 @@ static void on_delete_get(struct store_get *g, const struct store_row *row, cons
     ctl_leave(c);
 }
 
+void call_delete_stored(struct call_op *op) {
+    get_row(op, on_delete_get);
+}
+
 void ctl_job_delete(struct ctl *c, struct str name, struct ctl_call *call) {
     ctl_enter(c);
-    struct call_op *op = op_new(c, call, name);
-    if (!refuse_when_dead(c, op)) {
+    struct call_op *op = call_new(c, call, name);
+    if (!call_refuse_when_dead(c, op)) {
         const struct job *j = ctl_find(c, name);
         if (!j) {
-            get_row(op, on_delete_get);
+            call_delete_stored(op);
         } else if (!job_is_born(j)) {
-            finish_not_found(op);
+            call_finish_not_found(op);
         } else {
             struct err err;
             err_set(&err, ERR_FAILED_PRECONDITION,

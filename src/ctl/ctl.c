@@ -1,5 +1,5 @@
 /* The control plane: construction, the ways in, the scheduler. */
-#include "ctl/ctl_int.h"
+#include "ctl/pipeline_int.h"
 #include "ctl/quota.h"
 
 static void on_soon(struct timer *t);
@@ -13,6 +13,9 @@ struct ctl *ctl_new(const struct ctl_config *cfg) {
     c->owner = pthread_self();
     list_init(&c->jobs);
     list_init(&c->graveyard);
+    list_init(&c->pipelines);
+    list_init(&c->pipeline_graveyard);
+    map_init(&c->pipeline_by_name);
     list_init(&c->ops);
     list_init(&c->done_ops);
     map_init(&c->by_name);
@@ -99,9 +102,15 @@ void ctl_enter(struct ctl *c) {
     c->depth++;
 }
 
+/* Somebody waits for the end, and nobody owes us a callback. */
+static bool is_quiet(const struct ctl *c) {
+    return c->is_stopping && c->stop_cb && !c->nr_in_flight && !c->nr_works &&
+           list_is_empty(&c->done_ops);
+}
+
 static void check_stopped(struct ctl *c) {
     struct job *j;
-    if (!c->is_stopping || !c->stop_cb || c->nr_in_flight || !list_is_empty(&c->done_ops)) {
+    if (!is_quiet(c)) {
         return;
     }
     list_each (j, &c->jobs, link) {
@@ -126,6 +135,7 @@ void ctl_leave(struct ctl *c) {
             list_del(&j->link);
             job_free(j);
         }
+        pipelines_bury(c, false);
         check_stopped(c);
     }
     c->depth--;
@@ -154,7 +164,7 @@ static void on_soon(struct timer *t) {
     }
     call_deliver(c);
     ctl_leave(c);
-    if (c->is_stopping && c->stop_cb && !c->nr_in_flight && list_is_empty(&c->done_ops)) {
+    if (is_quiet(c)) {
         void (*cb)(void *) = c->stop_cb;
         c->stop_cb = NULL;
         cb(c->stop_arg); /* may free c */
@@ -171,12 +181,16 @@ void ctl_start(struct ctl *c, void (*cb)(void *arg, const struct err *err), void
 
 void ctl_stop(struct ctl *c, void (*cb)(void *arg), void *arg) {
     struct job *j;
+    struct pipeline *p;
     ctl_enter(c);
     c->is_stopping = true;
     c->stop_cb = cb;
     c->stop_arg = arg;
     list_each (j, &c->jobs, link) {
         job_drain(j); /* saves what was waiting for company */
+    }
+    list_each (p, &c->pipelines, link) {
+        pipeline_stop_work(p); /* done anew in the next life */
     }
     ctl_leave(c);
 }
@@ -197,10 +211,12 @@ void ctl_free(struct ctl *c) {
         }
         job_free(j);
     }
+    pipelines_bury(c, true);
     queue_fini(&c->queue);
     map_fini(&c->by_name);
     map_fini(&c->by_id);
     map_fini(&c->aside);
+    map_fini(&c->pipeline_by_name);
     free(c);
 }
 
@@ -254,6 +270,8 @@ void ctl_get_stats(struct ctl *c, struct ctl_stats *ret) {
     usec_t now = ctl_wall(c);
     const struct job *j;
     ctl_check_owner(c);
+    s.pipelines_live = c->nr_pipelines;
+    s.pipelines_finished_total = c->pipelines_finished;
     list_each (j, &c->jobs, link) {
         s.queued += j->status.state == JOB_STATE_QUEUED;
         s.pending += j->status.state == JOB_STATE_PENDING;

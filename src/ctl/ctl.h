@@ -10,6 +10,7 @@
 #include "store/store.h"
 
 struct ctl;
+struct pipeline_ops;
 
 /* JobState values as on the wire (reference 01 §5). */
 enum job_state {
@@ -59,8 +60,11 @@ struct ctl_config {
     void (*service_log)(void *arg, uint64_t project, const char *job_id, usec_t when, int severity,
                         const char *text);
     void *log_arg;
-    /* The job's end is durable and can be read. From within ctl's own work: do little, and call
-     * nothing of ctl. May be NULL. */
+    /* How pipelines have work done (ctl/pipeline.h). NULL: there are none. */
+    const struct pipeline_ops *pipelines;
+    void *pipelines_arg;
+    /* The end of a job, or of a pipeline, is durable and can be read. From within ctl's own work:
+     * do little, and call nothing of ctl. May be NULL. */
     void (*job_done)(void *arg, struct str name);
     void *done_arg;
     /* A commit failed for another reason than a precondition or a full disk: memory and store no
@@ -91,6 +95,7 @@ struct ctl_call {
     _Alignas(16) char priv[128];
 };
 
+struct job;
 struct job_create {
     struct str kind;   /* "customJob" */
     struct str parent; /* "projects/NUMBER/locations/LOC" */
@@ -99,6 +104,9 @@ struct job_create {
     struct str spec; /* message bytes, kept verbatim */
     const struct store_label *labels;
     size_t nr_labels;
+    /* Adds to the transaction that makes the job; called once for it, at most. May be NULL. */
+    void (*join)(void *arg, struct job *j, struct store_txn *t);
+    void *join_arg;
 };
 /* New unused decimal id. */
 uint64_t ctl_new_id(struct ctl *c);
@@ -130,11 +138,12 @@ struct ctl_stats {
     uint32_t cpu_milli_held, cpu_milli_total;
     uint64_t mem_held, mem_total;
     usec_t oldest_queued_age;
+    uint64_t pipelines_live, pipelines_finished_total;
 };
 void ctl_get_stats(struct ctl *c, struct ctl_stats *ret);
 
 /* Event types (append only), stored in store_event.type; bodies are recs. Documented in
- * docs/internals/control-plane.md. */
+ * docs/internals/control-plane.md. Those of pipelines begin at 101 (ctl/pipeline.h). */
 enum event_type {
     EV_JOB_CREATED = 1,
     EV_ATTEMPT_PLACED,

@@ -27,6 +27,11 @@ struct ctl {
     struct map by_name, by_id; /* -> struct job */
     struct map aside;          /* ids of live rows that could not be rebuilt -> &aside_mark */
     size_t nr_jobs;
+    struct list pipelines, pipeline_graveyard; /* as jobs and graveyard */
+    struct map pipeline_by_name;               /* -> struct pipeline */
+    size_t nr_pipelines;
+    uint64_t pipelines_finished;
+    uint32_t nr_works; /* exports, seals, uploads under way */
     uint64_t finished_total;
     usec_t last_create; /* wall; of the newest job */
     unsigned depth;     /* of entries: ctl_enter */
@@ -42,7 +47,8 @@ struct ctl {
     void *start_arg;
     struct err start_err;
     bool start_pending; /* start_cb is due */
-    struct store_load load;
+    struct store_load load, pipeline_load;
+    void (*loaded_cb)(struct ctl *c, const struct err *err); /* of pipelines_load */
     void (*stop_cb)(void *arg);
     void *stop_arg;
 };
@@ -86,6 +92,17 @@ struct call_op {
     struct store_get get;
     struct store_txn txn;
 };
+struct call_op *call_new(struct ctl *c, struct ctl_call *call, struct str name);
+/* True: the server starts or stops, and the call was answered so. */
+bool call_refuse_when_dead(struct ctl *c, struct call_op *op);
+/* Of something that is not in memory: a finished one stays as it is; or it is deleted. */
+void call_cancel_stored(struct call_op *op);
+void call_delete_stored(struct call_op *op);
+void call_finish_not_found(struct call_op *op);
+/* Everything of a new row that lives until the answer is sent, but state and status. */
+void call_fill_row(struct call_op *op, const struct store_row *in, usec_t now);
+/* Never the same time twice: first come, first served within a microsecond too. */
+usec_t call_create_time(struct ctl *c);
 /* err NULL: success. The answer is sent from the timer. */
 void call_finish(struct call_op *op, const struct err *err);
 void call_deliver(struct ctl *c);

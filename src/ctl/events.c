@@ -2,6 +2,7 @@
 #include "ctl/events.h"
 
 #include "base/rec.h"
+#include "ctl/pipeline_int.h"
 
 static const char *const type_names[EV_TYPE_NR] = {
     [EV_JOB_CREATED] = "JOB_CREATED",
@@ -22,7 +23,8 @@ static const char *const type_names[EV_TYPE_NR] = {
 };
 
 const char *event_type_name(uint32_t type) {
-    return type > 0 && type < EV_TYPE_NR ? type_names[type] : "UNKNOWN";
+    const char *name = type > 0 && type < EV_TYPE_NR ? type_names[type] : pipeline_event_name(type);
+    return name ? name : "UNKNOWN";
 }
 
 static const char *const exit_kind_names[] = {

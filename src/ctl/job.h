@@ -54,6 +54,12 @@ struct job {
     unsigned retries;
     struct err retry_err;
 
+    /* Who follows its life, and what adds to the transaction that makes it. */
+    void (*watch)(void *arg, struct job *j); /* after each commit; NULL: nobody */
+    void *watch_arg;
+    void (*join)(void *arg, struct job *j, struct store_txn *t);
+    void *join_arg;
+
     struct timer timer;
     struct queue_node qnode;
     struct hold *hold;

@@ -193,6 +193,12 @@ static void on_refused(struct job *j, const struct err *err) {
                        : ctl_mono(c) + (delay < FULL_DELAY_MAX ? delay : FULL_DELAY_MAX);
 }
 
+static void tell_watcher(struct job *j) {
+    if (j->watch) {
+        j->watch(j->watch_arg, j);
+    }
+}
+
 static void on_commit(struct store_txn *t, const struct err *err) {
     struct job *j = t->arg;
     struct ctl *c = j->ctl;
@@ -213,8 +219,10 @@ static void on_commit(struct store_txn *t, const struct err *err) {
             if (c->cfg.job_done) {
                 c->cfg.job_done(c->cfg.done_arg, j->name);
             }
+            tell_watcher(j);
             ctl_retire(c, j);
         } else {
+            tell_watcher(j);
             job_drain(j);
         }
     }
@@ -247,6 +255,9 @@ static void flush(struct job *j) {
         struct call_op *op = j->creation;
         op->row.status = arena_str(op->arena, buf_str(&status)); /* what is stored is answered */
         store_txn_insert(&j->txn, &op->row);
+        if (j->join) {
+            j->join(j->join_arg, j, &j->txn);
+        }
     } else {
         enum job_state state = j->trial ? JOB_STATE_CANCELLING : j->status.state;
         store_txn_update(&j->txn, j->name, str_of(job_state_name(state)), buf_str(&status),

@@ -1,6 +1,6 @@
 /* Start-up: load, coldplug, catch up, act, sweep. Remembering comes before looking, looking before
  * doing. The first start is a restart with nothing to remember. */
-#include "ctl/ctl_int.h"
+#include "ctl/pipeline_int.h"
 
 #include "base/log.h"
 
@@ -58,6 +58,7 @@ static bool is_live_cb(void *arg, const char *job_id, uint32_t attempt) {
 
 static void finish(struct ctl *c) {
     struct job *j;
+    struct pipeline *p;
     if (c->is_started || c->nr_attaching) {
         return;
     }
@@ -65,6 +66,9 @@ static void finish(struct ctl *c) {
     c->need_schedule = true;
     list_each (j, &c->jobs, link) {
         job_drain(j);
+    }
+    list_each (p, &c->pipelines, link) {
+        pipeline_pump(p);
     }
     if (c->cfg.engine->ops->sweep) {
         c->cfg.engine->ops->sweep(c->cfg.engine, is_live_cb, c);
@@ -81,11 +85,9 @@ void restart_attached(struct ctl *c) {
     }
 }
 
-static void on_loaded(struct store_load *l, const struct err *err) {
-    struct ctl *c = l->arg;
+static void catch_up(struct ctl *c, const struct err *err) {
     struct job *j, *tmp;
     ctl_enter(c);
-    c->nr_in_flight--;
     if (err) {
         c->start_err = *err;
         c->start_pending = true;
@@ -108,6 +110,16 @@ static void on_loaded(struct store_load *l, const struct err *err) {
     }
     restart_attached(c);
     ctl_leave(c);
+}
+
+static void on_loaded(struct store_load *l, const struct err *err) {
+    struct ctl *c = l->arg;
+    c->nr_in_flight--;
+    if (err) {
+        catch_up(c, err);
+    } else {
+        pipelines_load(c, catch_up);
+    }
 }
 
 void restart_begin(struct ctl *c) {

@@ -1,5 +1,5 @@
 /* What must hold in the whole world after every step, and at the end of time. */
-#include "world.h"
+#include "pipes.h"
 
 #include <stdarg.h>
 
@@ -91,7 +91,8 @@ static const char *check_promises(struct world *w) {
 const char *world_invariant(struct world *w) {
     const char *wrong = w->ctl ? check_ctl(w) : NULL;
     wrong = wrong ? wrong : check_host(w);
-    return wrong ? wrong : check_promises(w);
+    wrong = wrong ? wrong : check_promises(w);
+    return wrong ? wrong : pipes_invariant(w);
 }
 
 static const char *wish_text(const struct wish *w, const char *key) {
@@ -196,5 +197,6 @@ const char *world_final(struct world *w) {
             return wrong;
         }
     }
-    return world_invariant(w);
+    const char *wrong = pipes_final(w);
+    return wrong ? wrong : world_invariant(w);
 }

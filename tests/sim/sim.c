@@ -3,7 +3,7 @@
  *
  *   sim [--seeds N] [--from N]     runs N seeds, prints the first that fails
  *   sim --seed N [--trace]         replays one */
-#include "world.h"
+#include "pipes.h"
 
 static const char *const endings[] = {"cusp-test-exit", "cusp-test-signal", "cusp-test-oom",
                                       "cusp-test-runtime-error", "cusp-test-lose"};
@@ -33,7 +33,7 @@ static void random_mischief(struct world *w, struct wish *wish) {
     }
 }
 
-static void random_create(struct world *w) {
+static struct wish random_wish(struct world *w) {
     struct wish wish = {0};
     wish.cpu_milli = (uint32_t)(500 + 500 * rng_below(&w->rng, 12)); /* up to 6: some are clamped */
     wish.workers = rng_below(&w->rng, 3) ? 0 : (uint32_t)rng_below(&w->rng, 4);
@@ -55,14 +55,60 @@ static void random_create(struct world *w) {
     } else if (rng_below(&w->rng, 4) == 0) {
         wish_label(&wish, "cusp-test-ignore-term", 1);
     }
+    return wish;
+}
+
+static void trace_wish(const struct wish *wish) {
+    printf(" workers=%u cpu=%u timeout=%llu", wish->workers, wish->cpu_milli,
+           (unsigned long long)wish->timeout);
+    for (unsigned k = 0; k < wish->nr_labels; k++) {
+        printf(" %s=%s", wish->labels[k].key, wish->labels[k].value);
+    }
+    printf("\n");
+}
+
+static void random_create(struct world *w) {
+    struct wish wish = random_wish(w);
     size_t i = world_create(w, &wish);
     if (w->trace) {
-        printf("create %zu: workers=%u cpu=%u timeout=%llu", i, wish.workers, wish.cpu_milli,
-               (unsigned long long)wish.timeout);
-        for (unsigned k = 0; k < wish.nr_labels; k++) {
-            printf(" %s=%s", wish.labels[k].key, wish.labels[k].value);
-        }
-        printf("\n");
+        printf("create %zu:", i);
+        trace_wish(&wish);
+    }
+}
+
+static enum pipe_mischief random_end(struct world *w) {
+    return rng_below(&w->rng, 6) ? PIPE_WORKS : rng_below(&w->rng, 2) ? PIPE_FAILS : PIPE_PASSES;
+}
+
+static void random_create_pipe(struct world *w) {
+    struct pipe_wish wish = {.has_input = rng_below(&w->rng, 2),
+                             .has_upload = rng_below(&w->rng, 3) != 0,
+                             .export_ends = random_end(w),
+                             .seal_ends = random_end(w),
+                             .upload_ends = random_end(w),
+                             .work_ms = (uint32_t)rng_below(&w->rng, 30)};
+    wish.child = random_wish(w);
+    size_t i = world_create_pipe(w, &wish);
+    if (w->trace) {
+        printf("pipeline %zu: input %d upload %d:", i, wish.has_input, wish.has_upload);
+        trace_wish(&wish.child);
+    }
+}
+
+static void random_pipe_action(struct world *w) {
+    size_t any = w->pipes.n ? (size_t)rng_below(&w->rng, w->pipes.n) : 0;
+    unsigned what = (unsigned)rng_below(&w->rng, 8);
+    if (what < 5 || !w->pipes.n) {
+        random_create_pipe(w);
+        return;
+    }
+    if (w->trace) {
+        printf("%s pipeline %zu\n", what < 7 ? "cancel" : "delete", any);
+    }
+    if (what < 7) {
+        world_cancel_pipe(w, any);
+    } else {
+        world_delete_pipe(w, any);
     }
 }
 
@@ -110,8 +156,12 @@ static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
             }
             world_crash(w, 2);
             world_boot(w);
-        } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n < max_jobs) {
-            random_action(w);
+        } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n + w->pipes.n < max_jobs) {
+            if (rng_below(&w->rng, 2)) {
+                random_action(w);
+            } else {
+                random_pipe_action(w);
+            }
         } else {
             world_step(w);
         }
@@ -124,6 +174,13 @@ static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
 
 static void dump(struct world *w) {
     const struct job *j;
+    const struct pipeline *p;
+    list_each (p, &w->ctl->pipelines, link) {
+        printf("live: pipeline %s %s phase %d, seq %llu, busy %d, work %d, child %s\n",
+               p->spec.id.p, pipeline_state_name(p->status.state), (int)p->status.phase,
+               (unsigned long long)p->seq, p->busy, (int)p->working,
+               p->status.child ? p->status.child : "-");
+    }
     list_each (j, &w->ctl->jobs, link) {
         printf("live: %s %s, attempt %u %s, engine side %d, seq %llu durable %llu, holds %d\n",
                j->spec->id, job_state_name(j->status.state), j->attempt->nr,

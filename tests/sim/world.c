@@ -1,5 +1,5 @@
 /* The world of the simulator: construction, crashes, requests. */
-#include "world.h"
+#include "pipes.h"
 
 #include "base/rec.h"
 
@@ -19,7 +19,7 @@ void wish_label(struct wish *w, const char *key, uint64_t value) {
 }
 
 /* ---- spec bytes ---- */
-static void encode_wish(struct buf *b, const struct wish *w) {
+void world_encode_wish(struct buf *b, const struct wish *w) {
     rec_begin(b);
     rec_put_u64(b, "workers", w->workers);
     rec_put_u64(b, "cpu_milli", w->cpu_milli ? w->cpu_milli : 1000);
@@ -147,6 +147,7 @@ void world_init(struct world *w, uint64_t seed, uint32_t cpu_milli) {
                                  .log_arg = w,
                                  .fatal = on_fatal,
                                  .fatal_arg = w};
+    pipes_init(w);
 }
 
 static void on_started(void *arg, const struct err *err) {
@@ -191,6 +192,7 @@ void world_crash(struct world *w, int keep_pending) {
     w->engine = engine_fake_survivor(w->engine);
     ctl_free(w->ctl);
     w->ctl = NULL;
+    pipes_crash(w);
     forget_calls(w);
 }
 
@@ -205,6 +207,7 @@ void world_fini(struct world *w) {
         free(w->jobs.p[i].status);
     }
     vec_fini(&w->jobs);
+    pipes_fini(w);
     buf_fini(&w->log);
     vclock_fini(&w->clock);
 }
@@ -234,12 +237,16 @@ unsigned world_settle(struct world *w, unsigned max) {
 
 /* ---- requests ---- */
 static void note_answer(struct world *w, const struct sim_call *c, const struct err *err) {
-    struct sim_job *j = &w->jobs.p[c->job];
     w->answered = true;
     err_clear(&w->last_err);
     if (err) {
         w->last_err = *err;
     }
+    if (c->is_pipe) {
+        pipes_note(w, c, err);
+        return;
+    }
+    struct sim_job *j = &w->jobs.p[c->job];
     switch (c->kind) {
     case SIM_CREATE:
         j->created = !err;
@@ -258,10 +265,10 @@ static void on_answer(struct ctl_call *call, const struct err *err, const struct
     struct sim_call *c = CONTAINER_OF(call, struct sim_call, call);
     struct world *w = c->w;
     if (w->trace) {
-        printf("        answer to call %d of job %zu: %s\n", c->kind, c->job,
-               err ? err->msg : "ok");
+        printf("        answer to call %d of %s %zu: %s\n", c->kind,
+               c->is_pipe ? "pipeline" : "job", c->job, err ? err->msg : "ok");
     }
-    if (c->kind == SIM_CREATE && !err) {
+    if (c->kind == SIM_CREATE && !err && !c->is_pipe) {
         CHECK(row && str_eqc(row->name, w->jobs.p[c->job].name));
     }
     note_answer(w, c, err);
@@ -269,11 +276,12 @@ static void on_answer(struct ctl_call *call, const struct err *err, const struct
     free(c);
 }
 
-static struct sim_call *new_call(struct world *w, size_t job, int kind) {
+struct sim_call *world_new_call(struct world *w, size_t index, int kind, bool is_pipe) {
     struct sim_call *c = xcalloc(1, sizeof(*c));
     c->call.cb = on_answer;
     c->w = w;
-    c->job = job;
+    c->job = index;
+    c->is_pipe = is_pipe;
     c->kind = kind;
     list_push_tail(&w->calls, &c->link);
     w->answered = false;
@@ -283,7 +291,7 @@ static struct sim_call *new_call(struct world *w, size_t job, int kind) {
 size_t world_create(struct world *w, const struct wish *wish) {
     struct sim_job j = {.wish = *wish};
     auto_buf struct buf spec = BUF_INIT(BUF_NO_MAX);
-    encode_wish(&spec, wish);
+    world_encode_wish(&spec, wish);
     snprintf(j.id, sizeof(j.id), "%llu", (unsigned long long)ctl_new_id(w->ctl));
     snprintf(j.name, sizeof(j.name), "%s/customJobs/%s", WORLD_PARENT, j.id);
     size_t at = w->jobs.n;
@@ -293,18 +301,20 @@ size_t world_create(struct world *w, const struct wish *wish) {
                             .id = str_of(w->jobs.p[at].id),
                             .display_name = STR("sim"),
                             .spec = buf_str(&spec)};
-    ctl_job_create(w->ctl, &in, &new_call(w, at, SIM_CREATE)->call);
+    ctl_job_create(w->ctl, &in, &world_new_call(w, at, SIM_CREATE, false)->call);
     return at;
 }
 
 void world_cancel(struct world *w, size_t job) {
     w->jobs.p[job].cancel_asked = true;
-    ctl_job_cancel(w->ctl, str_of(w->jobs.p[job].name), &new_call(w, job, SIM_CANCEL)->call);
+    ctl_job_cancel(w->ctl, str_of(w->jobs.p[job].name),
+                   &world_new_call(w, job, SIM_CANCEL, false)->call);
 }
 
 void world_delete(struct world *w, size_t job) {
     w->jobs.p[job].delete_asked = true;
-    ctl_job_delete(w->ctl, str_of(w->jobs.p[job].name), &new_call(w, job, SIM_DELETE)->call);
+    ctl_job_delete(w->ctl, str_of(w->jobs.p[job].name),
+                   &world_new_call(w, job, SIM_DELETE, false)->call);
 }
 
 /* ---- looking ---- */
@@ -343,14 +353,18 @@ static void on_events(struct store_events *e, const struct store_event *ev, size
     x->done = true;
 }
 
-size_t world_events(struct world *w, size_t job, struct arena *a, struct store_event **ret) {
+size_t world_events_of(struct world *w, const char *name, struct arena *a,
+                       struct store_event **ret) {
     struct events_wait x = {0};
-    x.req = (struct store_events){
-        .owner = str_of(w->jobs.p[job].name), .arena = a, .cb = on_events, .arg = &x};
+    x.req = (struct store_events){.owner = str_of(name), .arena = a, .cb = on_events, .arg = &x};
     w->store->ops->events(w->store, &x.req);
     while (!x.done && store_mem_step(w->store)) {
     }
     CHECK(x.done);
     *ret = x.ev;
     return x.n;
+}
+
+size_t world_events(struct world *w, size_t job, struct arena *a, struct store_event **ret) {
+    return world_events_of(w, w->jobs.p[job].name, a, ret);
 }

@@ -40,9 +40,12 @@ struct sim_call {
     struct ctl_call call;
     struct list link;
     struct world *w;
-    size_t job;
+    size_t job; /* or pipeline */
+    bool is_pipe;
     enum { SIM_CREATE = 1, SIM_CANCEL, SIM_DELETE } kind;
 };
+
+struct sim_pipe;
 
 struct world {
     struct vclock clock;
@@ -60,7 +63,8 @@ struct world {
     unsigned fatals;
     struct list calls; /* struct sim_call waiting for their answer */
     VEC_OF(struct sim_job) jobs;
-    struct err last_err; /* of the latest answer; code 0 for success */
+    VEC_OF(struct sim_pipe *) pipes; /* pipes.h */
+    struct err last_err;             /* of the latest answer; code 0 for success */
     bool answered;
     struct buf log; /* service log lines: "ID SEVERITY TEXT\n" */
     bool keep_log, trace;
@@ -91,6 +95,11 @@ void world_status(struct world *w, size_t job, struct arena *a, struct job_statu
 const char *world_invariant(struct world *w);
 /* When everything should be over: all finished, nothing held, logs of events whole. */
 const char *world_final(struct world *w);
+size_t world_events_of(struct world *w, const char *name, struct arena *a,
+                       struct store_event **ret);
+/* For pipes.c. */
+void world_encode_wish(struct buf *b, const struct wish *w);
+struct sim_call *world_new_call(struct world *w, size_t index, int kind, bool is_pipe);
 size_t world_events(struct world *w, size_t job, struct arena *a, struct store_event **ret);
 
 #endif

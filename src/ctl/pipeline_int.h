@@ -1,0 +1,125 @@
+/* A pipeline's object and the facts of its life, shared by the files of ctl that move it. */
+#ifndef CUSP_CTL_PIPELINE_INT_H
+#define CUSP_CTL_PIPELINE_INT_H
+
+#include "ctl/ctl_int.h"
+#include "ctl/pipeline.h"
+
+#define PIPELINE_EVENT_VERSION 1u
+
+/* One flat struct for all types: which fields a type carries is written next to them. */
+struct pipeline_event {
+    enum pipeline_event_type type;
+    uint64_t seq; /* from 1, per pipeline, without gaps */
+    usec_t time;  /* wall */
+
+    struct pipeline_data data;   /* EXPORTED */
+    const char *child;           /* CHILD_CREATED */
+    usec_t started_at;           /* CHILD_RUNNING, CHILD_DONE; 0: it never ran */
+    enum job_state child_state;  /* CHILD_DONE */
+    enum pipeline_state state;   /* DONE */
+    int code;                    /* CHILD_DONE, DONE: google.rpc code */
+    const char *msg;             /* same; may be NULL */
+    struct pipeline_model model; /* DONE */
+};
+
+/* ---- pipeline_events.c: the stored form ---- */
+void pipeline_event_encode(struct buf *b, const struct pipeline_event *ev);
+int pipeline_event_decode(struct arena *a, const struct store_event *in, struct pipeline_event *ret,
+                          struct err *err) MUST_CHECK;
+const char *pipeline_event_name(uint32_t type); /* NULL: none of ours */
+/* Data and model as keys of a record, for events and the status alike. */
+void pipeline_data_put(struct buf *b, const struct pipeline_data *d);
+void pipeline_data_get(const struct rec *r, struct pipeline_data *ret);
+void pipeline_model_put(struct buf *b, const struct pipeline_model *m);
+void pipeline_model_get(const struct rec *r, struct pipeline_model *ret);
+
+/* ---- pipeline_facts.c: pure ---- */
+/* Facts only. -1: the event does not fit (a stored log that contradicts itself); s is untouched. */
+int pipeline_apply(struct pipeline_status *s, const struct pipeline_spec *spec,
+                   const struct pipeline_event *ev, struct err *err) MUST_CHECK;
+void pipeline_check(const struct pipeline_status *s, const struct pipeline_spec *spec);
+static inline bool pipeline_is_over(const struct pipeline_status *s) {
+    return s->phase == PIPELINE_DONE;
+}
+
+/* ---- the object ---- */
+
+/* One fact on its way to the store. In the pipeline's arena. */
+struct pipeline_fact {
+    struct list link;
+    struct pipeline_event ev;
+    struct str body; /* encoded */
+};
+
+struct pipeline {
+    struct ctl *ctl;
+    struct list link; /* ctl.pipelines, or ctl.pipeline_graveyard */
+    struct arena *arena;
+    struct pipeline_spec spec;     /* in arena */
+    struct pipeline_status status; /* durable */
+    uint64_t seq;                  /* durable */
+    struct list inbox;             /* struct pipeline_fact, not durable */
+
+    /* The one transaction: ours, the child's creation, or the upload. */
+    bool busy;
+    bool ours; /* txn is with the store */
+    struct store_txn txn;
+    struct pipeline_status next;  /* what holds when it is durable */
+    size_t nr_in_flight;          /* first so many of inbox are in it */
+    struct pipeline_fact *joined; /* the fact in somebody else's transaction */
+    bool trial_in_flight;
+    struct pipeline_fact *trial; /* a cancel that waits for its commit */
+    struct list trial_ops;       /* struct call_op waiting for it */
+    struct call_op *creation;    /* the create that waits for its commit */
+    struct timer timer;
+    usec_t retry_due; /* mono; something is tried again then. 0 none */
+    unsigned retries;
+
+    /* The child. Memory only. */
+    struct job *child;            /* watched; NULL: not looked at, or gone */
+    bool looked;                  /* its row was asked for, or it is watched */
+    bool told_running, told_done; /* facts that are in the inbox or durable */
+    struct ctl_call child_call;   /* its creation, then its cancel */
+    bool cancelling_child;        /* the cancel was asked for in this life */
+    struct store_get get;
+    struct arena *get_arena;
+
+    /* Work at others. */
+    struct pipeline_work work;
+    enum { WORK_NONE = 0, WORK_EXPORT, WORK_SEAL, WORK_SEALED, WORK_UPLOAD } working;
+    bool work_cancelled;
+    bool pumping, retired;
+    bool child_called; /* child_call is not answered */
+};
+
+/* pipeline_post.c */
+struct pipeline *pipeline_new(struct ctl *c, struct arena *a, const struct pipeline_spec *spec);
+void pipeline_free(struct pipeline *p);
+/* A fact; ev.time 0: now. Saved, applied, acted upon. */
+void pipeline_post(struct pipeline *p, struct pipeline_event ev);
+/* Saves what waits, else does what is due. */
+void pipeline_pump(struct pipeline *p);
+/* Puts a fact into somebody else's transaction, in place of the one put there before. */
+void pipeline_join(struct pipeline *p, struct store_txn *t, struct pipeline_event ev);
+/* That transaction's end. */
+void pipeline_joined(struct pipeline *p, bool is_durable);
+/* Tried again after a growing pause. */
+void pipeline_retry_later(struct pipeline *p);
+void pipeline_try_cancel(struct pipeline *p, struct call_op *op);
+/* Its end is durable, or its creation was refused. */
+void pipeline_retire(struct pipeline *p);
+
+/* pipeline_act.c */
+void pipeline_act(struct pipeline *p);
+/* Asks an export or a seal to end early. */
+void pipeline_stop_work(struct pipeline *p);
+/* The child said something durable, or goes away. */
+void pipeline_child_moved(void *arg, struct job *child);
+
+/* pipeline_call.c */
+void pipelines_load(struct ctl *c, void (*then)(struct ctl *c, const struct err *err));
+/* Frees what has ended and is not called back any more; all: the server is gone. */
+void pipelines_bury(struct ctl *c, bool all);
+
+#endif
