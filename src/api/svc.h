@@ -12,6 +12,13 @@ void svc_job_list(struct call *c);
 void svc_job_cancel(struct call *c);
 void svc_job_delete(struct call *c);
 
+/* svc_pipeline.c */
+void svc_pipeline_create(struct call *c);
+void svc_pipeline_get(struct call *c);
+void svc_pipeline_list(struct call *c);
+void svc_pipeline_cancel(struct call *c);
+void svc_pipeline_delete(struct call *c);
+
 /* svc_operations.c */
 void svc_operations_get(struct call *c);
 void svc_operations_list(struct call *c);

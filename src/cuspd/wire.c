@@ -16,6 +16,7 @@
 #include "api/names.h"
 #include "api/operations.h"
 #include "api/origin.h"
+#include "api/pipeline_work.h"
 #include "api/projects.h"
 #include "api/registry.h"
 #include "base/fail.h"
@@ -555,6 +556,8 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .decode_arg = &s->api,
         .service_log = service_log,
         .log_arg = s,
+        .pipelines = &pipeline_ops,
+        .pipelines_arg = &s->api,
         .job_done = job_done,
         .done_arg = s,
         .fatal = fatal,

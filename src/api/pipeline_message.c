@@ -1,0 +1,83 @@
+/* See pipeline_message.h. */
+#include "api/pipeline_message.h"
+
+#include "ctl/pipeline.h"
+#include "pb/pb.h"
+#include "pb/wkt.h"
+
+static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
+    return t ? wkt_timestamp(a, t) : NULL;
+}
+
+/* {"backingCustomJob": NAME} (reference 05 §4). */
+static Google__Protobuf__Value *metadata(struct arena *a, const char *job) {
+    Google__Protobuf__Value *name = arena_own(a, sizeof(*name)), *v = arena_own(a, sizeof(*v));
+    Google__Protobuf__Struct *s = arena_own(a, sizeof(*s));
+    Google__Protobuf__Struct__FieldsEntry *e = arena_own(a, sizeof(*e));
+    google__protobuf__value__init(name);
+    name->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
+    name->string_value = arena_strdup(a, job);
+    google__protobuf__struct__fields_entry__init(e);
+    e->key = arena_strdup(a, "backingCustomJob");
+    e->value = name;
+    google__protobuf__struct__init(s);
+    s->fields = arena_own_array(a, 1, sizeof(*s->fields));
+    s->fields[0] = e;
+    s->n_fields = 1;
+    google__protobuf__value__init(v);
+    v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
+    v->struct_value = s;
+    return v;
+}
+
+static void put_model(struct arena *a, const struct pipeline_model *made, Aip__Model *m) {
+    m->name = arena_strdup(a, made->name);
+    m->version_id = arena_strdup(a, made->version ? made->version : "");
+    struct str all = str_of(made->aliases ? made->aliases : "");
+    m->n_version_aliases = 0;
+    m->version_aliases = arena_own_array(a, all.n + 1, sizeof(*m->version_aliases));
+    while (all.p && all.n) {
+        struct str one = str_cut(&all, ',');
+        m->version_aliases[m->n_version_aliases++] = arena_strndup(a, one.p, one.n);
+    }
+}
+
+int pipeline_message(struct arena *a, const struct store_row *row, Aip__TrainingPipeline **ret,
+                     struct err *err) {
+    ProtobufCMessage *msg;
+    struct pipeline_status st;
+    if (pb_unpack(a, &aip__training_pipeline__descriptor, row->spec, &msg, err) ||
+        pipeline_status_decode(a, row->status, &st, err)) {
+        /* What we stored ourselves does not read: not the client's fault. */
+        if (err) {
+            err->code = ERR_DATA_LOSS;
+        }
+        return err_wrap(err, "read %.*s", STR_ARG(row->name));
+    }
+    Aip__TrainingPipeline *p = (Aip__TrainingPipeline *)msg;
+    p->name = arena_strndup(a, row->name.p, row->name.n);
+    p->state = (Aip__PipelineState)st.state;
+    p->create_time = timestamp(a, st.create_time);
+    p->start_time = timestamp(a, st.start_time);
+    p->end_time = timestamp(a, st.end_time);
+    p->update_time = timestamp(a, st.update_time);
+    p->training_task_metadata = st.child ? metadata(a, st.child) : NULL;
+    if (st.error_code) {
+        p->error = arena_own(a, sizeof(*p->error));
+        google__rpc__status__init(p->error);
+        p->error->code = st.error_code;
+        p->error->message = arena_strdup(a, st.error_msg ? st.error_msg : "");
+    }
+    if (st.model.name && p->model_to_upload) {
+        put_model(a, &st.model, p->model_to_upload);
+    }
+    *ret = p;
+    return 0;
+}
+
+static ProtobufCMessage *decode(struct arena *a, const struct store_row *row) {
+    Aip__TrainingPipeline *p;
+    return pipeline_message(a, row, &p, NULL) ? NULL : &p->base;
+}
+
+const struct filter_schema pipeline_schema = {&aip__training_pipeline__descriptor, decode};
