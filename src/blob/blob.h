@@ -50,6 +50,18 @@ int blob_object_path(struct blob *b, const char *gs_uri, char **ret_path, struct
 int blob_object_open(struct blob *b, const char *gs_uri, int *ret_fd, uint64_t *ret_size,
                      struct err *err);
 
+/* ---- objects by URI, for threads that read whole files. Any thread; they block. INVALID_ARGUMENT
+ * for what is no gs:// URI, NOT_FOUND names the URI and what is missing. ---- */
+int blob_stat_uri(struct blob *b, const char *gs_uri, uint64_t *ret_size,
+                  struct err *err) MUST_CHECK;
+/* Has it a bucket of ours? */
+bool blob_uri_is_ours(struct blob *b, const char *gs_uri);
+/* The objects that a URI stands for, in name order, as URIs in the arena: itself, or with a * in
+ * its name all that match (* and ? stop at '/', ** does not, as in a list's matchGlob).
+ * INVALID_ARGUMENT when there are more than max. */
+int blob_expand_uri(struct blob *b, const char *gs_uri, size_t max, struct arena *a,
+                    const char ***ret, size_t *ret_nr, struct err *err) MUST_CHECK;
+
 /* ---- names (pure, any thread) ---- */
 int blob_check_bucket_name(struct str bucket, struct err *err);
 int blob_check_object_name(struct str name, struct err *err);

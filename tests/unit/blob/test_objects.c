@@ -333,6 +333,54 @@ static void test_full_disk(void **state) {
     rmdir(r.dir);
 }
 
+static void expect_expanded(struct brig *r, const char *uri, const char *want) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    const char **uris;
+    size_t n;
+    struct err err;
+    if (blob_expand_uri(r->blob, uri, 3, a, &uris, &n, &err)) {
+        buf_puts(&b, err.msg);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            buf_printf(&b, "%s ", uris[i]);
+        }
+    }
+    assert_string_equal(buf_cstr(&b), want);
+}
+
+static void test_objects_by_uri(void **state) {
+    struct brig *r = *state;
+    struct err err;
+    uint64_t size;
+    int fd;
+    assert_true(brig_put(r, "bkt", STR("uri/part-2.csv"), STR("bytes"), NULL, NULL));
+    assert_true(brig_put(r, "bkt", STR("uri/part-1.csv"), STR("by"), NULL, NULL));
+    assert_true(brig_put(r, "bkt", STR("uri/deep/part-3.csv"), STR(""), NULL, NULL));
+    expect_expanded(r, "gs://bkt/uri/part-2.csv", "gs://bkt/uri/part-2.csv ");
+    expect_expanded(r, "gs://bkt/uri/part-*.csv",
+                    "gs://bkt/uri/part-1.csv gs://bkt/uri/part-2.csv ");
+    expect_expanded(
+        r, "gs://bkt/uri/**.csv",
+        "gs://bkt/uri/deep/part-3.csv gs://bkt/uri/part-1.csv gs://bkt/uri/part-2.csv ");
+    expect_expanded(r, "gs://bkt/uri/x*", "No object matches gs://bkt/uri/x*.");
+    expect_expanded(r, "gs://bkt/uri/x", "There is no object gs://bkt/uri/x.");
+    expect_expanded(r, "gs://bkt/uri", "There is no object gs://bkt/uri.");
+    assert_true(brig_put(r, "bkt", STR("uri/4.csv"), STR(""), NULL, NULL));
+    expect_expanded(r, "gs://bkt/uri/**", "\"gs://bkt/uri/**\" stands for more than 3 objects");
+    assert_int_equal(blob_object_open(r->blob, "gs://bkt/uri/part-2.csv", &fd, &size, &err), 0);
+    assert_int_equal(size, 5);
+    close(fd);
+    assert_int_equal(blob_object_open(r->blob, "gs://nowhere/uri", &fd, &size, &err), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_int_equal(blob_object_open(r->blob, "gs://bkt", &fd, &size, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID_ARGUMENT);
+    assert_int_equal(blob_object_open(r->blob, "/etc/passwd", &fd, &size, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID_ARGUMENT);
+    assert_true(blob_uri_is_ours(r->blob, "gs://bkt/whatever"));
+    assert_false(blob_uri_is_ours(r->blob, "gs://nowhere/whatever"));
+}
+
 int main(void) {
     alarm(60);
 #define T(t) cmocka_unit_test_setup_teardown(t, start, stop)
@@ -345,6 +393,7 @@ int main(void) {
         T(test_a_file_changed_behind_our_back_is_a_new_generation),
         T(test_checksums_of_a_settled_file_are_remembered),
         T(test_delete_prunes_empty_folders_but_not_the_bucket),
+        T(test_objects_by_uri),
         T(test_uploads_to_no_bucket_leave_nothing),
         T(test_the_newest_request_owns_a_session),
         T(test_sessions_live_over_a_restart_and_orphans_do_not),
