@@ -1,0 +1,37 @@
+/* How promising a configuration is, with its gradient (reference 30 §2.7, §2.9, §2.12): the upper
+ * confidence bound of one objective, or of a random scalarisation of several; less where it would
+ * probably fail or not be safe. */
+#ifndef CUSP_TUNE_ACQ_H
+#define CUSP_TUNE_ACQ_H
+
+#include "tune/gp.h"
+
+#define ACQ_MODELS_MAX 16 /* objectives, safety metrics, feasibility together */
+
+enum acq_kind { ACQ_UCB, ACQ_LOG_EI };
+
+struct acq {
+    enum acq_kind kind;
+    double beta; /* UCB */
+    double best; /* log EI: the incumbent's value */
+    const struct gp *objectives[ACQ_MODELS_MAX];
+    size_t nr_objectives;
+    double weight[ACQ_MODELS_MAX], reference[ACQ_MODELS_MAX]; /* scalarisation, of several */
+    /* Models whose value should be above 0: safety metrics, feasibility. */
+    const struct gp *limits[ACQ_MODELS_MAX];
+    double margin[ACQ_MODELS_MAX], extra_var[ACQ_MODELS_MAX];
+    size_t nr_limits;
+    /* work space */
+    struct gp_at at[ACQ_MODELS_MAX];
+    double *room;
+    size_t cap;
+};
+
+void acq_fini(struct acq *a);
+/* value: m; grad: m x d or NULL (categories' entries are 0). */
+void acq_eval(struct acq *a, const double *x, size_t m, double *value, double *grad);
+
+/* ln(phi(u) + u Phi(u)) and Phi(u) / (phi(u) + u Phi(u)), without loss for any u. */
+double acq_log_h(double u, double *ret_ratio);
+
+#endif

@@ -1,0 +1,199 @@
+/* See fit.h. */
+#include "tune/fit.h"
+
+#include "base/mem.h"
+
+#include <cblas.h>
+#include <lapacke.h>
+#include <math.h>
+
+#define REFUSED 1e10
+
+struct prior {
+    double mean, sd, lo, hi; /* soft bounds */
+};
+
+static struct prior prior_of(const struct space *s, enum tune_noise noise, size_t i) {
+    if (i < s->d) {
+        double grow = (s->d > 50 ? 0.5 : 0.25) * log((double)s->d);
+        return (struct prior){log(s->features[i].is_category ? 0.7 : 0.5) + grow, 1.0, log(0.02),
+                              log(50)};
+    }
+    if (i == s->d) {
+        return (struct prior){0, 1.0, log(1e-4), log(1e4)};
+    }
+    double mean = noise == TUNE_NOISE_HIGH ? -3 : noise == TUNE_NOISE_LOW ? -9 : -6;
+    return (struct prior){mean, 1.5, log(1e-6), noise == TUNE_NOISE_LOW ? log(1e-2) : 0};
+}
+
+void fit_prior_means(const struct space *s, enum tune_noise noise, double *theta) {
+    for (size_t i = 0; i < fit_size(s); i++) {
+        theta[i] = prior_of(s, noise, i).mean;
+    }
+}
+
+struct gp_theta fit_view(const struct space *s, double *theta) {
+    return (struct gp_theta){theta, theta[s->d], theta[s->d + 1]};
+}
+
+/* Adds minus the log prior, and its gradient. */
+static double add_prior(const struct fit_data *f, const double *theta, double *grad) {
+    double sum = 0;
+    for (size_t i = 0; i < fit_size(f->space); i++) {
+        struct prior p = prior_of(f->space, f->noise, i);
+        double e = (theta[i] - p.mean) / p.sd;
+        double over = theta[i] > p.hi ? theta[i] - p.hi : theta[i] < p.lo ? theta[i] - p.lo : 0;
+        sum += 0.5 * e * e + 50 * over * over;
+        if (grad) {
+            grad[i] += e / p.sd + 100 * over;
+        }
+    }
+    return sum;
+}
+
+/* r2 (n x n): squared distances under theta; z: scaled numeric features. */
+static void all_distances(const struct fit_data *f, const double *theta, double *z, double *r2) {
+    size_t n = f->n, d = f->space->d, dn = f->space->nr_numeric;
+    auto_free double *norms = xcalloc(n + 1, sizeof(*norms));
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < dn; j++) {
+            z[i * dn + j] = f->x[i * d + j] * exp(-theta[j]);
+            norms[i] += z[i * dn + j] * z[i * dn + j];
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < n; k++) {
+            r2[i * n + k] = norms[i] + norms[k];
+        }
+    }
+    for (size_t j = dn; j < d; j++) {
+        double apart = exp(-2 * theta[j]);
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; k < n; k++) {
+                r2[i * n + k] += f->x[i * d + j] != f->x[k * d + j] ? apart : 0;
+            }
+        }
+    }
+    if (dn) {
+        cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, (int)n, (int)n, (int)dn, -2, z,
+                    (int)dn, z, (int)dn, 1, r2, (int)n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        r2[i * n + i] = 0;
+    }
+}
+
+/* Gradient of the likelihood's part by the lengths: h = H 1, H x in one product (reference 30). */
+static void length_gradient(const struct fit_data *f, const double *theta, const double *z,
+                            const double *h, double *grad) {
+    size_t n = f->n, d = f->space->d, dn = f->space->nr_numeric;
+    auto_free double *sums = xcalloc(n + 1, sizeof(*sums));
+    auto_free double *hz = xcalloc(n * dn + 1, sizeof(*hz));
+    double total = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < n; k++) {
+            sums[i] += h[i * n + k];
+        }
+        total += sums[i];
+    }
+    if (dn) {
+        cblas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)dn, (int)n, (int)n, 1, z,
+                    (int)dn, h, (int)n, 0, hz, (int)dn);
+    }
+    for (size_t j = 0; j < dn; j++) {
+        double own = 0, cross = 0;
+        for (size_t i = 0; i < n; i++) {
+            own += z[i * dn + j] * z[i * dn + j] * sums[i];
+            cross += z[i * dn + j] * hz[i * dn + j];
+        }
+        grad[j] -= own - cross;
+    }
+    for (size_t j = dn; j < d; j++) {
+        double apart = 0;
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; k < n; k++) {
+                apart += f->x[i * d + j] != f->x[k * d + j] ? h[i * n + k] : 0;
+            }
+        }
+        grad[j] -= 0.5 * apart * exp(-2 * theta[j]);
+    }
+}
+
+double fit_value(const struct fit_data *f, const double *theta, double *grad) {
+    size_t n = f->n, d = f->space->d;
+    double signal = exp(theta[d]), noise = exp(theta[d + 1]);
+    if (grad) {
+        memset(grad, 0, fit_size(f->space) * sizeof(*grad));
+    }
+    auto_free double *k = xmalloc((n * n + 1) * sizeof(*k));
+    auto_free double *w = grad ? xmalloc((n * n + 1) * sizeof(*w)) : NULL;
+    auto_free double *p = xmalloc((n * n + 1) * sizeof(*p));
+    auto_free double *alpha = xmalloc((n + 1) * sizeof(*alpha));
+    auto_free double *z = xmalloc((n * f->space->nr_numeric + 1) * sizeof(*z));
+    all_distances(f, theta, z, k);
+    gp_matern(k, w, n * n);
+    for (size_t i = 0; i < n * n; i++) {
+        p[i] = signal * k[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        p[i * n + i] = signal + noise + GP_JITTER;
+    }
+    if (n && LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'L', (int)n, p, (int)n)) {
+        return REFUSED;
+    }
+    double value = 0;
+    for (size_t i = 0; i < n; i++) {
+        value += log(p[i * n + i]);
+        alpha[i] = f->y[i];
+    }
+    if (n) {
+        LAPACKE_dpotrs_work(LAPACK_COL_MAJOR, 'L', (int)n, 1, p, (int)n, alpha, (int)n);
+        value += 0.5 * cblas_ddot((int)n, alpha, 1, f->y, 1);
+    }
+    if (grad && n) {
+        if (LAPACKE_dpotri_work(LAPACK_COL_MAJOR, 'L', (int)n, p, (int)n)) {
+            return REFUSED;
+        }
+        double gk = 0, trace = 0;
+        for (size_t i = 0; i < n; i++) {
+            for (size_t c = 0; c <= i; c++) { /* G = alpha alpha' - P, lower half */
+                double g = alpha[i] * alpha[c] - p[c * n + i];
+                gk += (i == c ? 1 : 2) * g * k[c * n + i];
+                w[c * n + i] = w[i * n + c] = i == c ? 0 : g * w[c * n + i] * signal;
+            }
+            trace += alpha[i] * alpha[i] - p[i * n + i];
+        }
+        length_gradient(f, theta, z, w, grad);
+        grad[d] -= 0.5 * signal * gk;
+        grad[d + 1] -= 0.5 * noise * trace;
+    }
+    return value + add_prior(f, theta, grad);
+}
+
+static double value_of(void *arg, const double *theta, double *grad) {
+    return fit_value(arg, theta, grad);
+}
+
+void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
+    size_t n = fit_size(f->space);
+    struct fit_data copy = *f;
+    const struct lbfgs o = {.fn = value_of,
+                            .arg = &copy,
+                            .n = n,
+                            .max_rounds = 20,
+                            .grad_tol = 1e-2,
+                            .gain_tol = 1e-4,
+                            .max_step = 2};
+    auto_free double *other = xcalloc(n, sizeof(*other));
+    double best = lbfgs_minimise(&o, theta);
+    fit_prior_means(f->space, f->noise, other);
+    if (with_prior || best >= REFUSED / 2) {
+        double v = lbfgs_minimise(&o, other);
+        if (v < best) {
+            memcpy(theta, other, n * sizeof(*theta));
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        theta[i] = isfinite(theta[i]) ? fmin(10, fmax(-20, theta[i])) : other[i];
+    }
+}

@@ -1,0 +1,37 @@
+/* The model's hyperparameters from data: maximum a posteriori (reference 30 §2.4, §2.5). */
+#ifndef CUSP_TUNE_FIT_H
+#define CUSP_TUNE_FIT_H
+
+#include "tune/gp.h"
+
+/* theta as one vector: d log lengths, log signal variance, log noise variance. */
+static inline size_t fit_size(const struct space *s) {
+    return s->d + 2;
+}
+void fit_prior_means(const struct space *s, enum tune_noise noise, double *theta);
+struct gp_theta fit_view(const struct space *s, double *theta);
+
+struct fit_data {
+    const struct space *space;
+    enum tune_noise noise;
+    const double *x, *y; /* n x d, n labels of variance 1 */
+    size_t n;
+};
+/* Minus the log posterior, up to a constant; its gradient too when grad is not NULL. 1e10 where the
+ * covariance cannot be factored. */
+double fit_value(const struct fit_data *f, const double *theta, double *grad);
+/* Improves theta, which holds the start; with_prior: also from the prior's means. */
+void fit_theta(const struct fit_data *f, bool with_prior, double *theta);
+
+/* Minimises fn from x by L-BFGS with back-tracking; for a handful of variables. fn may return
+ * 1e10 to refuse a point. */
+struct lbfgs {
+    double (*fn)(void *arg, const double *x, double *grad);
+    void *arg;
+    size_t n;
+    unsigned max_rounds;
+    double grad_tol, gain_tol, max_step;
+};
+double lbfgs_minimise(const struct lbfgs *o, double *x);
+
+#endif

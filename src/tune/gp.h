@@ -1,0 +1,64 @@
+/* A Gaussian process over feature vectors: Matern 5/2 with one length a feature, categories by
+ * mismatch inside the same radius (reference 30 §2.4 to 2.7). Keeps the inverse of the covariance,
+ * which grows by rows. Rows given in the same order make the same numbers to the last bit. */
+#ifndef CUSP_TUNE_GP_H
+#define CUSP_TUNE_GP_H
+
+#include "tune/space.h"
+
+#define GP_JITTER 1e-8
+
+/* Logarithms: d lengths, signal variance, noise variance. */
+struct gp_theta {
+    double *log_len;
+    double log_signal, log_noise;
+};
+
+struct gp {
+    const struct space *space;
+    size_t n, cap;   /* rows; cap is the leading dimension of inverse */
+    double *x;       /* n x d */
+    double *scaled;  /* n x nr_numeric: x / length */
+    double *norms;   /* |scaled row|^2 */
+    double *inverse; /* n x n, full, columns of cap */
+    double *y, *alpha;
+    double signal, noise;
+    double *inv_len; /* d: 1 / length */
+};
+
+void gp_init(struct gp *g, const struct space *s);
+void gp_fini(struct gp *g);
+void gp_copy(struct gp *to, const struct gp *from); /* to was initialised */
+/* Takes theta and the rows from the beginning: one factorisation. */
+void gp_build(struct gp *g, const struct gp_theta *t, const double *x, size_t n);
+/* One row more, at a cost of n^2; the labels are then to be set again. */
+void gp_append(struct gp *g, const double *x);
+/* Labels of all rows. */
+void gp_label(struct gp *g, const double *y);
+/* A row more whose label is what the model predicts there: no mean changes, only variances. */
+void gp_append_predicted(struct gp *g, const double *x);
+/* Posterior mean at row i, without the row's own noise. */
+double gp_fitted(const struct gp *g, size_t i);
+
+/* Prediction at m points: mean and standard deviation of the function itself. */
+struct gp_at {
+    size_t m, cap_m, cap_n;
+    double *mean, *sd;
+    /* for gp_gradient */
+    double *k, *w, *v; /* n x m: covariance, its radial derivative, inverse * k */
+    double *z, *znorms;
+    double *c, *xc;
+};
+void gp_at_fini(struct gp_at *p);
+/* with_sd false: the means only, for screening; gradients need it true. */
+void gp_predict(const struct gp *g, const double *x, size_t m, bool with_sd, struct gp_at *ret);
+/* grad (m x d, numeric features; others 0) += d/dx of a(mean, sd), given its two partial
+ * derivatives at each point. x as in gp_predict. */
+void gp_gradient(const struct gp *g, const double *x, struct gp_at *p, const double *by_mean,
+                 const double *by_sd, double *grad);
+
+/* exp(-r) (1 + r + r^2/3) and 5/3 exp(-r) (1 + r) of r = sqrt(5 r2), in place over r2; w may be
+ * NULL. r2 below 0 counts as 0. */
+void gp_matern(double *r2, double *w, size_t n);
+
+#endif
