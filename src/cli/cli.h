@@ -127,6 +127,7 @@ json_t *configfile_load(const char *path, struct err *err);
 
 /* ---- commands: argv after the command's own words; return the exit code, errors in *err */
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_tls(const struct cli *c, int argc, char **argv, struct err *err);
@@ -158,7 +159,10 @@ struct outage {
     useconds_t pause_us;
 };
 bool server_may_return(const struct cli *c, const struct err *err, struct outage *o);
-bool job_is_over(const char *state); /* "JOB_STATE_…" */
+bool job_is_over(const char *state); /* "JOB_STATE_…", "PIPELINE_STATE_…" */
+/* "PREFIX/projects/…/COLLECTION/ID", or PREFIX/ID when that is a whole name; ID may be empty. */
+char *resource_path(const struct cli *c, const char *prefix, const char *collection,
+                    const char *id);
 char *job_path(const struct cli *c, const char *prefix,
                const char *id); /* "/v1/projects/…/customJobs/ID" */
 

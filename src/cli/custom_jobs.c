@@ -12,7 +12,8 @@ static char *escape_path(const char *text) {
     return buf_take(&b, NULL);
 }
 
-char *job_path(const struct cli *c, const char *prefix, const char *id) {
+char *resource_path(const struct cli *c, const char *prefix, const char *collection,
+                    const char *id) {
     if (strchr(id, '/')) {
         auto_free char *name = escape_path(id);
         return xasprintf("%s/%s", prefix, name);
@@ -20,8 +21,12 @@ char *job_path(const struct cli *c, const char *prefix, const char *id) {
     auto_free char *project = http_escape(str_of(c->project));
     auto_free char *region = http_escape(str_of(c->region));
     auto_free char *e = http_escape(str_of(id));
-    return xasprintf("%s/projects/%s/locations/%s/customJobs%s%s", prefix, project, region,
+    return xasprintf("%s/projects/%s/locations/%s/%s%s%s", prefix, project, region, collection,
                      *e ? "/" : "", e);
+}
+
+char *job_path(const struct cli *c, const char *prefix, const char *id) {
+    return resource_path(c, prefix, "customJobs", id);
 }
 
 static const char *field(json_t *j, const char *key) {

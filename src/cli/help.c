@@ -3,6 +3,7 @@
 
 #define GLOBAL                                                                                     \
     "\nGlobal flags: --project --region --endpoint --format=json --quiet (see cusp --help)\n"
+#define PIPELINE_IS "\nPIPELINE is an id or a full resource name.\n"
 #define JOB_IS "\nJOB is an id or a full resource name.\n"
 
 /* clang-format off */
@@ -13,6 +14,7 @@ static const struct {
      "cusp: Vertex AI custom training on your own machine\n\n"
      "  cusp serve --data-dir DIR   run the server in the foreground\n"
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
+     "  cusp training-pipelines …   create, list, describe, stream-logs, wait, cancel, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
      "  cusp images …               ls, build, import, rm, prune: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
@@ -71,6 +73,44 @@ static const struct {
      "cusp custom-jobs stream-logs JOB [--task-name=workerpool0-0] [--no-follow]\n\n"
      "Prints what is there and follows until the job ends; Ctrl-C ends only the following.\n"
      "With --format=json one JSON object a line.\n" JOB_IS GLOBAL},
+    {"training-pipelines",
+     "cusp training-pipelines: a dataset, a training job and a model in one\n\n"
+     "  create       submit a pipeline\n"
+     "  list         pipelines, newest first\n"
+     "  describe     state, error, job, model, what was sent\n"
+     "  stream-logs  what its job prints, live\n"
+     "  wait         until a pipeline ends\n"
+     "  cancel       stop a pipeline and its job\n"
+     "  delete       forget a pipeline that has ended; its job, model and data stay\n\n"
+     "cusp training-pipelines COMMAND --help says more.\n" GLOBAL},
+    {"training-pipelines create",
+     "cusp training-pipelines create --display-name=NAME (--worker-pool-spec=KEY=VALUE,… | --config=FILE) [flags]\n"
+     "cusp training-pipelines create --request=FILE\n\n"
+     "  --request=FILE             the whole TrainingPipeline as YAML or JSON, sent as it is\n"
+     "  --worker-pool-spec=… --config=FILE --command= --args= --python-package-uris= --base-output-dir=\n"
+     "  --labels= --timeout= …     the job that trains: as for cusp custom-jobs create\n"
+     "  --dataset=ID               a managed dataset, exported for the job first\n"
+     "  --dataset-output-dir=gs://…  where to (default: --base-output-dir)\n"
+     "  --fraction-split=0.8,0.1,0.1   training, validation, test; or\n"
+     "  --predefined-split=COLUMN  which holds training, validation or test\n"
+     "  --annotation-schema-uri=   which annotations are exported (not for tables)\n"
+     "  --model-display-name= --model-container-image-uri=   upload what the job leaves behind\n"
+     "  --model-artifact-uri=gs://…  where that is (default: BASE-OUTPUT-DIR/model)\n"
+     "  --model-id= | --parent-model=   a new model of this id, or a new version\n"
+     "  --model-version-aliases=A,B  --model-version-description=\n"
+     "  --stream-logs              follow the job, then the pipeline to its end; exit code 5 when it failed\n\n"
+     "Prints the pipeline's id on standard output.\n" GLOBAL},
+    {"training-pipelines list",
+     "cusp training-pipelines list [--filter=EXPRESSION] [--limit=N]\n\n"
+     "  --filter     e.g. 'state=\"PIPELINE_STATE_FAILED\" AND labels.team=\"red\"'\n"
+     "  --limit      at most so many (default 100)\n" GLOBAL},
+    {"training-pipelines describe", "cusp training-pipelines describe PIPELINE\n" PIPELINE_IS GLOBAL},
+    {"training-pipelines wait", "cusp training-pipelines wait PIPELINE\n\nUntil it ends. Exit code 0 when it succeeded, else 5.\n" PIPELINE_IS GLOBAL},
+    {"training-pipelines cancel", "cusp training-pipelines cancel PIPELINE\n" PIPELINE_IS GLOBAL},
+    {"training-pipelines delete", "cusp training-pipelines delete PIPELINE\n\nIt must have ended: cancel it first.\n" PIPELINE_IS GLOBAL},
+    {"training-pipelines stream-logs",
+     "cusp training-pipelines stream-logs PIPELINE [--task-name=workerpool0-0] [--no-follow]\n\n"
+     "What its job prints, from when there is one until it ends.\n" PIPELINE_IS GLOBAL},
     {"storage",
      "cusp storage: objects of this server\n\n"
      "  cp       copy between files and gs://\n"

@@ -15,6 +15,7 @@ static const struct {
     int (*run)(const struct cli *, int, char **, struct err *);
 } commands[] = {
     {"custom-jobs", true, cmd_custom_jobs},
+    {"training-pipelines", true, cmd_training_pipelines},
     {"storage", true, cmd_storage},
     {"images", true, cmd_images},
     {"tls", true, cmd_tls},

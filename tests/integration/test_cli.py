@@ -440,6 +440,34 @@ def test_serve_becomes_the_server(tmp_path):
     assert b"--data-dir" in subprocess.run([CUSP, "serve", "--help"], stdout=subprocess.PIPE, check=True).stdout
 
 
+# ---- training-pipelines
+
+def test_training_pipelines_from_create_to_delete(cusp, tmp_path):
+    assert "No training pipelines" in cusp("training-pipelines", "list").err
+    r = cusp("training-pipelines", "create", "--display-name=trip", POOL, "--args=a,b", "--labels=team=red",
+             "--timeout=60", "--base-output-dir=gs://b/out")
+    assert "TrainingPipeline [projects/" in r.err and "describe " + r.out.strip() in r.err
+    one = r.out.strip()
+    assert cusp("training-pipelines", "wait", one).out == "SUCCEEDED\n"
+    p = cusp("training-pipelines", "describe", one, "--format=json").json
+    assert p["labels"] == {"team": "red"} and p["trainingTaskInputs"]["scheduling"] == {"timeout": "60s"}
+    assert p["trainingTaskInputs"]["workerPoolSpecs"][0]["containerSpec"]["args"] == ["a", "b"]
+    text = cusp("training-pipelines", "describe", p["name"]).out
+    assert text.splitlines()[:3] == [f"name:         {p['name']}", "displayName:  trip", "state:        SUCCEEDED"]
+    assert "job:          " + p["trainingTaskMetadata"]["backingCustomJob"] in text
+    (tmp_path / "p.json").write_text(json.dumps({k: p[k] for k in ("displayName", "trainingTaskDefinition", "trainingTaskInputs")}
+                                                | {"labels": {"cusp-test-exit": "3"}}))
+    r = cusp("training-pipelines", "create", f"--request={tmp_path / 'p.json'}", "--stream-logs", rc=JOB_FAILED)
+    assert "Waiting for job to be provisioned." in r.out and "FAILED\n  The replica workerpool0-0" in r.out
+    rows = cusp("training-pipelines", "list").out.splitlines()
+    assert rows[0].split() == ["PIPELINE", "NAME", "STATE", "CREATED", "MODEL"] and len(rows) == 3
+    bad = cusp("training-pipelines", "list", "--filter=state=PIPELINE_STATE_FAILED", "--format=json").json
+    assert [q["labels"] for q in bad] == [{"cusp-test-exit": "3"}]
+    cusp("training-pipelines", "cancel", one)  # changes nothing
+    cusp("training-pipelines", "delete", one)
+    cusp("training-pipelines", "describe", one, rc=NOT_FOUND)
+
+
 # ---- the whole command
 
 def test_an_unreachable_server(cusp, tmp_path):
@@ -454,7 +482,11 @@ def test_an_unreachable_server(cusp, tmp_path):
     [], ["nope"], ["custom-jobs"], ["custom-jobs", "nope"], ["custom-jobs", "list", "--nope"], ["custom-jobs", "list", "x"],
     ["custom-jobs", "create"], ["custom-jobs", "create", "--display-name=x"], ["custom-jobs", "create", "x"],
     ["custom-jobs", "describe"], ["custom-jobs", "describe", "1", "2"], ["custom-jobs", "stream-logs"],
-    ["custom-jobs", "create", "--display-name"], ["storage"], ["storage", "nope"], ["storage", "cp"], ["storage", "cat"],
+    ["custom-jobs", "create", "--display-name"], ["training-pipelines"], ["training-pipelines", "nope"],
+    ["training-pipelines", "create"], ["training-pipelines", "list", "x"], ["training-pipelines", "describe"],
+    ["training-pipelines", "create", "--display-name=x", POOL, "--fraction-split=1"],
+    ["training-pipelines", "create", "--display-name=x", POOL, "--dataset=1", "--fraction-split=some"],
+    ["training-pipelines", "stream-logs"], ["storage"], ["storage", "nope"], ["storage", "cp"], ["storage", "cat"],
     ["storage", "rm"], ["storage", "cat", "file"], ["storage", "ls", "s3://x"], ["storage", "buckets"], ["images"],
     ["images", "nope"], ["images", "import"], ["images", "ls", "x"], ["images", "rm"], ["--format=xml", "images", "ls"],
     ["images", "ls", "--endpoint"], ["env", "python", "go"], ["env", "--shell", "--json"]])
@@ -464,7 +496,9 @@ def test_wrong_usage(cusp, argv):
 
 
 COMMANDS = ["", "custom-jobs", "custom-jobs create", "custom-jobs list", "custom-jobs describe", "custom-jobs timeline",
-            "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "storage", "storage cp", "storage rsync", "storage sign-url", "storage du",
+            "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "training-pipelines", "training-pipelines create", "training-pipelines list",
+            "training-pipelines describe", "training-pipelines wait", "training-pipelines cancel", "training-pipelines delete",
+            "training-pipelines stream-logs", "storage", "storage cp", "storage rsync", "storage sign-url", "storage du",
             "storage ls", "storage cat", "storage rm", "storage buckets", "images", "images ls", "images build",
             "images import", "images inspect", "images rm", "tls", "tls init", "tls show", "conformance", "env", "version"]
 

@@ -1,0 +1,482 @@
+/* cusp training-pipelines: create, list, describe, stream-logs, wait, cancel, delete. */
+#include "cli/cli.h"
+
+#include <unistd.h>
+
+#define CUSTOM_TASK                                                                                \
+    "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
+#define COLLECTION "trainingPipelines"
+
+static char *path_of(const struct cli *c, const char *id) {
+    return resource_path(c, "/v1", COLLECTION, id);
+}
+
+static const char *field(const json_t *j, const char *key) {
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}
+
+static const char *short_state(const char *state) {
+    return strncmp(state, "PIPELINE_STATE_", 15) == 0 ? state + 15 : state;
+}
+
+static const char *id_of(const char *name) {
+    const char *slash = strrchr(name, '/');
+    return slash ? slash + 1 : name;
+}
+
+static const char *child_of(const json_t *p) {
+    return field(json_object_get(p, "trainingTaskMetadata"), "backingCustomJob");
+}
+
+static const char *model_of(const json_t *p) {
+    return field(json_object_get(p, "modelToUpload"), "name");
+}
+
+static const char *version_of(const json_t *p) {
+    return field(json_object_get(p, "modelToUpload"), "versionId");
+}
+
+/* ---- waiting ---- */
+
+/* Until the pipeline is over, or (child) until its job is there. */
+static int wait_for(const struct cli *c, const char *id, bool child, json_t **ret,
+                    struct err *err) {
+    auto_free char *path = path_of(c, id);
+    struct outage out = {0};
+    for (useconds_t pause_us = 20000;; pause_us = pause_us < 500000 ? pause_us * 3 / 2 : pause_us) {
+        json_t *p;
+        struct err e = {0};
+        if (http_json(c, "GET", path, NULL, &p, &e)) {
+            if (server_may_return(c, &e, &out)) {
+                continue;
+            }
+            *err = e;
+            return -1;
+        }
+        out = (struct outage){.reached = true};
+        if (job_is_over(field(p, "state")) || (child && *child_of(p))) {
+            *ret = p;
+            return 0;
+        }
+        json_decref(p);
+        usleep(pause_us);
+    }
+}
+
+static void print_model(const json_t *p) {
+    if (*model_of(p)) {
+        printf("  model %s, version %s\n", model_of(p), version_of(p));
+    }
+}
+
+static void print_error(json_t *p) {
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    indent_text(&b, field(json_object_get(p, "error"), "message"), "  ");
+    fputs(buf_cstr(&b), stdout);
+}
+
+/* after_log: JSON on one line, as the entries before it. */
+static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
+    json_t *p;
+    if (wait_for(c, id, false, &p, err)) {
+        return -1;
+    }
+    const char *state = field(p, "state");
+    bool ok = strcmp(state, "PIPELINE_STATE_SUCCEEDED") == 0;
+    if (c->json && after_log) {
+        json_dumpf(p, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        putchar('\n');
+    } else if (c->json) {
+        out_json(p);
+    } else if (!c->quiet || !ok) {
+        printf("%s%s%s\n", state_colour(c, state), short_state(state), colour_off(c));
+        print_model(p);
+        print_error(p);
+    }
+    json_decref(p);
+    return ok ? EXIT_OK : EXIT_JOB_FAILED;
+}
+
+/* The log of its job, as soon as there is one. */
+static int stream(const struct cli *c, const char *id, const char *task, bool follow,
+                  struct err *err) {
+    json_t *p;
+    if (wait_for(c, id, true, &p, err)) {
+        return -1;
+    }
+    auto_free char *child = xstrdup(child_of(p));
+    json_decref(p);
+    return *child ? job_logs(c, child, task, follow, err) : 0;
+}
+
+/* ---- create ---- */
+
+static void set_text(json_t *obj, const char *key, const char *value) {
+    if (value) {
+        json_object_set_new(obj, key, json_string(value));
+    }
+}
+
+static json_t *names_of(const char *list) {
+    json_t *all = json_array();
+    struct str rest = str_of(list);
+    while (rest.p && rest.n) {
+        struct str one = str_cut(&rest, ',');
+        json_array_append_new(all, json_stringn(one.p, one.n));
+    }
+    return all;
+}
+
+/* "0.8,0.1,0.1" */
+static int fractions_of(const char *text, json_t **ret, struct err *err) {
+    static const char *const keys[] = {"trainingFraction", "validationFraction", "testFraction"};
+    struct str rest = str_of(text);
+    json_t *split = json_object();
+    for (size_t i = 0; i < NR_OF(keys); i++) {
+        double d;
+        struct str one = str_cut(&rest, ',');
+        if (!str_to_double(one, &d)) {
+            json_decref(split);
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "--fraction-split takes TRAINING,VALIDATION,TEST such as 0.8,0.1,0.1");
+        }
+        json_object_set_new(split, keys[i], json_real(d));
+    }
+    *ret = split;
+    return 0;
+}
+
+static int put_dataset(json_t *body, const struct args *a, struct err *err) {
+    const char *dataset = args_get(a, "--dataset"), *prefix = args_get(a, "--dataset-output-dir");
+    const char *fractions = args_get(a, "--fraction-split"),
+               *column = args_get(a, "--predefined-split");
+    if (!dataset) {
+        return fractions || column || prefix
+                   ? err_set(err, ERR_INVALID_ARGUMENT, "splits need a --dataset")
+                   : 0;
+    }
+    json_t *in = json_object(), *split = NULL;
+    json_object_set_new(body, "inputDataConfig", in);
+    json_object_set_new(in, "datasetId", json_string(id_of(dataset)));
+    set_text(in, "annotationSchemaUri", args_get(a, "--annotation-schema-uri"));
+    prefix = prefix ? prefix : args_get(a, "--base-output-dir");
+    if (prefix) {
+        json_t *to = json_object();
+        json_object_set_new(to, "outputUriPrefix", json_string(prefix));
+        json_object_set_new(in, "gcsDestination", to);
+    }
+    if (fractions && fractions_of(fractions, &split, err)) {
+        return -1;
+    }
+    if (split) {
+        json_object_set_new(in, "fractionSplit", split);
+    }
+    if (column) {
+        json_t *key = json_object();
+        json_object_set_new(key, "key", json_string(column));
+        json_object_set_new(in, "predefinedSplit", key);
+    }
+    return 0;
+}
+
+static void put_model(json_t *body, const struct args *a) {
+    const char *name = args_get(a, "--model-display-name"),
+               *image = args_get(a, "--model-container-image-uri"),
+               *aliases = args_get(a, "--model-version-aliases");
+    set_text(body, "modelId", args_get(a, "--model-id"));
+    set_text(body, "parentModel", args_get(a, "--parent-model"));
+    if (!name && !image) {
+        return;
+    }
+    json_t *model = json_object(), *container = json_object();
+    set_text(model, "displayName", name);
+    set_text(container, "imageUri", image);
+    json_object_set_new(model, "containerSpec", container);
+    set_text(model, "artifactUri", args_get(a, "--model-artifact-uri"));
+    set_text(model, "versionDescription", args_get(a, "--model-version-description"));
+    if (aliases) {
+        json_object_set_new(model, "versionAliases", names_of(aliases));
+    }
+    json_object_set_new(body, "modelToUpload", model);
+}
+
+/* Flags of custom-jobs make the task's inputs; the rest is the pipeline's. */
+static int body_of(const struct args *a, json_t **ret, struct err *err) {
+    if (args_get(a, "--request")) {
+        *ret = configfile_load(args_get(a, "--request"), err);
+        return *ret ? 0 : -1;
+    }
+    json_t *job = job_body_from_flags(a, err), *body;
+    if (!job) {
+        return -1;
+    }
+    body = json_object();
+    json_object_set(body, "displayName", json_object_get(job, "displayName"));
+    if (json_object_get(job, "labels")) {
+        json_object_set(body, "labels", json_object_get(job, "labels"));
+    }
+    json_object_set_new(body, "trainingTaskDefinition", json_string(CUSTOM_TASK));
+    json_object_set(body, "trainingTaskInputs", json_object_get(job, "jobSpec"));
+    json_decref(job);
+    put_model(body, a);
+    if (put_dataset(body, a, err)) {
+        json_decref(body);
+        return -1;
+    }
+    *ret = body;
+    return 0;
+}
+
+static void say_created(const struct cli *c, const char *name, bool follow) {
+    if (!c->quiet) {
+        fprintf(stderr, "TrainingPipeline [%s] is submitted.\n", name);
+    }
+    if (!c->quiet && !follow) {
+        fprintf(stderr,
+                "\nFollow its job's log: cusp training-pipelines stream-logs %s\n"
+                "See how it fares:     cusp training-pipelines describe %s\n",
+                id_of(name), id_of(name));
+    }
+    if (!follow) {
+        printf("%s\n", id_of(name));
+    }
+}
+
+static int create(const struct cli *c, int argc, char **argv, struct err *err) {
+    struct flag job_flags[] = CREATE_FLAGS;
+    static const char *const more[] = {"--request",
+                                       "--dataset",
+                                       "--dataset-output-dir",
+                                       "--fraction-split",
+                                       "--predefined-split",
+                                       "--annotation-schema-uri",
+                                       "--model-display-name",
+                                       "--model-container-image-uri",
+                                       "--model-artifact-uri",
+                                       "--model-id",
+                                       "--parent-model",
+                                       "--model-version-aliases",
+                                       "--model-version-description"};
+    struct flag flags[NR_OF(job_flags) + NR_OF(more)];
+    for (size_t i = 0; i < NR_OF(flags); i++) {
+        flags[i] =
+            i < NR_OF(job_flags) ? job_flags[i] : (struct flag){.name = more[i - NR_OF(job_flags)]};
+    }
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
+    json_t *body, *made;
+    if (args_parse(&a, argc, argv, err)) {
+        return -1;
+    }
+    if (a.nr_words) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
+    }
+    if (body_of(&a, &body, err)) {
+        return -1;
+    }
+    auto_free char *path = path_of(c, "");
+    int rc = http_json(c, "POST", path, body, &made, err);
+    json_decref(body);
+    if (rc) {
+        return -1;
+    }
+    auto_free char *name = xstrdup(field(made, "name"));
+    bool follow = args_on(&a, "--stream-logs");
+    if (c->json && !follow) {
+        out_json(made);
+    } else {
+        say_created(c, name, follow);
+    }
+    json_decref(made);
+    if (!follow) {
+        return 0;
+    }
+    return stream(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
+}
+
+/* ---- list, describe ---- */
+
+static int fetch_all(const struct cli *c, const char *filter, uint64_t limit, json_t *all,
+                     struct err *err) {
+    auto_free char *escaped = http_escape(str_of(filter ? filter : ""));
+    auto_free char *base = path_of(c, "");
+    auto_free char *token = xstrdup("");
+    do {
+        json_t *page, *p;
+        size_t i;
+        auto_free char *path = xasprintf(
+            "%s?pageSize=%llu%s%s%s%s", base, (unsigned long long)(limit < 1000 ? limit : 1000),
+            *escaped ? "&filter=" : "", escaped, *token ? "&pageToken=" : "", token);
+        if (http_json(c, "GET", path, NULL, &page, err)) {
+            return -1;
+        }
+        json_array_foreach(json_object_get(page, COLLECTION), i, p) {
+            if (json_array_size(all) < limit) {
+                json_array_append(all, p);
+            }
+        }
+        free(token);
+        token = http_escape(str_of(field(page, "nextPageToken")));
+        json_decref(page);
+    } while (*token && json_array_size(all) < limit);
+    return 0;
+}
+
+static void print_table(const json_t *all) {
+    static const char *const heads[] = {"PIPELINE", "NAME", "STATE", "CREATED", "MODEL"};
+    struct table *t = table_new(NR_OF(heads), heads);
+    size_t i;
+    json_t *p;
+    json_array_foreach(all, i, p) {
+        auto_buf struct buf age = BUF_INIT(64);
+        auto_free char *model =
+            *model_of(p) ? xasprintf("%s@%s", id_of(model_of(p)), version_of(p)) : xstrdup("");
+        age_text(&age, field(p, "createTime"));
+        const char *cells[] = {id_of(field(p, "name")), field(p, "displayName"),
+                               short_state(field(p, "state")), buf_cstr(&age), model};
+        table_row(t, cells);
+    }
+    table_print(t, stdout);
+}
+
+static int list(const struct cli *c, int argc, char **argv, struct err *err) {
+    struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}};
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
+    uint64_t limit = 100;
+    if (args_parse(&a, argc, argv, err)) {
+        return -1;
+    }
+    if (a.nr_words) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
+    }
+    if (args_get(&a, "--limit") &&
+        (!str_to_u64(str_of(args_get(&a, "--limit")), &limit) || !limit)) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
+    }
+    json_t *all = json_array();
+    int rc = fetch_all(c, args_get(&a, "--filter"), limit, all, err);
+    if (rc == 0 && c->json) {
+        out_json(all);
+    } else if (rc == 0 && !json_array_size(all)) {
+        fprintf(stderr, "No training pipelines in projects/%s/locations/%s.\n", c->project,
+                c->region);
+    } else if (rc == 0) {
+        print_table(all);
+    }
+    json_decref(all);
+    return rc;
+}
+
+static void print_inputs(const json_t *p, const char *key) {
+    char *text = json_dumps(json_object_get(p, key), JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    auto_buf struct buf lines = BUF_INIT(BUF_NO_MAX);
+    if (text) {
+        indent_text(&lines, text, "  ");
+        printf("%s:\n%s", key, buf_cstr(&lines));
+    }
+    free(text);
+}
+
+static int describe(const struct cli *c, const char *id, struct err *err) {
+    auto_free char *path = path_of(c, id);
+    json_t *p;
+    if (http_json(c, "GET", path, NULL, &p, err)) {
+        return -1;
+    }
+    if (c->json) {
+        out_json(p);
+        json_decref(p);
+        return 0;
+    }
+    const char *state = field(p, "state");
+    printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", field(p, "name"),
+           field(p, "displayName"), state_colour(c, state), short_state(state), colour_off(c));
+    static const char *const times[] = {"createTime", "startTime", "endTime"};
+    for (size_t i = 0; i < NR_OF(times); i++) {
+        if (*field(p, times[i])) {
+            printf("%s:%*s%s\n", times[i], (int)(13 - strlen(times[i])), "", field(p, times[i]));
+        }
+    }
+    if (*child_of(p)) {
+        printf("job:          %s\n", child_of(p));
+    }
+    if (*model_of(p)) {
+        printf("model:        %s@%s\n", model_of(p), version_of(p));
+    }
+    if (json_object_get(p, "error")) {
+        printf("error:\n");
+        print_error(p);
+    }
+    print_inputs(p, "inputDataConfig");
+    print_inputs(p, "trainingTaskInputs");
+    json_decref(p);
+    return 0;
+}
+
+/* ---- the rest ---- */
+
+static int simple(const struct cli *c, const char *method, const char *id, const char *verb,
+                  const char *done, struct err *err) {
+    auto_free char *base = path_of(c, id);
+    auto_free char *path = xasprintf("%s%s", base, verb);
+    json_t *body = strcmp(method, "POST") == 0 ? json_object() : NULL;
+    json_t *reply = NULL;
+    int rc = http_json(c, method, path, body, &reply, err);
+    json_decref(body);
+    if (rc == 0 && c->json) {
+        out_json(reply);
+    } else if (rc == 0 && !c->quiet) {
+        fprintf(stderr, "%s [%s].\n", done, id);
+    }
+    json_decref(reply);
+    return rc;
+}
+
+static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
+    struct flag flags[] = {{.name = "--task-name"}, {.name = "--no-follow", .is_bool = true}};
+    auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
+    if (args_parse(&a, argc, argv, err)) {
+        return -1;
+    }
+    if (a.nr_words != 1) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "usage: cusp training-pipelines stream-logs PIPELINE");
+    }
+    return stream(c, a.words[0], args_get(&a, "--task-name"), !args_on(&a, "--no-follow"), err);
+}
+
+int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err) {
+    const char *verb = argv[0];
+    if (strcmp(verb, "create") == 0) {
+        return create(c, argc - 1, argv + 1, err);
+    }
+    if (strcmp(verb, "list") == 0) {
+        return list(c, argc - 1, argv + 1, err);
+    }
+    if (strcmp(verb, "stream-logs") == 0) {
+        return logs(c, argc - 1, argv + 1, err);
+    }
+    static const char *const with_one[] = {"describe", "wait", "cancel", "delete"};
+    for (size_t i = 0; i < NR_OF(with_one); i++) {
+        if (strcmp(verb, with_one[i]) != 0) {
+            continue;
+        }
+        if (argc != 2) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp training-pipelines %s PIPELINE",
+                           verb);
+        }
+        switch (i) {
+        case 0:
+            return describe(c, argv[1], err);
+        case 1:
+            return outcome(c, argv[1], false, err);
+        case 2:
+            return simple(c, "POST", argv[1], ":cancel", "Cancellation requested for", err);
+        default:
+            return simple(c, "DELETE", argv[1], "", "Deleted", err);
+        }
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT,
+                   "training-pipelines has no command \"%s\" (see cusp training-pipelines --help)",
+                   verb);
+}
