@@ -300,6 +300,7 @@ void export_tabular_fini(struct export_tabular *e) {
     for (int i = 0; i < SPLIT_NR; i++) {
         if (e->sets[i].place) {
             shards_fini(&e->sets[i]);
+            e->sets[i].place = NULL;
         }
     }
 }
