@@ -65,7 +65,7 @@ static int compare_text(struct str a, struct str b, bool exact) {
 static bool test_text(const struct query_node *n, const char *c, bool exact) {
     struct str text = str_of(c);
     if (n->op == OP_MATCH || n->op == OP_NO_MATCH) {
-        return (regexec(&n->pattern, c ? c : "", 0, NULL, 0) == 0) == (n->op == OP_MATCH);
+        return pattern_matches(n->pattern, text) == (n->op == OP_MATCH);
     }
     if (n->op == OP_HAS) {
         return str_eqc(n->value, "*") ? text.n > 0 : contains(text, n->value);

@@ -10,16 +10,14 @@
  * Text is compared without regard to case, insertId byte by byte; severity by name or number,
  * timestamps as times, numbers and booleans as such. field:* asks whether it is there. A comparison
  * with a field that an entry lacks is false, != too; NOT turns that around. Text alone is looked
- * for in every field. Patterns are POSIX extended with \d \w \s \b, at most QUERY_PATTERN_MAX
- * bytes. A query is immutable; any thread, one at a time (regexec's own locks aside). */
+ * for in every field. Patterns are RE2's (logs/pattern.h), at most 512
+ * bytes. A query is immutable; any thread, one at a time. */
 #ifndef CUSP_LOGS_QUERY_H
 #define CUSP_LOGS_QUERY_H
 
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/time.h"
-
-#define QUERY_PATTERN_MAX 512u
 
 struct query;
 struct Google__Logging__V2__LogEntry;

@@ -2,9 +2,8 @@
 #ifndef CUSP_LOGS_QUERY_INT_H
 #define CUSP_LOGS_QUERY_INT_H
 
+#include "logs/pattern.h"
 #include "logs/query.h"
-
-#include <regex.h>
 
 enum query_op { OP_EQ, OP_NE, OP_GT, OP_GE, OP_LT, OP_LE, OP_HAS, OP_MATCH, OP_NO_MATCH, OP_TEXT };
 enum query_kind { Q_AND, Q_OR, Q_NOT, Q_TEST };
@@ -26,8 +25,7 @@ struct query_node {
     bool is_time;
     int64_t sec; /* of a time */
     int32_t nanos;
-    regex_t pattern;
-    bool has_pattern;
+    struct pattern *pattern; /* OP_MATCH, OP_NO_MATCH */
     struct query_node *next; /* all tests, for query_close */
 };
 

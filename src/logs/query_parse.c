@@ -137,57 +137,10 @@ static bool parse_time(struct str s, int64_t *ret_sec, int32_t *ret_nanos) {
     return true;
 }
 
-/* \d is Perl's; back references and large counts are what makes matching slow. */
 static int compile_pattern(struct parser *p, struct query_node *n) {
-    auto_buf struct buf b = BUF_INIT(8 * QUERY_PATTERN_MAX);
-    int flags = REG_EXTENDED | REG_NOSUB;
-    struct str s = n->value;
-    if (str_starts(s, STR("(?i)"))) {
-        flags |= REG_ICASE;
-        s = str_sub(s, 4, s.n);
-    }
-    if (s.n > QUERY_PATTERN_MAX) {
-        return wrong(p, "a pattern of more than 512 bytes");
-    }
-    unsigned counts = 0;
-    bool in_class = false;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        in_class = c == '[' || (in_class && c != ']');
-        if (c == '{' && !in_class && ++counts > 2) {
-            return wrong(p, "a pattern with more than two counts");
-        }
-        if (c == '{' && !in_class && i + 4 < s.n && s.p[i + 1] >= '0' && s.p[i + 1] <= '9') {
-            size_t j = i + 1;
-            while (j < s.n && s.p[j] != '}') {
-                j++;
-            }
-            if (j - i > 6) {
-                return wrong(p, "a pattern with too large a count");
-            }
-        }
-        if (c != '\\' || i + 1 >= s.n) {
-            buf_putc(&b, c);
-            continue;
-        }
-        c = s.p[++i];
-        if (c >= '1' && c <= '9') {
-            return wrong(p, "a pattern with a back reference");
-        }
-        if (c == 'd') {
-            buf_puts(&b, in_class ? "0-9" : "[0-9]");
-        } else if (c == 'D') {
-            buf_puts(&b, "[^0-9]");
-        } else {
-            buf_putc(&b, '\\');
-            buf_putc(&b, c);
-        }
-    }
-    if (b.full || regcomp(&n->pattern, buf_cstr(&b), flags)) {
-        return wrong(p, "a pattern that is no regular expression");
-    }
-    n->has_pattern = true;
-    return 0;
+    const char *why;
+    n->pattern = pattern_new(n->value, &why);
+    return n->pattern ? 0 : wrong(p, why);
 }
 
 static int finish_test(struct parser *p, struct query_node *n) {
@@ -459,9 +412,6 @@ int query_parse(struct arena *a, struct str text, struct query **ret, struct err
 
 void query_close(struct query *q) {
     for (struct query_node *n = q ? q->tests : NULL; n; n = n->next) {
-        if (n->has_pattern) {
-            regfree(&n->pattern);
-            n->has_pattern = false;
-        }
+        pattern_free(take(&n->pattern));
     }
 }
