@@ -10,12 +10,14 @@
 #define STEPS_MAX 100000   /* of one match: about a millisecond */
 #define DEPTH_MAX 1000     /* of its backtracking */
 #define HEAP_MAX_KIB 1024  /* of its memory */
+#define STRIKES_MAX 100    /* matches cut short before the pattern is given up */
 #define COMPILED_MAX 65536 /* bytes; counts multiply what they repeat */
 
 struct pattern {
     pcre2_code *code;
     pcre2_match_data *data;
     pcre2_match_context *limits;
+    unsigned strikes;
 };
 
 /* What RE2 does not know, because it makes matching slow. */
@@ -99,7 +101,13 @@ void pattern_free(struct pattern *p) {
     }
 }
 
-bool pattern_matches(const struct pattern *p, struct str text) {
-    return pcre2_match(p->code, (PCRE2_SPTR)(text.n ? text.p : ""), text.n, 0, 0, p->data,
-                       p->limits) >= 0;
+bool pattern_matches(struct pattern *p, struct str text) {
+    if (p->strikes >= STRIKES_MAX) {
+        return false;
+    }
+    int rc =
+        pcre2_match(p->code, (PCRE2_SPTR)(text.n ? text.p : ""), text.n, 0, 0, p->data, p->limits);
+    p->strikes +=
+        rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT;
+    return rc >= 0;
 }

@@ -12,7 +12,9 @@ struct pattern;
 /* NULL with what is wrong in *ret_why ("a pattern ..."). */
 struct pattern *pattern_new(struct str source, const char **ret_why);
 void pattern_free(struct pattern *p); /* NULL is fine */
-/* Anywhere in the text. False also when the pattern needs more steps than a match may take. */
-bool pattern_matches(const struct pattern *p, struct str text);
+/* Anywhere in the text. False also when the pattern needs more steps than a match may take; after
+ * a hundred such matches it is given up and matches nothing, or one filter could keep a thread busy
+ * for minutes. */
+bool pattern_matches(struct pattern *p, struct str text);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "logs/pattern.h"
 #include "logs/query.h"
 #include "pb/aip.h"
 #include "pb/pb.h"
@@ -143,6 +144,18 @@ static void test_refused(void **state) {
     assert_int_equal(try(buf_cstr(&deep)), -1);
 }
 
+static void test_patterns_that_explode_are_cut_short(void **state) {
+    const char *why;
+    struct pattern *p = pattern_new(STR("^(a+)+$"), &why);
+    assert_non_null(p);
+    assert_true(pattern_matches(p, STR("aaaa")));
+    for (int i = 0; i < 1000; i++) { /* each would take 2^40 steps */
+        assert_false(pattern_matches(p, STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!")));
+    }
+    assert_false(pattern_matches(p, STR("aaaa"))); /* given up */
+    pattern_free(p);
+}
+
 static struct query_scope scope_of(struct arena *a, const char *filter) {
     struct query *q;
     struct query_scope s;
@@ -179,6 +192,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matches),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_patterns_that_explode_are_cut_short),
         cmocka_unit_test(test_scope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
