@@ -294,6 +294,63 @@ void blob_session_start(struct blob *b, struct blob_session *s, const struct blo
 void blob_session_resume(struct blob *b, struct blob_session *s);
 void blob_session_cancel(struct blob *b, struct blob_session *s);
 
+/* ---- multipart uploads (XML API): numbered parts in any order, each sent again at will, and an
+ * end that names those which make the object. They count as open uploads, survive a restart, and
+ * are forgotten after a week. */
+#define BLOB_PARTS_MAX 10000
+#define BLOB_PART_MIN (5u << 20) /* bytes of every part but the last */
+
+struct blob_part {
+    uint64_t number, size; /* number from 1 */
+    usec_t updated;
+    uint8_t md5[16]; /* its ETag, in hex */
+    uint32_t crc32c;
+    struct str file; /* the module's */
+};
+
+/* One request; as a blob_req it completes once, on the loop, never from within the call. Results
+ * are valid during cb. */
+struct blob_parts {
+    struct str id;           /* in; out of blob_parts_start */
+    struct str bucket, name; /* in: the object's, as the path of the request says */
+    void (*cb)(struct blob_parts *, const struct err *err);
+    void *arg;
+    uint64_t after; /* get: parts beyond this number, at most max (0: none are looked at) */
+    unsigned max;
+    const struct blob_part *chosen; /* finish: number and md5, ascending; at least one */
+    size_t nr_chosen;
+    struct blob_precond pre; /* finish: of the object */
+    /* out */
+    struct blob_put put; /* what was said at the start */
+    usec_t created;
+    struct blob_part *parts; /* get */
+    size_t nr_parts;
+    bool more;
+    const struct blob_meta *meta; /* finish */
+    /* the module's */
+    struct blob_req req;
+    char new_id[40];
+    const struct blob_part **order;
+    size_t cursor;
+    uint64_t offset, size;
+    int src_fd;
+    struct blob_upload *upload;
+    struct blob_write write;
+    struct blob_finish finish;
+};
+/* RESOURCE_EXHAUSTED past limits.max_open_uploads; NOT_FOUND (bucket); put is copied. */
+void blob_parts_start(struct blob *b, struct blob_parts *p, const struct blob_put *put);
+/* All: NOT_FOUND with field "uploadId" for an id that is unknown, expired, or of another object. */
+void blob_parts_get(struct blob *b, struct blob_parts *p);
+/* INVALID_ARGUMENT with field InvalidPart, InvalidPartOrder, EntityTooSmall: the upload stays as it
+ * was. Else as blob_upload_finish; the parts that were not chosen go as well. */
+void blob_parts_finish(struct blob *b, struct blob_parts *p);
+void blob_parts_abort(struct blob *b, struct blob_parts *p);
+/* The bytes of one part: written and finished as any upload is (blob_finish's meta then has size,
+ * md5, crc32c and updated only). id must have been found by blob_parts_get. */
+struct blob_upload *blob_part_new(struct blob *b, struct str id, uint64_t number,
+                                  const struct blob_put *put);
+
 /* ---- copy and compose: one object of the bytes of others, which need not be in one bucket. */
 struct blob_source {
     struct str bucket, name;

@@ -119,7 +119,7 @@ void blob_session_start(struct blob *b, struct blob_session *s, const struct blo
         return;
     }
     b->nr_sessions++;
-    s->upload = upload_make(b, put, NULL, true);
+    s->upload = upload_make(b, put, NULL, 'r');
     s->upload->created = time_wall();
     s->upload->epoch = 1;
     s->id = str_of(s->upload->id);
@@ -278,7 +278,7 @@ static void resume_row(struct blob_req *r) {
     }
     meta_decode_put(r->arena, &rec, &put);
     auto_free char *id = str_dup(s->id);
-    s->upload = upload_make(r->b, &put, id, true);
+    s->upload = upload_make(r->b, &put, id, 'r');
     s->upload->created = rec_get_u64(&rec, "created", 0);
     s->upload->epoch = 1;
     map_put(&r->b->sessions, s->id, s->upload);
@@ -286,8 +286,8 @@ static void resume_row(struct blob_req *r) {
     req_lane(r, resume_run, resume_opened);
 }
 
-static bool id_is_legal(struct str id) {
-    if (id.n != 34 || !str_starts(id, STR("r-"))) {
+bool upload_id_is_legal(struct str id, char kind) {
+    if (id.n != 34 || id.p[0] != kind || id.p[1] != '-') {
         return false;
     }
     for (size_t i = 2; i < id.n; i++) {
@@ -321,7 +321,7 @@ static void illegal_id(struct blob_req *r) {
 
 void blob_session_resume(struct blob *b, struct blob_session *s) {
     session_begin(b, s);
-    if (!id_is_legal(s->id)) {
+    if (!upload_id_is_legal(s->id, 'r')) {
         req_lane(&s->req, nothing_run, illegal_id);
         return;
     }
@@ -378,7 +378,7 @@ static void cancel_locked(struct blob_req *r) {
 
 void blob_session_cancel(struct blob *b, struct blob_session *s) {
     session_begin(b, s);
-    if (!id_is_legal(s->id)) {
+    if (!upload_id_is_legal(s->id, 'r')) {
         req_lane(&s->req, nothing_run, illegal_id);
         return;
     }

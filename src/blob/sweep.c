@@ -1,5 +1,6 @@
 /* Housekeeping of DIR/uploads: at open, files of single-shot uploads ("t-") go at once; files of
- * sessions ("r-") go when no row names them; rows go when they are too old. Then every hour. */
+ * sessions ("r-") and parts ("m-") go when no row names them; rows of sessions, multipart uploads
+ * and their parts go when they are too old. Then every hour. */
 #include "blob/blob_int.h"
 
 #include <dirent.h>
@@ -17,8 +18,11 @@ struct blob_sweep {
     struct map orphans; /* session files found at open and not yet seen in a row */
     size_t found;
     bool is_first, is_running;
+    size_t space; /* of `spaces`, being looked at */
     struct str after;
 };
+
+static const char *const spaces[] = {"upload", "multipart", "part"};
 
 static void sweep_next(struct blob_req *r);
 
@@ -62,20 +66,22 @@ static void sweep_rows(struct store_kv_scan *k, const struct store_kv_pair *p, s
         bool ok = rec_parse(r->arena, p[i].value, &rec, NULL) == 0;
         bool done = ok && rec_get_u64(&rec, "done", 0);
         usec_t created = ok ? rec_get_u64(&rec, "created", 0) : 0;
-        bool in_use = map_get(&s->b->sessions, p[i].key) != NULL;
+        bool is_part = s->space == 2, in_use = map_get(&s->b->sessions, p[i].key) != NULL;
+        struct str file = is_part && ok ? rec_get(&rec, "file") : p[i].key;
         if (!in_use && created + (done ? DONE_LIFE : BLOB_SESSION_LIFE) < now) {
-            store_txn_kv(req_txn(r), "upload", p[i].key, (struct str){0});
+            store_txn_kv(req_txn(r), spaces[s->space], p[i].key, (struct str){0});
             deletes = true;
-            map_put(&s->orphans, p[i].key, s);
-            if (!done && !s->is_first && s->b->nr_sessions > 0) {
+            map_put(&s->orphans, file, s);
+            if (!done && !is_part && !s->is_first && s->b->nr_sessions > 0) {
                 s->b->nr_sessions--;
             }
         } else {
-            map_del(&s->orphans, p[i].key);
-            s->found += s->is_first && !done;
+            map_del(&s->orphans, file);
+            s->found += s->is_first && !done && !is_part;
         }
     }
-    s->after = n ? arena_str(r->arena, p[n - 1].key) : STR("");
+    s->after = n ? arena_str(r->arena, p[n - 1].key) : (struct str){0};
+    s->space += n == 0;
     if (deletes) {
         req_commit(r, sweep_next);
     } else {
@@ -89,8 +95,8 @@ static void sweep_next(struct blob_req *r) {
         sweep_end(r);
         return;
     }
-    if (!s->after.p || s->after.n) {
-        r->scan = (struct store_kv_scan){.space = "upload",
+    if (s->space < NR_OF(spaces)) {
+        r->scan = (struct store_kv_scan){.space = spaces[s->space],
                                          .after = s->after,
                                          .max = 500,
                                          .arena = r->arena,
@@ -106,6 +112,7 @@ static void sweep_start(struct blob_sweep *s) {
     blob_req_init(&s->req);
     s->req.arg = s;
     s->after = (struct str){0};
+    s->space = 0;
     s->is_running = true;
     req_begin(s->b, &s->req);
     sweep_next(&s->req);
@@ -130,7 +137,7 @@ void upload_sweep(struct blob *b) {
     while (d && (e = readdir(d))) {
         if (strncmp(e->d_name, "t-", 2) == 0) {
             (void)unlinkat(fd, e->d_name, 0);
-        } else if (strncmp(e->d_name, "r-", 2) == 0) {
+        } else if (strncmp(e->d_name, "r-", 2) == 0 || strncmp(e->d_name, "m-", 2) == 0) {
             map_put(&s->orphans, str_of(e->d_name), s);
         }
     }

@@ -16,23 +16,21 @@
 #define COPY_STEP (1u << 20)  /* bytes of another object read at once */
 #define FLUSH_STEP (8u << 20) /* start writeback this often, so that the final fsync is short */
 
-/* "t-" single-shot, "r-" session: sweep.c tells them apart by it. */
-static void upload_make_id(char *ret, size_t size, bool is_session) {
+void upload_id_new(char *ret, size_t size, char kind) {
     uint8_t secret[16];
+    auto_buf struct buf hex = BUF_INIT(64);
     rng_secret(secret, sizeof(secret));
-    char *at = ret + snprintf(ret, size, is_session ? "r-" : "t-");
-    for (size_t i = 0; i < sizeof(secret); i++) {
-        at += snprintf(at, 3, "%02x", secret[i]);
-    }
+    enc_hex(&hex, secret, sizeof(secret));
+    snprintf(ret, size, "%c-%s", kind, buf_cstr(&hex));
 }
 
 struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id,
-                                bool is_session) {
+                                char kind) {
     struct blob_upload *u = xcalloc(1, sizeof(*u));
     u->b = b;
     u->refs = 1;
     u->fd = u->replaced_fd = -1;
-    u->is_session = is_session;
+    u->is_session = kind == 'r';
     u->arena = arena_new(ARENA_NO_MAX);
     meta_copy_put(u->arena, put, &u->put);
     list_init(&u->queue);
@@ -41,16 +39,16 @@ struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, cons
     if (id) {
         snprintf(u->id, sizeof(u->id), "%s", id);
     } else {
-        upload_make_id(u->id, sizeof(u->id), is_session);
+        upload_id_new(u->id, sizeof(u->id), kind);
     }
-    u->digest = digest_new(put->has_expect_md5 ||
+    u->digest = digest_new(put->has_expect_md5 || kind == 'm' ||
                            (!put->components && put->size <= (int64_t)BLOB_MD5_INLINE));
     blob_hold(b);
     return u;
 }
 
 struct blob_upload *blob_upload_new(struct blob *b, const struct blob_put *put) {
-    return upload_make(b, put, NULL, false);
+    return upload_make(b, put, NULL, 't');
 }
 
 struct blob_upload *blob_upload_ref(struct blob_upload *u) {
@@ -163,7 +161,7 @@ static int write_all(struct blob_upload *u, struct str bytes, struct err *err) {
     }
     if (digest_length(u->digest) == u->offset) {
         digest_update(u->digest, bytes.p, bytes.n);
-        if (!u->put.has_expect_md5 && digest_length(u->digest) > BLOB_MD5_INLINE) {
+        if (!u->put.has_expect_md5 && !u->part && digest_length(u->digest) > BLOB_MD5_INLINE) {
             digest_drop_md5(u->digest);
         }
     }
@@ -297,7 +295,8 @@ static int check_hashes(struct blob_upload *u, struct err *err) {
         m->has_crc32c = true;
         return 0;
     }
-    bool want_md5 = p->has_expect_md5 || (!p->components && u->offset <= BLOB_MD5_INLINE);
+    bool want_md5 =
+        p->has_expect_md5 || u->part || (!p->components && u->offset <= BLOB_MD5_INLINE);
     m->has_md5 = digest_length(u->digest) == u->offset && digest_md5(u->digest, m->md5);
     if (digest_length(u->digest) != u->offset || (want_md5 && !m->has_md5)) {
         /* A session that went over a restart, or a checksum learnt at the end: read it once more.
@@ -467,7 +466,7 @@ static void publish_run(struct blob_req *r) {
     r->failed = false;
 }
 
-static void finish_end(struct blob_req *r) {
+void upload_finish_end(struct blob_req *r) {
     struct blob_upload *u = r->arg;
     struct blob_finish *f = take(&u->fin);
     struct err err = r->err;
@@ -497,7 +496,7 @@ static void finish_end(struct blob_req *r) {
 static void finish_published(struct blob_req *r) {
     struct blob_upload *u = r->arg;
     if (r->failed) {
-        finish_end(r);
+        upload_finish_end(r);
         return;
     }
     auto_buf struct buf row = BUF_INIT(BUF_NO_MAX), done = BUF_INIT(BUF_NO_MAX);
@@ -507,12 +506,12 @@ static void finish_published(struct blob_req *r) {
         session_encode_done(&done, u);
         store_txn_kv(req_txn(r), "upload", str_of(u->id), buf_str(&done));
     }
-    req_commit(r, finish_end);
+    req_commit(r, upload_finish_end);
 }
 
 static void finish_row(struct blob_req *r) {
     if (r->failed) {
-        finish_end(r);
+        upload_finish_end(r);
         return;
     }
     req_lane(r, publish_run, finish_published);
@@ -526,7 +525,11 @@ static void finish_locked(struct blob_req *r) {
 static void finish_settled(struct blob_req *r) {
     struct blob_upload *u = r->arg;
     if (r->failed) {
-        finish_end(r);
+        upload_finish_end(r);
+        return;
+    }
+    if (u->part) {
+        part_record(r);
         return;
     }
     req_lock(r, u->put.bucket, u->put.name, finish_locked);
@@ -554,7 +557,7 @@ void blob_upload_finish(struct blob_upload *u, struct blob_finish *f) {
 /* ---- files that we wrote ourselves ---- */
 
 int blob_temp_make(struct blob *b, char ret_id[BLOB_TEMP_ID], int *ret_fd, struct err *err) {
-    upload_make_id(ret_id, BLOB_TEMP_ID, false);
+    upload_id_new(ret_id, BLOB_TEMP_ID, 't');
     int fd = openat(b->uploads_fd, ret_id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0) {
         return err_sys(err, errno, "make a file aside");
@@ -576,7 +579,7 @@ static void adopt_finished(struct blob_finish *f, const struct blob_meta *meta,
 }
 
 void blob_object_adopt(struct blob *b, struct blob_adopt *a) {
-    struct blob_upload *u = a->upload = upload_make(b, &a->put, a->id, false);
+    struct blob_upload *u = a->upload = upload_make(b, &a->put, a->id, 't');
     u->is_adopted = true;
     u->offset = a->size;
     u->meta.crc32c = a->crc32c;

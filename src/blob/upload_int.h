@@ -1,5 +1,5 @@
-/* Private to upload.c, session.c: an upload in progress. Loop thread owns it; while `busy` the lane
- * uses fd, digest, offset and temp state. */
+/* Private to upload.c, session.c, parts.c: an upload in progress. Loop thread owns it; while `busy`
+ * the lane uses fd, digest, offset and temp state. */
 #ifndef CUSP_BLOB_UPLOAD_INT_H
 #define CUSP_BLOB_UPLOAD_INT_H
 
@@ -8,9 +8,12 @@
 struct blob_upload {
     struct blob *b;
     unsigned refs;
-    char id[40]; /* also the file's name in DIR/uploads: "t-..." single-shot, "r-..." session */
+    /* Also the file's name in DIR/uploads: "t-..." single-shot, "r-..." session, "m-..." part. */
+    char id[40];
     bool is_session, is_complete, is_dead;
     bool is_adopted; /* the file is there already, its size and checksum are known */
+    uint64_t part;   /* number of a part of a multipart upload; 0: none */
+    char owner[40];  /* the multipart upload's id */
     struct arena *arena;
     struct blob_put put;
     int replaced_fd;       /* of the file this upload took the place of, or negative */
@@ -31,12 +34,17 @@ struct blob_upload {
     bool fin_refused;
     struct blob_req req;
     struct blob_meta meta;
-    usec_t created;       /* sessions */
+    usec_t created;       /* sessions; of the whole, for parts */
     struct list resumers; /* struct blob_session waiting for the upload to fall idle */
 };
 
+/* kind: 't', 'r', 'm'; id NULL: a new one of that kind. */
 struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, const char *id,
-                                bool is_session);
+                                char kind);
+/* A secret one of that form: 35 bytes with its end. */
+void upload_id_new(char *ret, size_t size, char kind);
+/* "K-" and 32 hex digits: what comes from a client and becomes a key or a file's name. */
+bool upload_id_is_legal(struct str id, char kind);
 bool upload_is_idle(const struct blob_upload *u);
 /* What the session's record says: in progress, or complete with this object. */
 void session_encode(struct buf *b, const struct blob_upload *u);
@@ -45,5 +53,10 @@ void session_encode_done(struct buf *b, const struct blob_upload *u);
 void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct blob_meta *old);
 /* Called by upload.c whenever it falls idle. */
 void session_wake(struct blob_upload *u);
+
+/* parts.c: the last steps of a part, in place of those that make an object. r is the upload's; ends
+ * in upload_finish_end. */
+void part_record(struct blob_req *r);
+void upload_finish_end(struct blob_req *r);
 
 #endif
