@@ -12,7 +12,12 @@ struct api_gcs *api_gcs_new(struct blob *b, struct store *st, const char *data_d
     return g;
 }
 
+void api_gcs_enable_retry_tests(struct api_gcs *g, struct loop *l) {
+    g->retry = gcs_retry_new(l);
+}
+
 void api_gcs_free(struct api_gcs *g) {
+    gcs_retry_free(g->retry);
     free(g);
 }
 
@@ -60,6 +65,33 @@ struct gcs_call *gcs_call_of(struct blob_req *r, const struct err *err) {
         return NULL;
     }
     return c;
+}
+
+static void edit_body(struct xch *x, void *arg, struct str body, const struct err *why) {
+    struct gcs_call *c = arg;
+    if (why) {
+        gcs_fail(c, why);
+        return;
+    }
+    c->body = body;
+    c->start(c->g->blob, &c->req);
+}
+
+void gcs_edit(struct gcs_call *c, int (*edit)(struct blob_req *, struct err *),
+              void (*cb)(struct blob_req *, const struct err *),
+              void (*start)(struct blob *, struct blob_req *)) {
+    c->req.edit = edit;
+    c->req.cb = cb;
+    c->start = start;
+    xch_collect_plain(c->x, limits.max_object_metadata, edit_body, c);
+}
+
+void gcs_gone_out(struct blob_req *r, const struct err *err) {
+    struct gcs_call *c = gcs_call_of(r, err);
+    if (c) {
+        gcs_reply_empty(c->x, 204);
+        gcs_call_free(c);
+    }
 }
 
 int gcs_page(struct gcs_call *c, struct err *err) {
@@ -160,6 +192,10 @@ static void route(struct gcs_call *c, enum door door, struct str rest) {
     const struct xch_head *h = xch_head(c->x);
     struct str method = method_of(c->x);
     struct err err;
+    if (c->g->retry && gcs_retry_intercept(c->g->retry, c->x, method, h->path, false, &c->fault)) {
+        gcs_call_free(c);
+        return;
+    }
     if (gcs_parse_query(c->a, h->query, &c->q, &err) < 0) {
         gcs_fail(c, &err);
         return;
@@ -196,6 +232,9 @@ static void route(struct gcs_call *c, enum door door, struct str rest) {
 
 bool api_gcs_handle(struct api_gcs *g, struct xch *x) {
     struct str rest = STR("");
+    if (g->retry && gcs_retry_handle(g->retry, x)) {
+        return true;
+    }
     enum door door = find_door(xch_head(x)->path, &rest);
     if (door == DOOR_NONE) {
         return false;

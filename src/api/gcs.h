@@ -11,6 +11,9 @@ struct api_gcs;
 
 /* data_dir: where signing-keys/ lies; outlives the result. */
 struct api_gcs *api_gcs_new(struct blob *b, struct store *st, const char *data_dir);
+/* For tests: /retry_test makes calls fail on demand (gcs_retry.h). Before any exchange. */
+struct loop;
+void api_gcs_enable_retry_tests(struct api_gcs *g, struct loop *l);
 void api_gcs_free(struct api_gcs *g); /* when no exchange is under way */
 /* False when the path is not of this API; then the exchange is untouched. */
 bool api_gcs_handle(struct api_gcs *g, struct xch *x);

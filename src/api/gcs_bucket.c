@@ -104,26 +104,6 @@ static int edit_doc(struct blob_req *r, struct err *err) {
     return gcs_edit_bucket(r->arena, c->body, c->is_update, r->bucket_info, err);
 }
 
-static void edit_body(struct xch *x, void *arg, struct str body, const struct err *why) {
-    struct gcs_call *c = arg;
-    if (why) {
-        gcs_fail(c, why);
-        return;
-    }
-    c->body = body;
-    c->req.edit = edit_doc;
-    c->req.cb = bucket_out;
-    blob_bucket_edit(c->g->blob, &c->req);
-}
-
-static void gone_out(struct blob_req *r, const struct err *err) {
-    struct gcs_call *c = gcs_call_of(r, err);
-    if (c) {
-        gcs_reply_empty(c->x, 204);
-        gcs_call_free(c);
-    }
-}
-
 static void layout_out(struct blob_req *r, const struct err *err) {
     struct gcs_call *c = gcs_call_of(r, err);
     if (!c) {
@@ -204,18 +184,6 @@ static int edit_policy(struct blob_req *r, struct err *err) {
     return result;
 }
 
-static void policy_body(struct xch *x, void *arg, struct str body, const struct err *why) {
-    struct gcs_call *c = arg;
-    if (why) {
-        gcs_fail(c, why);
-        return;
-    }
-    c->body = body;
-    c->req.edit = edit_policy;
-    c->req.cb = policy_out;
-    blob_bucket_edit(c->g->blob, &c->req);
-}
-
 /* Whoever may speak to us may do everything, so far. */
 static void permissions_out(struct blob_req *r, const struct err *err) {
     struct gcs_call *c = gcs_call_of(r, err);
@@ -277,17 +245,17 @@ void gcs_bucket(struct gcs_call *c, struct str method, struct str tail) {
     if (tail.n == 0 && is_get) {
         read_then(c, bucket_out);
     } else if (tail.n == 0 && str_eqc(method, "DELETE")) {
-        c->req.cb = gone_out;
+        c->req.cb = gcs_gone_out;
         blob_bucket_delete(c->g->blob, &c->req);
     } else if (tail.n == 0 && (is_put || str_eqc(method, "PATCH"))) {
         c->is_update = is_put;
-        xch_collect_plain(c->x, limits.max_object_metadata, edit_body, c);
+        gcs_edit(c, edit_doc, bucket_out, blob_bucket_edit);
     } else if (is_get && str_eqc(tail, "storageLayout")) {
         read_then(c, layout_out);
     } else if (is_get && str_eqc(tail, "iam")) {
         read_then(c, policy_out);
     } else if (is_put && str_eqc(tail, "iam")) {
-        xch_collect_plain(c->x, limits.max_object_metadata, policy_body, c);
+        gcs_edit(c, edit_policy, policy_out, blob_bucket_edit);
     } else if (is_get && str_eqc(tail, "iam/testPermissions")) {
         read_then(c, permissions_out);
     } else if (is_get && str_eqc(tail, "notificationConfigs")) {

@@ -3,7 +3,10 @@
 
 #include "base/enc.h"
 
+#include <unistd.h>
+
 #define MAX_HEADERS 28 /* besides custom metadata */
+#define CUT_MAX (1u << 20)
 
 static void reply_not_modified(struct gcs_call *c) {
     gcs_reply_empty(c->x, 304);
@@ -101,11 +104,14 @@ static void put_facts(struct out *o, const struct gcs_call *c, const struct blob
                       bool is_unpacked) {
     auto_buf struct buf hash = BUF_INIT(256);
     put_etag(o, c, m);
-    put(o, "content-type", m->content_type.n ? m->content_type : STR("application/octet-stream"));
+    struct str type = c->is_xml && c->q.response_type.n ? c->q.response_type : m->content_type;
+    struct str disposition = c->is_xml && c->q.response_disposition.n ? c->q.response_disposition
+                                                                      : m->content_disposition;
+    put(o, "content-type", type.n ? type : STR("application/octet-stream"));
     put(o, "content-encoding", is_unpacked ? STR("") : m->content_encoding);
     put_last_modified(o, m->updated);
     put(o, "cache-control", m->cache_control);
-    put(o, "content-disposition", m->content_disposition);
+    put(o, "content-disposition", disposition);
     put(o, "content-language", m->content_language);
     put(o, "accept-ranges", STR("bytes"));
     put_u64(o, "x-goog-generation", m->generation);
@@ -124,9 +130,22 @@ static void put_facts(struct out *o, const struct gcs_call *c, const struct blob
     }
 }
 
-void gcs_reply_facts(struct gcs_call *c, const struct blob_meta *m) {
+void gcs_reply_part(struct gcs_call *c, const struct blob_meta *m) {
+    auto_buf struct buf hash = BUF_INIT(256), etag = BUF_INIT(64);
+    struct out o = out_new(c, m);
+    buf_putc(&etag, '"');
+    enc_hex(&etag, m->md5, 16);
+    buf_putc(&etag, '"');
+    put(&o, "etag", buf_str(&etag));
+    gcs_put_hashes(&hash, m);
+    put(&o, "x-goog-hash", buf_str(&hash));
+    xch_reply(c->x, 200, o.h, o.n, STR(""));
+}
+
+void gcs_reply_facts(struct gcs_call *c, const struct blob_meta *m, struct str body) {
     auto_buf struct buf hash = BUF_INIT(256);
     struct out o = out_new(c, m);
+    put(&o, "content-type", body.n ? STR("application/xml; charset=UTF-8") : STR(""));
     put_etag(&o, c, m);
     put_u64(&o, "x-goog-generation", m->generation);
     put_u64(&o, "x-goog-metageneration", m->metageneration);
@@ -135,7 +154,7 @@ void gcs_reply_facts(struct gcs_call *c, const struct blob_meta *m) {
     put_u64(&o, "x-goog-stored-content-length", m->size);
     put(&o, "x-goog-stored-content-encoding",
         m->content_encoding.n ? m->content_encoding : STR("identity"));
-    xch_reply(c->x, 200, o.h, o.n, STR(""));
+    xch_reply(c->x, 200, o.h, o.n, body);
 }
 
 /* ---- gzip for those who do not take it ---- */
@@ -215,6 +234,17 @@ static void unpack(struct gcs_call *c) {
     blob_inflate_next(u->f, unpack_step, u);
 }
 
+/* A retry test: so many bytes, then the connection breaks. */
+static void cut_download(struct gcs_call *c, uint64_t first) {
+    struct gcs_retry *r = c->fault.from;
+    size_t n = c->fault.after < CUT_MAX ? (size_t)c->fault.after : CUT_MAX;
+    auto_free char *p = xmalloc(n);
+    ssize_t got = pread(c->req.fd, p, n, (off_t)first);
+    gcs_fault_happens(&c->fault);
+    xch_write(c->x, str_n(p, got > 0 ? (size_t)got : 0));
+    gcs_fault_cut(r, c->x);
+}
+
 static void media_out(struct blob_req *r, const struct err *err) {
     struct gcs_call *c = r->arg;
     if (err) {
@@ -251,7 +281,9 @@ static void media_out(struct blob_req *r, const struct err *err) {
         put(&o, "content-range", str_of(range));
     }
     xch_start(c->x, kind == RANGE_PART ? 206 : 200, o.h, o.n, (int64_t)n);
-    if (n == 0 || str_eqc(xch_head(c->x)->method, "HEAD")) {
+    if (c->fault.cuts_download && n > c->fault.after) {
+        cut_download(c, first);
+    } else if (n == 0 || str_eqc(xch_head(c->x)->method, "HEAD")) {
         xch_end(c->x);
     } else {
         xch_send_file(c->x, r->fd, first, n);

@@ -4,6 +4,7 @@
 
 #include "api/gcs.h"
 #include "api/gcs_range.h"
+#include "api/gcs_retry.h"
 #include "base/buf.h"
 #include "blob/blob.h"
 #include "net/packed_body.h"
@@ -17,8 +18,9 @@ struct json_t;
 
 struct api_gcs {
     struct blob *blob;
-    struct store *store;  /* HMAC keys */
-    const char *data_dir; /* signing-keys */
+    struct store *store;     /* HMAC keys */
+    const char *data_dir;    /* signing-keys */
+    struct gcs_retry *retry; /* NULL unless tests asked for it */
 };
 
 /* Query parameters, decoded once. Unknown ones are ignored, as by the real service. */
@@ -26,6 +28,8 @@ struct gcs_query {
     struct str project, name, prefix, delimiter, page_token, start_offset, end_offset, upload_type,
         upload_id, alt, match_glob, rewrite_token, content_encoding, account, raw;
     struct str marker, start_after, continuation, list_type, max_keys; /* XML */
+    struct str multipart_id, part_number, max_parts, part_marker;
+    struct str response_type, response_disposition; /* XML: instead of what is recorded */
     struct str max_results, generation, projection, source_generation, max_rewritten;
     bool trailing_delimiter, soft_deleted;
     struct blob_precond pre, src_pre;
@@ -38,11 +42,14 @@ struct gcs_call {
     struct arena *a; /* the exchange's */
     struct gcs_query q;
     struct str bucket, name; /* decoded path */
+    uint64_t part;           /* of a multipart upload; 0: none */
+    struct gcs_fault fault;
     bool is_xml;
-    void (*next)(struct gcs_call *);   /* after the signature was checked */
-    struct str why_not, why_canonical; /* XML errors about a signature show both */
-    struct str body;                   /* of an edit: the JSON as it came */
-    bool is_update;                    /* PUT, which replaces; PATCH merges */
+    void (*next)(struct gcs_call *);                 /* after the signature was checked */
+    struct str why_not, why_canonical;               /* XML errors about a signature show both */
+    struct str body;                                 /* of an edit: the JSON as it came */
+    bool is_update;                                  /* PUT, which replaces; PATCH merges */
+    void (*start)(struct blob *, struct blob_req *); /* after the body: gcs_edit */
     struct blob_req req;
 };
 
@@ -54,6 +61,12 @@ struct gcs_call *gcs_call_of(struct blob_req *r, const struct err *err);
 void gcs_fail(struct gcs_call *c, const struct err *err);       /* answers and frees */
 void gcs_answer_err(struct gcs_call *c, const struct err *err); /* in the call's dialect */
 void gcs_not_built(struct gcs_call *c);
+/* Collects the body into c->body, sets the edit and its callback, and starts it. */
+void gcs_edit(struct gcs_call *c, int (*edit)(struct blob_req *, struct err *),
+              void (*cb)(struct blob_req *, const struct err *),
+              void (*start)(struct blob *, struct blob_req *));
+/* 204 without a body: the callback of whatever deletes. */
+void gcs_gone_out(struct blob_req *r, const struct err *err);
 /* max and page_token of a list from the query. */
 int gcs_page(struct gcs_call *c, struct err *err);
 /* The rest of a path, cut at '/': percent-decoded parts. */
@@ -100,6 +113,14 @@ void gcs_verify(struct gcs_call *c, void (*next)(struct gcs_call *));
 void gcs_xml_err(struct gcs_call *c, const struct err *err);
 int gcs_xml_facts(struct gcs_call *c, struct blob_put *put, struct err *err);
 void gcs_xml_copied(struct gcs_call *c, const struct blob_meta *m);
+#define GCS_XML_HEAD "<?xml version='1.0' encoding='UTF-8'?>"
+void gcs_xml_element(struct buf *b, const char *name, struct str value);
+void gcs_xml_time(struct buf *b, const char *name, usec_t t);
+void gcs_xml_etag(struct buf *b, const struct blob_meta *m);
+void gcs_xml_reply(struct xch *x, int status, const struct buf *b);
+
+/* ---- gcs_parts.c: takes the call over when it is about a multipart upload, else false ---- */
+bool gcs_parts(struct gcs_call *c, struct str method);
 
 /* ---- gcs_fields.c ---- */
 int gcs_select_fields(struct xch *x, struct str json, struct buf *ret, struct err *err);
@@ -133,12 +154,14 @@ void gcs_put_hashes(struct buf *b, const struct blob_meta *m);            /* x-g
 
 /* ---- gcs_query.c ---- */
 int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *ret, struct err *err);
+bool gcs_has_word(struct str raw_query, const char *word); /* "?uploads", "?acl=..." */
 
 /* ---- gcs_upload.c: takes the call over ---- */
 void gcs_upload(struct gcs_call *c);
 /* ---- gcs_download.c: takes the call over; meta_only answers JSON ---- */
-/* What an upload of the XML API answers: facts in headers, no body. */
-void gcs_reply_facts(struct gcs_call *c, const struct blob_meta *m);
+/* What an upload of the XML API answers: facts in headers, and body (XML or nothing). */
+void gcs_reply_facts(struct gcs_call *c, const struct blob_meta *m, struct str body);
+void gcs_reply_part(struct gcs_call *c, const struct blob_meta *m);
 void gcs_download(struct gcs_call *c);
 
 #endif

@@ -8,7 +8,7 @@ static int bad(struct err *err, const char *what) {
     return err_set(err, ERR_INVALID_ARGUMENT, "Malformed multipart body: %s", what);
 }
 
-static struct str find_boundary(struct str type) {
+struct str multipart_boundary(struct str type) {
     struct str rest = type;
     (void)str_cut(&rest, ';');
     while (rest.p) {
@@ -31,7 +31,7 @@ static struct str find_boundary(struct str type) {
 
 int multipart_init(struct multipart *m, struct str content_type, size_t max_json,
                    void (*data)(void *arg, struct str bytes), void *arg, struct err *err) {
-    struct str b = find_boundary(content_type);
+    struct str b = multipart_boundary(content_type);
     if (b.n == 0 || b.n > MULTIPART_BOUNDARY_MAX) {
         return bad(err, "no usable boundary in Content-Type");
     }

@@ -24,6 +24,8 @@ struct multipart {
 };
 
 /* content_type: the request's header. max_json bounds everything before the media bytes. */
+/* The boundary of a Content-Type, with or without quotes of either kind; .p NULL: none. */
+struct str multipart_boundary(struct str content_type);
 int multipart_init(struct multipart *m, struct str content_type, size_t max_json,
                    void (*data)(void *arg, struct str bytes), void *arg,
                    struct err *err) MUST_CHECK;

@@ -81,29 +81,9 @@ static void object_out(struct blob_req *r, const struct err *err) {
     }
 }
 
-static void gone_out(struct blob_req *r, const struct err *err) {
-    struct gcs_call *c = gcs_call_of(r, err);
-    if (c) {
-        gcs_reply_empty(c->x, 204);
-        gcs_call_free(c);
-    }
-}
-
 static int edit_facts(struct blob_req *r, struct err *err) {
     struct gcs_call *c = r->arg;
     return gcs_edit_object(r->arena, c->body, c->is_update, r->meta, err);
-}
-
-static void edit_body(struct xch *x, void *arg, struct str body, const struct err *why) {
-    struct gcs_call *c = arg;
-    if (why) {
-        gcs_fail(c, why);
-        return;
-    }
-    c->body = body;
-    c->req.edit = edit_facts;
-    c->req.cb = object_out;
-    blob_object_edit(c->g->blob, &c->req);
 }
 
 void gcs_object(struct gcs_call *c, struct str method) {
@@ -117,11 +97,11 @@ void gcs_object(struct gcs_call *c, struct str method) {
     } else if (str_eqc(method, "GET") || str_eqc(method, "HEAD")) {
         gcs_download(c);
     } else if (str_eqc(method, "DELETE")) {
-        c->req.cb = gone_out;
+        c->req.cb = gcs_gone_out;
         blob_object_delete(c->g->blob, &c->req);
     } else if (str_eqc(method, "PATCH") || str_eqc(method, "PUT")) {
         c->is_update = str_eqc(method, "PUT");
-        xch_collect_plain(c->x, limits.max_object_metadata, edit_body, c);
+        gcs_edit(c, edit_facts, object_out, blob_object_edit);
     } else {
         gcs_not_built(c);
     }

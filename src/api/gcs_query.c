@@ -42,6 +42,12 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         {"continuation-token", &q->continuation},
         {"list-type", &q->list_type},
         {"max-keys", &q->max_keys},
+        {"uploadId", &q->multipart_id},
+        {"partNumber", &q->part_number},
+        {"max-parts", &q->max_parts},
+        {"part-number-marker", &q->part_marker},
+        {"response-content-type", &q->response_type},
+        {"response-content-disposition", &q->response_disposition},
     };
     struct {
         const char *name;
@@ -92,4 +98,14 @@ int gcs_parse_query(struct arena *a, struct str raw, struct gcs_query *q, struct
         }
     }
     return 0;
+}
+
+bool gcs_has_word(struct str query, const char *word) {
+    while (query.p && query.n) {
+        struct str value = str_cut(&query, '&');
+        if (str_eqc(str_cut(&value, '='), word)) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -1,47 +1,17 @@
-/* Uploads: media, multipart, resumable (reference 21 §3).
+/* Uploads: media, multipart, and the bytes of every other kind (reference 21 §3; sessions are
+ * gcs_resumable.c's, parts of the XML API gcs_parts.c's).
  *
  * Bytes never gather. A transfer owns two buffers: one fills from the network while the other is on
  * its way to the disk; the client may send (credit) only what has room. When the peer vanishes what
  * arrived is kept for a session and dropped for the others. */
-#include "api/gcs_int.h"
-#include "api/gcs_multipart.h"
+#include "api/gcs_transfer.h"
 
 #include "base/limits.h"
 #include "net/unzip.h"
 
 #define PACKED_STEP (32u << 10) /* packed bytes asked for, and bytes unpacked, at a time */
 
-struct transfer {
-    struct gcs_call *c;
-    struct blob_upload *upload; /* multipart: made when the JSON part is known */
-    uint64_t epoch;
-    struct blob_put put;
-    struct multipart mp;
-    bool is_multipart, is_resumable;
-    /* multipart sent as gzip: what came and is not unpacked yet */
-    struct gunzip *gunzip;
-    struct buf packed;
-    bool has_more; /* the unpacker stopped for want of room, not of bytes */
-    bool is_peer_done;
-    /* resumable */
-    struct blob_session session;
-    struct content_range range;
-    bool has_range;
-    uint64_t skip;     /* bytes of this request that are stored already */
-    uint64_t received; /* body bytes of this request */
-    uint64_t credit;   /* granted and not yet come */
-    /* two buffers */
-    char *buf[2];
-    size_t n[2], cap;
-    int fill;
-    bool writing, body_over, is_cut, is_final;
-    struct err err;
-    bool failed;
-    struct blob_write write;
-    struct blob_finish finish;
-};
-
-static void transfer_free(struct transfer *t) {
+void transfer_free(struct transfer *t) {
     blob_upload_unref(t->upload);
     if (t->is_multipart) {
         multipart_fini(&t->mp);
@@ -54,38 +24,21 @@ static void transfer_free(struct transfer *t) {
     free(t);
 }
 
-static void answer_err(struct transfer *t, const struct err *err) {
+void transfer_answer_err(struct transfer *t, const struct err *err) {
     gcs_answer_err(t->c, err);
     transfer_free(t);
 }
 
-static void answer_object(struct transfer *t, const struct blob_meta *m) {
+void transfer_answer_object(struct transfer *t, const struct blob_meta *m) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    if (t->c->is_xml) {
-        gcs_reply_facts(t->c, m);
+    if (t->is_part) {
+        gcs_reply_part(t->c, m);
+    } else if (t->c->is_xml) {
+        gcs_reply_facts(t->c, m, STR(""));
     } else {
         gcs_put_object(&b, t->c->x, m);
         gcs_reply_json(t->c->x, 200, &b);
     }
-    transfer_free(t);
-}
-
-/* 308: so far received; the header is left out while nothing is. Go, whose HTTP library takes a 308
- * for a redirection, asks to hear it in a header. */
-static void answer_more(struct transfer *t) {
-    uint64_t n = blob_upload_offset(t->upload);
-    bool no_308 = str_ieq(xch_header(t->c->x, "x-guploader-no-308"), STR("yes"));
-    char *range = arena_printf(t->c->a, "bytes=0-%llu", (unsigned long long)(n ? n - 1 : 0));
-    struct header h[3];
-    size_t nr = 0;
-    h[nr++] = (struct header){STR("x-guploader-uploadid"), str_of(blob_upload_id(t->upload))};
-    if (n) {
-        h[nr++] = (struct header){STR("range"), str_of(range)};
-    }
-    if (no_308) {
-        h[nr++] = (struct header){STR("x-http-status-code-override"), STR("308")};
-    }
-    xch_reply(t->c->x, no_308 ? 200 : 308, h, nr, STR(""));
     transfer_free(t);
 }
 
@@ -171,22 +124,22 @@ static void store(void *arg, struct str s) {
 static void finished(struct blob_finish *f, const struct blob_meta *m, const struct err *err) {
     struct transfer *t = f->arg;
     if (err) {
-        answer_err(t, err);
+        transfer_answer_err(t, err);
     } else {
-        answer_object(t, m);
+        transfer_answer_object(t, m);
     }
 }
 
 static void synced(struct blob_write *w, const struct err *err) {
     struct transfer *t = w->arg;
     if (err) {
-        answer_err(t, err);
+        transfer_answer_err(t, err);
     } else {
-        answer_more(t);
+        resumable_answer_more(t);
     }
 }
 
-static void complete(struct transfer *t) {
+void transfer_complete(struct transfer *t) {
     if (t->is_final) {
         t->finish = (struct blob_finish){.epoch = t->epoch, .cb = finished, .arg = t};
         blob_upload_finish(t->upload, &t->finish);
@@ -197,32 +150,13 @@ static void complete(struct transfer *t) {
     }
 }
 
-static int check_length(struct transfer *t, struct err *err) {
-    const struct content_range *r = &t->range;
-    uint64_t offset = blob_upload_offset(t->upload);
-    if (!t->has_range) {
-        return 0;
-    }
-    if (r->has_last && t->received != r->last - r->first + 1) {
-        return err_set(
-            err, ERR_INVALID_ARGUMENT, "The body has %llu bytes but Content-Range says %llu.",
-            (unsigned long long)t->received, (unsigned long long)(r->last - r->first + 1));
-    }
-    if (t->is_final && r->has_total && offset != r->total) {
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "The upload has %llu bytes but Content-Range says %llu.",
-                       (unsigned long long)offset, (unsigned long long)r->total);
-    }
-    return 0;
-}
-
 /* Goes on with whatever is due; may free t. */
 static void step(struct transfer *t) {
     if (t->writing) {
         return;
     }
     if (t->failed) {
-        answer_err(t, &t->err);
+        transfer_answer_err(t, &t->err);
         return;
     }
     if (t->n[t->fill] && t->upload && (t->n[t->fill] == t->cap || t->body_over)) {
@@ -232,11 +166,17 @@ static void step(struct transfer *t) {
     if (!t->body_over) {
         return;
     }
-    if (t->is_cut || check_length(t, &t->err) < 0) {
-        answer_err(t, &t->err); /* cut: nobody hears it, but the exchange must be finished */
+    if (t->is_faulted) {
+        gcs_fault_reply(t->c->x, t->fault_status);
+        transfer_free(t);
         return;
     }
-    complete(t);
+    if (t->is_cut || resumable_check_length(t, &t->err) < 0) {
+        transfer_answer_err(t,
+                            &t->err); /* cut: nobody hears it, but the exchange must be finished */
+        return;
+    }
+    transfer_complete(t);
 }
 
 /* ---- the body ---- */
@@ -288,13 +228,33 @@ static void start_multipart_upload(struct transfer *t) {
     t->upload = blob_upload_new(c->g->blob, &t->put);
 }
 
+/* What a retry test lets through: the object's bytes up to the place where the call is to fail. */
+static struct str fault_view(struct transfer *t, struct str bytes) {
+    struct gcs_fault *f = &t->c->fault;
+    uint64_t first = t->has_range ? t->range.first : 0, at = first + t->received;
+    if (t->is_faulted) {
+        return STR("");
+    }
+    if (!t->is_resumable || at + bytes.n < f->after) {
+        return bytes;
+    }
+    bytes = str_sub(bytes, 0, f->after > at ? (size_t)(f->after - at) : 0);
+    t->fault_status = f->status;
+    t->is_faulted = true;
+    gcs_fault_happens(f);
+    return bytes;
+}
+
 static void body_data(struct xch *x, void *arg, struct str bytes) {
     struct transfer *t = arg;
+    t->credit -= bytes.n < t->credit ? bytes.n : t->credit;
     if (t->failed) {
         return;
     }
+    if (t->c->fault.status || t->is_faulted) {
+        bytes = fault_view(t, bytes);
+    }
     t->received += bytes.n;
-    t->credit -= bytes.n < t->credit ? bytes.n : t->credit;
     if (t->skip) {
         size_t n = t->skip < bytes.n ? (size_t)t->skip : bytes.n;
         t->skip -= n;
@@ -315,7 +275,7 @@ static void body_data(struct xch *x, void *arg, struct str bytes) {
 /* Media that is stored as it comes goes from the socket into the buffer it is written from. */
 static char *body_room(struct xch *x, void *arg, size_t *ret_n) {
     struct transfer *t = arg;
-    if (t->failed || t->is_multipart || t->gunzip || t->skip || !t->upload) {
+    if (t->failed || t->is_faulted || t->is_multipart || t->gunzip || t->skip || !t->upload) {
         return NULL;
     }
     if (t->n[t->fill] == t->cap) {
@@ -360,7 +320,7 @@ static void body_end(struct xch *x, void *arg, const struct err *err) {
     step(t);
 }
 
-static void read_body(struct transfer *t) {
+void transfer_read_body(struct transfer *t) {
     static const struct body_sink sink = {.data = body_data, .end = body_end, .room = body_room};
     int64_t n = xch_head(t->c->x)->content_length;
     t->cap = n >= 0 && n < (int64_t)GCS_BUFFER && !t->gunzip ? (size_t)n + 1 : GCS_BUFFER;
@@ -376,7 +336,7 @@ static struct transfer *transfer_new(struct gcs_call *c) {
     return t;
 }
 
-static int add_goog_hash(struct transfer *t, struct err *err) {
+int transfer_add_hash(struct transfer *t, struct err *err) {
     struct goog_hash h;
     if (!goog_hash_parse(xch_header(t->c->x, "x-goog-hash"), &h)) {
         return err_field(err, ERR_INVALID_ARGUMENT, "x-goog-hash", "Malformed x-goog-hash header");
@@ -410,12 +370,32 @@ static void media(struct transfer *t) {
     t->put.content_encoding = c->q.content_encoding;
     t->put.size = xch_head(c->x)->content_length;
     if ((c->is_xml && gcs_xml_facts(c, &t->put, &err) < 0) ||
-        blob_check_object_name(t->put.name, &err) < 0 || add_goog_hash(t, &err) < 0) {
-        answer_err(t, &err);
+        blob_check_object_name(t->put.name, &err) < 0 || transfer_add_hash(t, &err) < 0) {
+        transfer_answer_err(t, &err);
         return;
     }
     t->upload = blob_upload_new(c->g->blob, &t->put);
-    read_body(t);
+    transfer_read_body(t);
+}
+
+/* A part of a multipart upload, which gcs_parts.c has found. */
+static void part(struct transfer *t) {
+    struct err err;
+    struct gcs_call *c = t->c;
+    struct blob_put facts = {0};
+    if (gcs_xml_facts(c, &facts, &err) < 0 || transfer_add_hash(t, &err) < 0) {
+        transfer_answer_err(t, &err);
+        return;
+    }
+    if (facts.has_expect_md5) {
+        t->put.has_expect_md5 = true;
+        memcpy(t->put.expect_md5, facts.expect_md5, sizeof(facts.expect_md5));
+    }
+    t->is_part = true;
+    t->put.name = c->name;
+    t->put.size = xch_head(c->x)->content_length;
+    t->upload = blob_part_new(c->g->blob, c->q.multipart_id, c->part, &t->put);
+    transfer_read_body(t);
 }
 
 static void multipart(struct transfer *t) {
@@ -423,8 +403,8 @@ static void multipart(struct transfer *t) {
     t->put.size = xch_head(t->c->x)->content_length;
     if (multipart_init(&t->mp, xch_header(t->c->x, "content-type"), limits.max_object_metadata,
                        store, t, &err) < 0 ||
-        add_goog_hash(t, &err) < 0) {
-        answer_err(t, &err);
+        transfer_add_hash(t, &err) < 0) {
+        transfer_answer_err(t, &err);
         return;
     }
     t->is_multipart = true;
@@ -433,197 +413,32 @@ static void multipart(struct transfer *t) {
         buf_init(&t->packed, 2 * PACKED_STEP);
         t->put.size = -1;
     }
-    read_body(t);
-}
-
-/* ---- resumable ---- */
-
-static void session_started(struct blob_session *s, const struct err *err) {
-    struct transfer *t = s->arg;
-    if (err) {
-        answer_err(t, err);
-        return;
-    }
-    struct gcs_call *c = t->c;
-    t->upload = s->upload;
-    auto_buf struct buf url = BUF_INIT(BUF_NO_MAX);
-    gcs_base_url(&url, c->x);
-    buf_put_str(&url, xch_head(c->x)->path); /* the prefix the client chose */
-    buf_printf(&url, "?uploadType=resumable&upload_id=%s", blob_upload_id(s->upload));
-    struct header h[] = {{STR("location"), buf_str(&url)},
-                         {STR("x-guploader-uploadid"), str_of(blob_upload_id(s->upload))}};
-    xch_reply(c->x, c->is_xml ? 201 : 200, h, NR_OF(h), STR(""));
-    transfer_free(t);
-}
-
-static void start_body(struct xch *x, void *arg, struct str body, const struct err *why) {
-    struct transfer *t = arg;
-    struct gcs_call *c = t->c;
-    struct err err;
-    uint64_t size;
-    if (why) {
-        answer_err(t, why);
-        return;
-    }
-    if ((c->is_xml ? gcs_xml_facts(c, &t->put, &err)
-                   : gcs_parse_object(c->a, body, &t->put, &err)) < 0 ||
-        add_goog_hash(t, &err) < 0) {
-        answer_err(t, &err);
-        return;
-    }
-    if (c->q.name.n) {
-        t->put.name = c->q.name;
-    }
-    if (!t->put.content_type.n) {
-        t->put.content_type = xch_header(x, "x-upload-content-type");
-    }
-    if (str_to_u64(xch_header(x, "x-upload-content-length"), &size) && size <= INT64_MAX) {
-        t->put.size = (int64_t)size;
-    }
-    if (blob_check_object_name(t->put.name, &err) < 0) {
-        answer_err(t, &err);
-        return;
-    }
-    t->session.cb = session_started;
-    t->session.arg = t;
-    blob_session_start(c->g->blob, &t->session, &t->put);
-}
-
-static void found_object(struct blob_req *r, const struct err *err) {
-    struct gcs_call *c = r->arg;
-    if (err) {
-        gcs_answer_err(c, err);
-    } else if (c->is_xml) {
-        gcs_reply_facts(c, r->meta);
-    } else {
-        auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-        gcs_put_object(&b, c->x, r->meta);
-        gcs_reply_json(c->x, 200, &b);
-    }
-    gcs_call_free(c);
-}
-
-/* The session made its object already: say so again. */
-static void answer_complete(struct transfer *t, const struct blob_session *s) {
-    struct gcs_call *c = t->c;
-    c->req.bucket = arena_str(c->a, s->bucket);
-    c->req.name = arena_str(c->a, s->name);
-    c->req.hashes = BLOB_HASH_CRC32C;
-    c->req.cb = found_object;
-    t->c = NULL;
-    free(t);
-    blob_object_get(c->g->blob, &c->req);
-}
-
-static void chunk(struct transfer *t) {
-    struct err err;
-    const struct content_range *r = &t->range;
-    uint64_t offset = blob_upload_offset(t->upload);
-    bool has_body = xch_head(t->c->x)->has_body && xch_head(t->c->x)->content_length != 0;
-    t->is_resumable = true;
-    if (t->has_range && r->is_query) {
-        t->is_final = r->has_total && r->total == offset;
-        if (has_body) {
-            err_set(&err, ERR_INVALID_ARGUMENT, "A status query has no body.");
-            answer_err(t, &err);
-            return;
-        }
-    } else if (t->has_range) {
-        if (r->first > offset) {
-            err_set(&err, ERR_INVALID_ARGUMENT,
-                    "Invalid request. There were %llu byte(s) (or more) missing before byte %llu: "
-                    "received so far %llu.",
-                    (unsigned long long)(r->first - offset), (unsigned long long)r->first,
-                    (unsigned long long)offset);
-            answer_err(t, &err);
-            return;
-        }
-        t->skip = offset - r->first;
-        t->is_final = !r->has_last || (r->has_total && r->last + 1 == r->total);
-    } else {
-        t->skip = offset; /* the whole object again, of which we have a part */
-    }
-    if (t->is_final && add_goog_hash(t, &err) < 0) {
-        answer_err(t, &err);
-        return;
-    }
-    if (t->has_range && r->is_query) {
-        if (t->is_final) {
-            complete(t);
-        } else {
-            answer_more(t);
-        }
-        return;
-    }
-    read_body(t);
-}
-
-static void session_resumed(struct blob_session *s, const struct err *err) {
-    struct transfer *t = s->arg;
-    if (err) {
-        answer_err(t, err);
-    } else if (s->is_complete) {
-        answer_complete(t, s);
-    } else {
-        t->upload = s->upload;
-        t->epoch = s->epoch;
-        chunk(t);
-    }
-}
-
-static void session_cancelled(struct blob_session *s, const struct err *err) {
-    struct transfer *t = s->arg;
-    if (err) {
-        answer_err(t, err);
-        return;
-    }
-    gcs_reply_empty(t->c->x, 499);
-    transfer_free(t);
-}
-
-static void resume(struct transfer *t) {
-    struct err err;
-    struct gcs_call *c = t->c;
-    struct str range = xch_header(c->x, "content-range");
-    t->session.id = c->q.upload_id;
-    t->session.arg = t;
-    if (str_eqc(xch_head(c->x)->method, "DELETE")) {
-        t->session.cb = session_cancelled;
-        blob_session_cancel(c->g->blob, &t->session);
-        return;
-    }
-    t->has_range = range.p != NULL;
-    if (t->has_range && !content_range_parse(range, &t->range)) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "content-range", "Invalid Content-Range: '%.*s'",
-                  (int)(range.n > 100 ? 100 : range.n), range.p);
-        answer_err(t, &err);
-        return;
-    }
-    t->session.cb = session_resumed;
-    blob_session_resume(c->g->blob, &t->session);
+    transfer_read_body(t);
 }
 
 void gcs_upload(struct gcs_call *c) {
     struct err err;
     struct transfer *t = transfer_new(c);
     struct str method = xch_head(c->x)->method, type = c->q.upload_type;
-    if (c->q.upload_id.n &&
-        (str_eqc(method, "PUT") || str_eqc(method, "POST") || str_eqc(method, "DELETE"))) {
-        resume(t);
+    if (c->part) {
+        part(t);
+    } else if (c->q.upload_id.n &&
+               (str_eqc(method, "PUT") || str_eqc(method, "POST") || str_eqc(method, "DELETE"))) {
+        resumable_go_on(t);
     } else if (!str_eqc(method, "POST") && !str_eqc(method, "PUT")) {
         err_set(&err, ERR_INVALID_ARGUMENT, "An upload is a POST or a PUT");
-        answer_err(t, &err);
+        transfer_answer_err(t, &err);
     } else if (c->is_xml && str_eqc(method, "POST")) {
-        xch_collect_plain(c->x, limits.max_object_metadata, start_body, t);
+        resumable_start(t);
     } else if (c->is_xml || str_eqc(type, "media")) {
         media(t);
     } else if (str_eqc(type, "multipart")) {
         multipart(t);
     } else if (str_eqc(type, "resumable")) {
-        xch_collect_plain(c->x, limits.max_object_metadata, start_body, t);
+        resumable_start(t);
     } else {
         err_field(&err, ERR_INVALID_ARGUMENT, "uploadType", "Invalid uploadType: '%.*s'",
                   (int)(type.n > 100 ? 100 : type.n), type.p ? type.p : "");
-        answer_err(t, &err);
+        transfer_answer_err(t, &err);
     }
 }

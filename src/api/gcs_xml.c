@@ -6,7 +6,6 @@
 #include "base/enc.h"
 #include "base/limits.h"
 
-#define XML_HEAD "<?xml version='1.0' encoding='UTF-8'?>"
 #define XML_NS " xmlns='http://doc.s3.amazonaws.com/2006-03-01'"
 
 static void put_text(struct buf *b, struct str s) {
@@ -26,13 +25,13 @@ static void put_text(struct buf *b, struct str s) {
     }
 }
 
-static void put_element(struct buf *b, const char *name, struct str value) {
+void gcs_xml_element(struct buf *b, const char *name, struct str value) {
     buf_printf(b, "<%s>", name);
     put_text(b, value);
     buf_printf(b, "</%s>", name);
 }
 
-static void reply_xml(struct xch *x, int status, const struct buf *b) {
+void gcs_xml_reply(struct xch *x, int status, const struct buf *b) {
     struct header h = {STR("content-type"), STR("application/xml; charset=UTF-8")};
     xch_reply(x, status, &h, 1, buf_str(b));
 }
@@ -43,7 +42,12 @@ void gcs_xml_err(struct gcs_call *c, const struct err *err) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     switch (status) {
     case 400:
-        code = "InvalidArgument";
+        code = strcmp(err->field, "content-md5") == 0 ? "InvalidDigest"
+               : strcmp(err->field, "MD5 hash") == 0 || strcmp(err->field, "CRC32C") == 0
+                   ? "BadDigest"
+               : err->field[0] >= 'A' && err->field[0] <= 'Z' && !strchr(err->field, '-')
+                   ? err->field /* named by who found it: InvalidPart, ... */
+                   : "InvalidArgument";
         break;
     case 403:
         code = strcmp(err->field, "X-Goog-Credential") == 0  ? "InvalidAccessKeyId"
@@ -52,7 +56,9 @@ void gcs_xml_err(struct gcs_call *c, const struct err *err) {
                                                              : "AccessDenied";
         break;
     case 404:
-        code = strstr(err->msg, "bucket") ? "NoSuchBucket" : "NoSuchKey";
+        code = strcmp(err->field, "uploadId") == 0 ? "NoSuchUpload"
+               : strstr(err->msg, "bucket")        ? "NoSuchBucket"
+                                                   : "NoSuchKey";
         break;
     case 409:
         code = "BucketNotEmpty";
@@ -72,17 +78,20 @@ void gcs_xml_err(struct gcs_call *c, const struct err *err) {
     default:
         code = "InternalError";
     }
-    buf_puts(&b, XML_HEAD "<Error>");
-    put_element(&b, "Code", str_of(code));
-    put_element(&b, "Message",
-                status == 500 ? STR("We encountered an internal error. Please try again.")
-                              : str_of(err->msg));
+    buf_puts(&b, GCS_XML_HEAD "<Error>");
+    gcs_xml_element(&b, "Code", str_of(code));
+    gcs_xml_element(&b, "Message",
+                    status == 500 ? STR("We encountered an internal error. Please try again.")
+                                  : str_of(err->msg));
+    if (status == 400) { /* Python's client looks for it */
+        gcs_xml_element(&b, "Details", str_of(err->msg));
+    }
     if (c->why_not.n) {
-        put_element(&b, "StringToSign", c->why_not);
-        put_element(&b, "CanonicalRequest", c->why_canonical);
+        gcs_xml_element(&b, "StringToSign", c->why_not);
+        gcs_xml_element(&b, "CanonicalRequest", c->why_canonical);
     }
     buf_puts(&b, "</Error>");
-    reply_xml(c->x, status, &b);
+    gcs_xml_reply(c->x, status, &b);
 }
 
 /* ---- uploads: facts from headers ---- */
@@ -147,7 +156,7 @@ int gcs_xml_facts(struct gcs_call *c, struct blob_put *put, struct err *err) {
 
 /* ---- lists ---- */
 
-static void put_etag(struct buf *b, const struct blob_meta *m) {
+void gcs_xml_etag(struct buf *b, const struct blob_meta *m) {
     buf_puts(b, "<ETag>\"");
     if (m->has_md5) {
         enc_hex(b, m->md5, 16);
@@ -157,19 +166,19 @@ static void put_etag(struct buf *b, const struct blob_meta *m) {
     buf_puts(b, "\"</ETag>");
 }
 
-static void put_time(struct buf *b, const char *name, usec_t t) {
+void gcs_xml_time(struct buf *b, const char *name, usec_t t) {
     auto_buf struct buf text = BUF_INIT(64);
     time_format_rfc3339(&text, t - t % 1000);
-    put_element(b, name, buf_str(&text));
+    gcs_xml_element(b, name, buf_str(&text));
 }
 
 static void put_contents(struct buf *b, const struct blob_meta *m) {
     buf_puts(b, "<Contents>");
-    put_element(b, "Key", m->name);
+    gcs_xml_element(b, "Key", m->name);
     buf_printf(b, "<Generation>%llu</Generation><MetaGeneration>%llu</MetaGeneration>",
                (unsigned long long)m->generation, (unsigned long long)m->metageneration);
-    put_time(b, "LastModified", m->updated);
-    put_etag(b, m);
+    gcs_xml_time(b, "LastModified", m->updated);
+    gcs_xml_etag(b, m);
     buf_printf(b, "<Size>%llu</Size></Contents>", (unsigned long long)m->size);
 }
 
@@ -180,22 +189,22 @@ static void list_out(struct blob_req *r, const struct err *err) {
     }
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX), token = BUF_INIT(BUF_NO_MAX);
     bool is_v2 = str_eqc(c->q.list_type, "2");
-    buf_puts(&b, XML_HEAD "<ListBucketResult" XML_NS ">");
-    put_element(&b, "Name", c->bucket);
-    put_element(&b, "Prefix", c->q.prefix);
+    buf_puts(&b, GCS_XML_HEAD "<ListBucketResult" XML_NS ">");
+    gcs_xml_element(&b, "Name", c->bucket);
+    gcs_xml_element(&b, "Prefix", c->q.prefix);
     if (!is_v2) {
-        put_element(&b, "Marker", c->q.marker);
+        gcs_xml_element(&b, "Marker", c->q.marker);
     }
     if (c->q.delimiter.n) {
-        put_element(&b, "Delimiter", c->q.delimiter);
+        gcs_xml_element(&b, "Delimiter", c->q.delimiter);
     }
     buf_printf(&b, "<MaxKeys>%u</MaxKeys>", r->max);
     buf_printf(&b, "<IsTruncated>%s</IsTruncated>", r->next_page.n ? "true" : "false");
     if (r->next_page.n && is_v2) {
         enc_base64url(&token, r->next_page.p, r->next_page.n);
-        put_element(&b, "NextContinuationToken", buf_str(&token));
+        gcs_xml_element(&b, "NextContinuationToken", buf_str(&token));
     } else if (r->next_page.n) {
-        put_element(&b, "NextMarker", str_sub(r->next_page, 1, r->next_page.n));
+        gcs_xml_element(&b, "NextMarker", str_sub(r->next_page, 1, r->next_page.n));
     }
     for (size_t i = 0; i < r->nr_items; i++) {
         if (!r->items[i].is_prefix) {
@@ -205,12 +214,12 @@ static void list_out(struct blob_req *r, const struct err *err) {
     for (size_t i = 0; i < r->nr_items; i++) {
         if (r->items[i].is_prefix) {
             buf_puts(&b, "<CommonPrefixes>");
-            put_element(&b, "Prefix", r->items[i].meta->name);
+            gcs_xml_element(&b, "Prefix", r->items[i].meta->name);
             buf_puts(&b, "</CommonPrefixes>");
         }
     }
     buf_puts(&b, "</ListBucketResult>");
-    reply_xml(c->x, 200, &b);
+    gcs_xml_reply(c->x, 200, &b);
     gcs_call_free(c);
 }
 
@@ -249,29 +258,11 @@ static void location_out(struct blob_req *r, const struct err *err) {
     struct gcs_call *c = gcs_call_of(r, err);
     if (c) {
         auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-        buf_puts(&b, XML_HEAD);
-        put_element(&b, "LocationConstraint", r->bucket_info->location);
-        reply_xml(c->x, 200, &b);
+        buf_puts(&b, GCS_XML_HEAD);
+        gcs_xml_element(&b, "LocationConstraint", r->bucket_info->location);
+        gcs_xml_reply(c->x, 200, &b);
         gcs_call_free(c);
     }
-}
-
-static void gone_out(struct blob_req *r, const struct err *err) {
-    struct gcs_call *c = gcs_call_of(r, err);
-    if (c) {
-        gcs_reply_empty(c->x, 204);
-        gcs_call_free(c);
-    }
-}
-
-static bool has_word(struct str query, const char *word) {
-    while (query.p && query.n) {
-        struct str value = str_cut(&query, '&');
-        if (str_eqc(str_cut(&value, '='), word)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void on_bucket(struct gcs_call *c, struct str method) {
@@ -280,7 +271,7 @@ static void on_bucket(struct gcs_call *c, struct str method) {
                                           "delete",  "versioning", "billing",   "encryptionConfig"};
     c->req.bucket = c->bucket;
     for (size_t i = 0; i < NR_OF(unbuilt); i++) {
-        if (has_word(c->q.raw, unbuilt[i])) {
+        if (gcs_has_word(c->q.raw, unbuilt[i])) {
             gcs_not_built(c);
             return;
         }
@@ -288,13 +279,13 @@ static void on_bucket(struct gcs_call *c, struct str method) {
     if (str_eqc(method, "HEAD")) {
         c->req.cb = bucket_head_out;
         blob_bucket_get(c->g->blob, &c->req);
-    } else if (str_eqc(method, "GET") && has_word(c->q.raw, "location")) {
+    } else if (str_eqc(method, "GET") && gcs_has_word(c->q.raw, "location")) {
         c->req.cb = location_out;
         blob_bucket_get(c->g->blob, &c->req);
     } else if (str_eqc(method, "GET")) {
         list(c);
     } else if (str_eqc(method, "DELETE")) {
-        c->req.cb = gone_out;
+        c->req.cb = gcs_gone_out;
         blob_bucket_delete(c->g->blob, &c->req);
     } else {
         gcs_not_built(c);
@@ -317,16 +308,19 @@ static void on_object(struct gcs_call *c, struct str method) {
         gcs_fail(c, &err);
         return;
     }
+    if (gcs_parts(c, method)) {
+        return;
+    }
     if (c->q.upload_id.n) {
         gcs_upload(c);
-    } else if (has_word(c->q.raw, "acl") || has_word(c->q.raw, "uploads") ||
-               has_word(c->q.raw, "uploadId")) {
+    } else if (gcs_has_word(c->q.raw, "acl") || gcs_has_word(c->q.raw, "uploads") ||
+               gcs_has_word(c->q.raw, "uploadId")) {
         gcs_not_built(c);
     } else if (str_eqc(method, "GET") || str_eqc(method, "HEAD")) {
         c->q.alt = STR("media");
         gcs_download(c);
     } else if (str_eqc(method, "DELETE")) {
-        c->req.cb = gone_out;
+        c->req.cb = gcs_gone_out;
         blob_object_delete(c->g->blob, &c->req);
     } else if (str_eqc(method, "PUT") && xch_header(c->x, "x-goog-copy-source").n) {
         gcs_xml_copy(c, xch_header(c->x, "x-goog-copy-source"));
@@ -340,11 +334,11 @@ static void on_object(struct gcs_call *c, struct str method) {
 
 void gcs_xml_copied(struct gcs_call *c, const struct blob_meta *m) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    buf_puts(&b, XML_HEAD "<CopyObjectResult>");
-    put_time(&b, "LastModified", m->updated);
-    put_etag(&b, m);
+    buf_puts(&b, GCS_XML_HEAD "<CopyObjectResult>");
+    gcs_xml_time(&b, "LastModified", m->updated);
+    gcs_xml_etag(&b, m);
     buf_puts(&b, "</CopyObjectResult>");
-    reply_xml(c->x, 200, &b);
+    gcs_xml_reply(c->x, 200, &b);
 }
 
 /* ---- whose path it is ---- */
@@ -395,6 +389,11 @@ bool api_gcs_handle_xml(struct api_gcs *g, struct xch *x) {
     struct gcs_call *c = gcs_call_new(g, x);
     c->is_xml = true;
     c->bucket = bucket;
+    if (g->retry &&
+        gcs_retry_intercept(g->retry, x, xch_head(x)->method, xch_head(x)->path, true, &c->fault)) {
+        gcs_call_free(c);
+        return true;
+    }
     if (gcs_parse_query(c->a, xch_head(x)->query, &c->q, &err) < 0 ||
         gcs_unpercent(c, raw, &c->name, &err) < 0) {
         gcs_fail(c, &err);
