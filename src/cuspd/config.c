@@ -26,6 +26,8 @@ static const struct option options[] = {
     OPT("server", tls_key, TEXT, "", "its key, PEM; empty: DATA_DIR/tls/server.key"),
     OPT("server", auth, TEXT, "none", "none: no credentials are asked (loopback addresses only)"),
     OPT("server", log_level, TEXT, "info", "debug, info, warning, error"),
+    OPT("server", test_retry_api, BOOL, "false",
+        "for tests of storage clients only: /retry_test makes calls fail on demand"),
     OPT("server", log_json, BOOL, "false", "log lines as JSON"),
     OPT("engine", engine, TEXT, "local",
         "local: containers on this host; fake: scripted, for tests"),

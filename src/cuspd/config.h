@@ -25,6 +25,7 @@ struct config {
     bool strict_machines;
     uint64_t max_running;  /* replicas at once, 0 = by capacity */
     bool hold;             /* accept jobs, start none */
+    bool test_retry_api;   /* /retry_test: storage calls fail on demand */
     uint64_t stop_grace_s; /* SIGTERM to SIGKILL of a replica */
     uint64_t cpu_milli;    /* capacity override, 0 = host */
     uint64_t mem_mb;       /* capacity override, 0 = host */

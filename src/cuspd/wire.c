@@ -779,6 +779,9 @@ int wire_run(const struct config *cfg, struct err *err) {
     }
     s.grpc = grpc_new(&s.api);
     s.gcs = api_gcs_new(s.blob, s.store, s.data_dir);
+    if (cfg->test_retry_api) {
+        api_gcs_enable_retry_tests(s.gcs, s.loop);
+    }
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
     s.registry = api_registry_new(s.loop, s.images);
     blob_recover(s.blob, on_blob_recovered, &s);
