@@ -28,12 +28,21 @@ struct filter;
 struct ProtobufCMessage;
 struct ProtobufCMessageDescriptor;
 
+/* A name that list filters of a kind know beside the fields of its message. */
+struct filter_alias {
+    const char *name, *camel; /* "base_model_name", "baseModelName" */
+    const char *path;         /* what it stands for, "a.b.c"; NULL: the last segment of the name */
+    struct str before;        /* then: the rest of the name, "PARENT/models/"; empty: any */
+};
+
 /* What the rows of a kind look like as messages. */
 struct filter_schema {
     const struct ProtobufCMessageDescriptor *desc;
     /* The whole resource that a row stands for; NULL when it cannot be read: nothing matches then.
      * Called on the store's threads. */
     struct ProtobufCMessage *(*decode)(struct arena *a, const struct store_row *row);
+    const struct filter_alias *aliases; /* may be NULL */
+    size_t nr_aliases;
 };
 
 /* *ret NULL when the text is blank (all rows). The tree lives in the arena. schema NULL: only what

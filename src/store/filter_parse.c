@@ -489,6 +489,55 @@ static const struct filter *message_field(struct parser *p, const struct path *p
     return op == OP_NE ? negate(p, f) : f;
 }
 
+static const struct filter_alias *alias_of(const struct filter_schema *schema,
+                                           const struct path *path) {
+    for (size_t i = 0; schema && i < schema->nr_aliases && path->n == 1; i++) {
+        if (str_eqc(path->steps[0], schema->aliases[i].name) ||
+            str_eqc(path->steps[0], schema->aliases[i].camel)) {
+            return &schema->aliases[i];
+        }
+    }
+    return NULL;
+}
+
+/* The path it stands for, as if written where the alias is. */
+static void follow_alias(struct path *path, const char *to) {
+    size_t at = path->at[0];
+    struct str rest = str_of(to);
+    path->n = 0;
+    while (rest.p) {
+        CHECK(path->n < PB_PATH_STEPS_MAX);
+        path->at[path->n] = at;
+        path->steps[path->n++] = str_cut(&rest, '.');
+    }
+}
+
+/* The last segment of the name: the same as a comparison of the whole of it. */
+static const struct filter *last_segment(struct parser *p, const struct filter_alias *alias,
+                                         enum filter_op op, size_t op_at, const struct value *v) {
+    struct value whole = *v;
+    if (op != OP_EQ && op != OP_NE) {
+        return fail(p, op_at, "only = and != can be used with", str_of(alias->name));
+    }
+    struct str text = v->pattern.p ? v->pattern : v->text;
+    size_t n = alias->before.n ? alias->before.n : 2;
+    char *all = arena_alloc(p->a, n + text.n + 1);
+    if (!all) {
+        return fail(p, v->at, "too large", STR(""));
+    }
+    if (alias->before.n) {
+        memcpy(all, alias->before.p, n);
+    } else {
+        all[0] = FILTER_ANY;
+        all[1] = '/';
+    }
+    memcpy(all + n, text.p, text.n);
+    whole.text = str_n(all, n + text.n);
+    whole.pattern = v->pattern.p || !alias->before.n ? whole.text : (struct str){0};
+    whole.is_star = false;
+    return text_column(p, FIELD_NAME, op, &whole);
+}
+
 static const struct filter *restriction(struct parser *p) {
     struct path path;
     struct value v;
@@ -496,17 +545,24 @@ static const struct filter *restriction(struct parser *p) {
     if (!read_path(p, &path)) {
         return NULL;
     }
+    const struct filter_alias *alias = alias_of(p->schema, &path);
+    if (alias && alias->path) {
+        follow_alias(&path, alias->path);
+    }
     if (++p->nr_terms > limits.max_filter_terms) {
         return fail_limit(p, &limits.max_filter_terms, "max_filter_terms");
     }
     enum filter_field column = column_in(p->schema, path.steps[0]);
-    if (!column && (!p->schema || pb_field_find(p->schema->desc, path.steps[0]) < 0)) {
+    if (!column && !alias && (!p->schema || pb_field_find(p->schema->desc, path.steps[0]) < 0)) {
         return fail(p, path.at[0], "unknown field", path.steps[0]);
     }
     skip_space(p);
     size_t op_at = p->at;
     if (!operator(p, &op) || !value(p, op, &v)) {
         return NULL;
+    }
+    if (alias && !alias->path) {
+        return last_segment(p, alias, op, op_at, &v);
     }
     if (column == FIELD_LABEL) {
         return label(p, &path, op, op_at, &v);

@@ -279,6 +279,51 @@ static void test_fields_of_the_message(void **state) {
     assert_false(filter_matches(f, &job, a));
 }
 
+static void test_names_of_a_kinds_own(void **state) {
+    static const struct filter_alias aliases[] = {
+        {.name = "job", .camel = "job", .before = {"projects/1/jobs/", 16}},
+        {.name = "any_job", .camel = "anyJob"},
+        {.name = "base_name", .camel = "baseName", .path = "job_spec.service_account"}};
+    const struct filter_schema own = {&aip__custom_job__descriptor, decode_json, aliases,
+                                      NR_OF(aliases)};
+    static const struct {
+        const char *text;
+        int matches; /* -1: refused */
+    } table[] = {
+        {"job=7", 1},
+        {"job=\"7\"", 1},
+        {"job!=7", 0},
+        {"job=8", 0},
+        {"job!=8", 1},
+        {"job=7*", 1},
+        {"job=*8", 0},
+        {"anyJob=7", 1},
+        {"any_job=8", 0},
+        {"any_job!=7", 0},
+        {"any_job=s/7", 0},
+        {"baseName=me", 1},
+        {"base_name=\"you\"", 0},
+        {"base_name!=you", 1},
+        {"job:7", -1},
+        {"job>7", -1},
+        {"job.x=7", -1},
+        {"base_name.x=1", -1},
+        {"jobs=7", -1},
+    };
+    struct store_row job = row;
+    job.name = STR("projects/1/jobs/7");
+    job.spec = STR("{\"jobSpec\":{\"serviceAccount\":\"me\"}}");
+    for (size_t i = 0; i < NR_OF(table); i++) {
+        auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+        const struct filter *f;
+        struct err err;
+        int rc = filter_parse(a, str_of(table[i].text), &own, &f, &err);
+        if ((rc ? -1 : filter_matches(f, &job, a)) != table[i].matches) {
+            fail_msg("%s should be %d", table[i].text, table[i].matches);
+        }
+    }
+}
+
 static void test_mistakes_about_the_message(void **state) {
     static const struct {
         const char *text, *says;
@@ -489,6 +534,7 @@ int main(void) {
         cmocka_unit_test(test_meaning),
         cmocka_unit_test(test_mistakes_name_their_place),
         cmocka_unit_test(test_fields_of_the_message),
+        cmocka_unit_test(test_names_of_a_kinds_own),
         cmocka_unit_test(test_mistakes_about_the_message),
         cmocka_unit_test(test_fields_inside_any),
         cmocka_unit_test(test_limits_hold_at_n_and_n_plus_1),
