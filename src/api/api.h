@@ -12,6 +12,9 @@ struct logs;
 struct projects;
 struct holds;
 struct operations;
+struct models;
+struct model_jobs;
+struct blob;
 
 struct api {
     struct clock *clock;
@@ -22,7 +25,10 @@ struct api {
     struct projects *projects;
     struct holds *holds; /* NULL: no request ever waits */
     struct operations *operations;
-    bool ready; /* /readyz: caught up after restart */
+    struct blob *blob;
+    struct models *models;
+    struct model_jobs *model_jobs; /* uploads and exports under way */
+    bool ready;                    /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;
     /* What /cusp/v1/tls tells: "required", "optional", or NULL for no TLS; the local CA's file and

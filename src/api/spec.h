@@ -14,6 +14,8 @@ void custom_job_check(const Aip__CustomJob *job, struct violations *vs);
 void job_spec_check(const Aip__CustomJobSpec *spec, const char *prefix, struct violations *vs);
 void labels_check(const char *field, size_t n, Aip__CustomJob__LabelsEntry *const *labels,
                   struct violations *vs);
+/* at.env: names, their number, and that none is given twice. */
+void env_check(const char *at, size_t n, Aip__EnvVar *const *env, struct violations *vs);
 /* What the service fills in (reference 01 §3, 03 §1). */
 /* spec_presence.c: pools whose replicaCount the JSON body leaves out get one replica. */
 void custom_job_default_replicas(Aip__CustomJob *job, struct str body);

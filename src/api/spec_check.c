@@ -94,7 +94,7 @@ static bool is_c_identifier(struct str s) {
     return s.n > 0;
 }
 
-static void check_env(const char *at, size_t n, Aip__EnvVar *const *env, struct violations *vs) {
+void env_check(const char *at, size_t n, Aip__EnvVar *const *env, struct violations *vs) {
     char shown[80];
     struct path list = path_of(at, "env");
     if (n > ENV_MAX) {
@@ -147,7 +147,7 @@ static void check_container(const char *at, const Aip__ContainerSpec *c, struct 
     }
     check_args(at, c->n_args, c->args, vs);
     check_args(at, c->n_command, c->command, vs);
-    check_env(at, c->n_env, c->env, vs);
+    env_check(at, c->n_env, c->env, vs);
 }
 
 static bool is_module_path(struct str s) {
@@ -183,7 +183,7 @@ static void check_python(const char *at, const Aip__PythonPackageSpec *p, struct
         }
     }
     check_args(at, p->n_args, p->args, vs);
-    check_env(at, p->n_env, p->env, vs);
+    env_check(at, p->n_env, p->env, vs);
 }
 
 static void check_machine(const char *at, const Aip__MachineSpec *m, struct violations *vs) {

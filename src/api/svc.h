@@ -19,6 +19,29 @@ void svc_pipeline_list(struct call *c);
 void svc_pipeline_cancel(struct call *c);
 void svc_pipeline_delete(struct call *c);
 
+/* svc_model.c */
+void svc_model_get(struct call *c);
+void svc_model_list(struct call *c);
+void svc_model_list_versions(struct call *c);
+void svc_model_list_checkpoints(struct call *c);
+/* svc_model_change.c */
+void svc_model_update(struct call *c);
+void svc_model_merge_aliases(struct call *c);
+void svc_model_delete_version(struct call *c);
+void svc_model_delete(struct call *c);
+/* svc_model_upload.c */
+void svc_model_upload(struct call *c);
+void svc_model_copy(struct call *c);
+/* svc_model_export.c */
+void svc_model_export(struct call *c);
+/* svc_model_eval.c */
+void svc_model_evaluation_import(struct call *c);
+void svc_model_evaluation_get(struct call *c);
+void svc_model_evaluation_list(struct call *c);
+void svc_model_slices_import(struct call *c);
+void svc_model_slice_get(struct call *c);
+void svc_model_slice_list(struct call *c);
+
 /* svc_operations.c */
 void svc_operations_get(struct call *c);
 void svc_operations_list(struct call *c);

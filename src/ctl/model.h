@@ -49,7 +49,8 @@ struct model_uploaded {
 struct model_upload {
     /* in */
     struct str parent;       /* "projects/N/locations/L" */
-    struct str model_id;     /* empty: parent_model's, or one of ours (models_new_id) */
+    struct str model_id;     /* empty: parent_model's, or one of ours */
+    uint64_t own_id;         /* that one, when it must be known before (models_new_id); else 0 */
     struct str parent_model; /* canonical, without version: a new version of it. Empty: a new model
                               */
     struct str spec;         /* the packed Model as the user sent it; kept verbatim */
@@ -133,6 +134,7 @@ enum model_change_type {
     MODEL_UPDATE_VERSION, /* description, labels of the version */
     MODEL_DELETE_VERSION,
     MODEL_DELETE,
+    MODEL_ATTACH, /* nothing but what join adds */
 };
 /* Owned by the caller; views stay valid until cb. */
 struct model_change {
@@ -144,10 +146,13 @@ struct model_change {
     struct str display_name, description;
     const struct store_label *labels;
     size_t nr_labels;
-    /* May refuse the change after a look at the model as it is, e.g. by its etag. May be NULL. */
-    int (*guard)(void *arg, const struct store_row *model, struct err *err);
-    /* Adds to the transaction; may be NULL. */
-    void (*join)(void *arg, struct store_txn *t);
+    /* May refuse the change after a look at what is there, e.g. by its etag; version NULL where the
+     * whole model is meant. May be NULL. */
+    int (*guard)(void *arg, const struct store_row *model, const struct store_row *version,
+                 struct err *err);
+    /* Adds to the transaction; f is the model and version as they will be (after deletes: as they
+     * were), valid during the call. May be NULL. */
+    void (*join)(void *arg, struct store_txn *t, const struct model_found *f);
     /* f: as it is from now on, valid during the call; NULL after deletes. */
     void (*cb)(struct model_change *, const struct model_found *f, const struct err *err);
     void *arg; /* of all three */

@@ -53,7 +53,7 @@ static void begin_txn(struct change *ch) {
 static void commit(struct change *ch) {
     struct model_op *op = &ch->op;
     if (ch->c->join) {
-        ch->c->join(ch->c->arg, &op->txn);
+        ch->c->join(ch->c->arg, &op->txn, &ch->found);
     }
     (void)FAIL_POINT("model.change.before_commit", NULL);
     op->m->store->ops->commit(op->m->store, &op->txn);
@@ -270,12 +270,14 @@ static void drop(struct change *ch, const struct store_row *row) {
 }
 
 static void delete_model(struct change *ch) {
+    show(ch, false);
     store_txn_delete(&ch->op.txn, ch->op.name);
     commit(ch);
 }
 
 static void delete_version(struct change *ch) {
     struct err err;
+    show(ch, true);
     if (model_state_remove(&ch->record.state, ch->version_id, &err)) {
         fail(ch, &err);
         return;
@@ -292,8 +294,19 @@ static void decided(struct change *ch) {
     static const char *const belongings[] = {MODEL_SLICE_KIND, MODEL_EVALUATION_KIND, NULL};
     static const char *const everything[] = {MODEL_SLICE_KIND, MODEL_EVALUATION_KIND,
                                              MODEL_VERSION_KIND, NULL};
+    const struct model_change *c = ch->c;
     struct arena *a = ch->op.arena;
-    switch (ch->c->type) {
+    struct err err;
+    if (c->guard && c->guard(c->arg, &ch->model, ch->version.name.n ? &ch->version : NULL, &err)) {
+        fail(ch, &err);
+        return;
+    }
+    switch (c->type) {
+    case MODEL_ATTACH:
+        begin_txn(ch);
+        show(ch, true);
+        commit(ch);
+        break;
     case MODEL_MERGE_ALIASES:
         merge_aliases(ch);
         break;
@@ -302,8 +315,8 @@ static void decided(struct change *ch) {
         break;
     case MODEL_UPDATE:
         begin_txn(ch);
-        if (ch->c->sets_labels) {
-            ch->record.labels = model_labels_copy(a, ch->c->labels, ch->c->nr_labels);
+        if (c->sets_labels) {
+            ch->record.labels = model_labels_copy(a, c->labels, c->nr_labels);
             ch->kinds = versions;
             ch->on_row = relabel;
             ch->gathered = update_model;
@@ -315,9 +328,9 @@ static void decided(struct change *ch) {
     case MODEL_DELETE_VERSION:
     case MODEL_DELETE:
         begin_txn(ch);
-        ch->kinds = ch->c->type == MODEL_DELETE ? everything : belongings;
+        ch->kinds = c->type == MODEL_DELETE ? everything : belongings;
         ch->on_row = drop;
-        ch->gathered = ch->c->type == MODEL_DELETE ? delete_model : delete_version;
+        ch->gathered = c->type == MODEL_DELETE ? delete_model : delete_version;
         gather(ch);
         break;
     }
@@ -349,8 +362,7 @@ static void on_model(struct store_get *g, const struct store_row *row, const str
         return;
     }
     ch->model = *row;
-    if (model_record_decode(op->arena, row->status, &ch->record, &e) ||
-        (c->guard && c->guard(c->arg, row, &e))) {
+    if (model_record_decode(op->arena, row->status, &ch->record, &e)) {
         fail(ch, &e);
         return;
     }

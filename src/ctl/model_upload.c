@@ -257,7 +257,7 @@ static int name_of(struct models *m, struct arena *a, const struct model_upload 
             str_of(arena_printf(a, "%.*s/models/%.*s", STR_ARG(u->parent), STR_ARG(u->model_id)));
     } else {
         *ret = str_of(arena_printf(a, "%.*s/models/%llu", STR_ARG(u->parent),
-                                   (unsigned long long)models_new_id(m)));
+                                   (unsigned long long)(u->own_id ? u->own_id : models_new_id(m))));
     }
     return 0;
 }

@@ -13,6 +13,8 @@
 #include "api/hold.h"
 #include "api/identity.h"
 #include "api/images.h"
+#include "api/model_cusp.h"
+#include "api/model_jobs.h"
 #include "api/names.h"
 #include "api/operations.h"
 #include "api/origin.h"
@@ -24,6 +26,7 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "blob/blob.h"
+#include "ctl/model.h"
 #include "engine/image/image.h"
 #include "engine/image/registry.h"
 #include "engine/local/local.h"
@@ -302,8 +305,8 @@ static void handle(struct xch *x, void *arg) {
     if ((!identity_is_job(x) && origin_refuse(x)) || identity_refuse(x) ||
         identity_handle(s->identity, x) || grpc_handle(s->grpc, x) || admin_handle(&s->api, x) ||
         logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
-        api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||
-        api_gcs_handle(s->gcs, x)) {
+        model_cusp_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
+        api_registry_handle(s->registry, x) || api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
@@ -343,9 +346,19 @@ static void on_operations_stopped(void *arg) {
     s->blob = NULL;
 }
 
-static void on_ctl_stopped(void *arg) {
+static void on_models_stopped(void *arg) {
     struct server *s = arg;
     operations_stop(s->api.operations, on_operations_stopped, s);
+}
+
+static void on_model_jobs_stopped(void *arg) {
+    struct server *s = arg;
+    models_stop(s->api.models, on_models_stopped, s);
+}
+
+static void on_ctl_stopped(void *arg) {
+    struct server *s = arg;
+    model_jobs_stop(s->api.model_jobs, on_model_jobs_stopped, s);
 }
 
 static void on_net_closed(void *arg) {
@@ -495,13 +508,20 @@ static const char **bucket_mounts(struct server *s) {
     return list;
 }
 
+/* What an earlier life left running, for whoever can go on with it. */
+static bool adopt_operation(void *arg, struct operation *op,
+                            const Google__Longrunning__Operation *msg) {
+    struct server *s = arg;
+    return model_jobs_adopt(s->api.model_jobs, op, msg);
+}
+
 static void on_ctl_started(void *arg, const struct err *err) {
     struct server *s = arg;
     if (err) {
         start_failed(s, err);
         return;
     }
-    operations_start(s->api.operations, NULL, NULL, on_operations_started, s);
+    operations_start(s->api.operations, adopt_operation, s, on_operations_started, s);
 }
 
 static void on_projects_loaded(void *arg, const struct err *err) {
@@ -672,6 +692,9 @@ static int open_modules(struct server *s, struct err *err) {
         return -1;
     }
     s->api.operations = operations_new(s->api.clock, s->api.rng, s->api.store, s->api.holds);
+    s->api.blob = s->blob;
+    s->api.models = models_new(s->api.clock, s->api.rng, s->api.store);
+    s->api.model_jobs = model_jobs_new(&s->api);
     load_ca(s);
     return 0;
 }
@@ -746,6 +769,8 @@ static void tear_down(struct server *s) {
         image_store_close(s->images);
     }
     projects_free(s->api.projects);
+    model_jobs_free(s->api.model_jobs);
+    models_free(s->api.models);
     operations_free(s->api.operations);
     holds_free(s->api.holds);
     if (s->signal_watch) {
