@@ -1,20 +1,12 @@
 /* See pipeline_work.h. */
-#include "api/pipeline_work.h"
+#include "api/pipeline_work_int.h"
 
-#include "api/api.h"
 #include "api/spec.h"
-#include "api/spec_pipeline.h"
 #include "pb/pb.h"
-
-/* What pipeline_spec.parsed points at. */
-struct parsed {
-    Aip__TrainingPipeline *msg;
-    struct task_inputs in;
-};
 
 static int decode(void *arg, struct arena *a, const struct store_row *row,
                   struct pipeline_spec *ret, struct err *err) {
-    struct parsed *p = arena_alloc(a, sizeof(*p));
+    struct pipeline_parsed *p = arena_alloc(a, sizeof(*p));
     ProtobufCMessage *msg;
     struct violations vs;
     if (pb_unpack(a, &aip__training_pipeline__descriptor, row->spec, &msg, err)) {
@@ -83,7 +75,7 @@ static void add_data_env(struct arena *a, const struct pipeline_data *d, size_t 
 
 static int make_child(void *arg, struct arena *a, const struct pipeline_spec *spec,
                       const struct pipeline_data *data, struct job_create *ret, struct err *err) {
-    const struct parsed *p = spec->parsed;
+    const struct pipeline_parsed *p = spec->parsed;
     Aip__CustomJob job = AIP__CUSTOM_JOB__INIT;
     ProtobufCMessage *copy = pb_clone(a, &p->in.custom->base);
     if (!copy) {
@@ -119,4 +111,9 @@ static int make_child(void *arg, struct arena *a, const struct pipeline_spec *sp
     return 0;
 }
 
-const struct pipeline_ops pipeline_ops = {.decode = decode, .child = make_child};
+const struct pipeline_ops pipeline_ops = {.decode = decode,
+                                          .child = make_child,
+                                          .seal = pipeline_seal,
+                                          .upload = pipeline_upload,
+                                          .cancel = pipeline_seal_cancel,
+                                          .drop = pipeline_upload_drop};

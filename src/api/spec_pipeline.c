@@ -1,6 +1,7 @@
 /* Rules of training pipelines (reference 05 §2, §3, §5). */
 #include "api/spec_pipeline.h"
 
+#include "api/model_check.h"
 #include "api/spec.h"
 #include "pb/pb.h"
 
@@ -57,6 +58,7 @@ static void check_upload(const Aip__TrainingPipeline *p, const struct task_input
         return;
     }
     const Aip__Model *m = p->model_to_upload;
+    model_check(m, "model_to_upload", true, vs);
     bool is_readable = in->custom || in->tuning;
     if (is_readable && !m->artifact_uri[0] && !base_output_of(in)[0]) {
         violations_add(vs, "model_to_upload.artifact_uri",

@@ -5,10 +5,10 @@
 #include "api/names.h"
 #include "api/pipeline_message.h"
 #include "api/read_mask.h"
-#include "api/spec_pipeline.h"
+#include "api/pipeline_work_int.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "ctl/pipeline.h"
+#include "ctl/model.h"
 #include "pb/pbcheck.h"
 #include "pb/pbmask.h"
 #include "store/filter.h"
@@ -44,6 +44,8 @@ struct create {
     struct task_inputs in;
     struct violations vs;
     struct ctl_call ctl;
+    struct model_upload upload;
+    struct model_upload_check model_check;
 };
 
 static void on_created(struct ctl_call *cc, const struct err *err, const struct store_row *row) {
@@ -90,8 +92,6 @@ static bool refuse_unbuilt(struct create *cr) {
                   "Hyperparameter tuning tasks (%s) are understood, and this one is well formed, "
                   "but tuning jobs cannot be run yet. Supported: %s.",
                   TASK_TUNING_URI, TASK_CUSTOM_URI);
-    } else if (pipeline_has_upload(cr->msg)) {
-        err_field(&err, ERR_UNIMPLEMENTED, "model_to_upload", "Models cannot be uploaded yet.");
     } else if (cr->msg->input_data_config) {
         err_field(&err, ERR_UNIMPLEMENTED, "input_data_config", "Datasets cannot be used yet.");
     } else {
@@ -99,6 +99,34 @@ static bool refuse_unbuilt(struct create *cr) {
     }
     call_fail(cr->call, &err);
     return true;
+}
+
+static void on_model_checked(struct model_upload_check *check, const struct err *err) {
+    struct create *cr = check->arg;
+    if (err) {
+        call_fail(cr->call, err);
+    } else {
+        admit(cr);
+    }
+}
+
+/* The message is as it should be. Is what it asks for? */
+static void check_model(struct create *cr) {
+    struct call *c = cr->call;
+    struct err err;
+    if (refuse_unbuilt(cr)) {
+        return;
+    }
+    if (!pipeline_has_upload(cr->msg)) {
+        admit(cr);
+    } else if (pipeline_upload_wish(c->api->projects, c->arena, cr->parent.parent, cr->msg,
+                                    &cr->upload, &err)) {
+        call_fail(c, &err);
+    } else {
+        cr->model_check =
+            (struct model_upload_check){.u = &cr->upload, .cb = on_model_checked, .arg = cr};
+        model_upload_check(c->api->models, &cr->model_check);
+    }
 }
 
 void svc_pipeline_create(struct call *c) {
@@ -129,8 +157,8 @@ void svc_pipeline_create(struct call *c) {
     }
     if (cr->vs.n) {
         call_fail_violations(c, &cr->vs);
-    } else if (!refuse_unbuilt(cr)) {
-        admit(cr);
+    } else {
+        check_model(cr);
     }
 }
 

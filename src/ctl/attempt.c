@@ -66,7 +66,6 @@ void attempt_free(struct attempt *a) {
     free(a->replicas);
     free(a->places);
     free(a->fail_msg);
-    free(a->waiting_for);
     free(a);
 }
 

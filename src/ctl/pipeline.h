@@ -46,6 +46,7 @@ enum pipeline_set { SET_TRAINING, SET_VALIDATION, SET_TEST, SET_NR };
 /* What an export came to: what jobs are told of it. format NULL: nothing was exported. */
 struct pipeline_data {
     const char *format;      /* AIP_DATA_FORMAT */
+    const char *dataset;     /* its full name */
     const char *uri[SET_NR]; /* AIP_TRAINING_DATA_URI, ... */
     uint64_t items[SET_NR];
 };

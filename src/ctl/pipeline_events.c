@@ -27,6 +27,7 @@ void pipeline_data_put(struct buf *b, const struct pipeline_data *d) {
         return;
     }
     rec_puts(b, "format", d->format);
+    rec_puts(b, "dataset", d->dataset);
     for (int i = 0; i < SET_NR; i++) {
         snprintf(key, sizeof(key), "%s_uri", set_names[i]);
         rec_puts(b, key, d->uri[i]);
@@ -38,6 +39,7 @@ void pipeline_data_put(struct buf *b, const struct pipeline_data *d) {
 void pipeline_data_get(const struct rec *r, struct pipeline_data *ret) {
     char key[32];
     ret->format = rec_get_cstr(r, "format");
+    ret->dataset = rec_get_cstr(r, "dataset");
     for (int i = 0; i < SET_NR; i++) {
         snprintf(key, sizeof(key), "%s_uri", set_names[i]);
         ret->uri[i] = rec_get_cstr(r, key);

@@ -1,0 +1,132 @@
+"""All or nothing: kill -9 at every point between the end of a pipeline's job and the pipeline's own end.
+
+What is on the disk after the kill, and what the next server makes of it: success, version, aliases and the model's
+default are there together or not at all, there is one version, and one job.
+"""
+import os
+import re
+import sqlite3
+import sys
+
+import pytest
+
+from conftest import PARENT
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from pipelines import POOL, create, pipeline, wait  # noqa: E402
+
+SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
+UPLOAD = ["pipeline.upload.sealed", "pipeline.upload.begin", "pipeline.upload.joined", "model.upload.before_commit",
+          "model.upload.after_commit", "pipeline.upload.durable"]
+COMMIT = ["store.commit.before_begin", "store.commit.before_commit", "store.commit.after_commit"]
+FULL = os.environ.get("CUSP_TEST_MODE", "quick") == "full" or os.environ.get("CUSP_EXTENDED") == "1"
+
+
+def body(**more):
+    return pipeline({"workerPoolSpecs": [POOL], "baseOutputDirectory": {"outputUriPrefix": "gs://out/run"}},
+                    modelToUpload={"displayName": "m", "containerSpec": {"imageUri": SERVING}, "versionAliases": ["prod"]},
+                    **more)
+
+
+def prepared(make_server):
+    s = make_server("--engine=fake")
+    s.start()
+    assert s.call("POST", "/storage/v1/b?project=demo", {"name": "out"}).status_code == 200
+    assert s.call("POST", "/upload/storage/v1/b/out/o?uploadType=media&name=run/model/m", "abc").status_code == 200
+    s.stop()
+    return s
+
+
+def rows(s):
+    """Kind, name and state of every row that is durable."""
+    db = sqlite3.connect(f"file:{s.data_dir}/cusp.db?mode=ro", uri=True)
+    try:
+        return db.execute("SELECT kind, name, state FROM resource").fetchall()
+    finally:
+        db.close()
+
+
+def check_whole(s):
+    """Success and version go together, before anybody has repaired anything."""
+    got = rows(s)
+    ended = [n for k, n, state in got if k == "trainingPipeline" and state == "PIPELINE_STATE_SUCCEEDED"]
+    versions = [n for k, n, _ in got if k == "modelVersion"]
+    models = [n for k, n, _ in got if k == "model"]
+    assert len(ended) == len(versions) == len(models) <= 1, got
+    return bool(ended)
+
+
+def run_into(make_server, points, must=True):
+    """Returns (the server after the kill and a new start, the pipeline's name, was it whole already). must: the point is
+    passed in every life; how many commits there are depends on which of them travel together."""
+    s = prepared(make_server)
+    s.start(env={"CUSP_FAILPOINTS": points})
+    name = None
+    try:
+        name = create(s, body())["name"]
+        wait(s, name, 20)
+    except (AssertionError, OSError):
+        pass
+    if must:
+        s.proc.wait(20)
+    s.kill9()
+    was_whole = check_whole(s)
+    s.start()
+    return s, name, was_whole
+
+
+def check_end(s, name):
+    p = wait(s, name, 30)
+    assert p["state"] == "PIPELINE_STATE_SUCCEEDED", p
+    made = p["modelToUpload"]
+    assert made["versionId"] == "1" and sorted(made["versionAliases"]) == ["default", "prod"]
+    versions = s.call("GET", f"/v1/{made['name']}:listVersions").json()["models"]
+    assert [v["versionId"] for v in versions] == ["1"]
+    assert s.get(made["name"] + "@prod")["trainingPipeline"] == name
+    assert len(s.call("GET", f"/v1/{PARENT}/models").json()["models"]) == 1
+    assert len(s.call("GET", f"/v1/{PARENT}/customJobs").json()["customJobs"]) == 1
+    assert check_whole(s)
+    s.stop()
+
+
+@pytest.mark.parametrize("point", UPLOAD)
+def test_killed_while_uploading(make_server, point):
+    s, name, was_whole = run_into(make_server, f"{point}=abort@1")
+    assert was_whole == (point in ("model.upload.after_commit", "pipeline.upload.durable"))
+    check_end(s, name)
+
+
+def commits_of_a_life(make_server):
+    """How many commits the server makes for one pipeline."""
+    s = prepared(make_server)
+    trace = s.data_dir + "-trace"
+    s.start(env={"CUSP_FAILPOINT_TRACE": trace})
+    wait(s, create(s, body())["name"])
+    s.stop()
+    return len(re.findall(r"^store\.commit\.before_begin$", open(trace).read(), re.M))
+
+
+def test_killed_at_every_commit(make_server):
+    """From the create on; the upload is among the last ones. Quick: the last three, of each moment."""
+    n = commits_of_a_life(lambda *flags: make_server(*flags, name="count"))
+    assert n >= 5, n
+    seen = set()
+    for i in range(1 if FULL else n - 2, n + 1):
+        for k, point in enumerate(COMMIT):
+            s, name, was_whole = run_into(lambda *flags, i=i, k=k: make_server(*flags, name=f"c{i}-{k}"), f"{point}=abort@{i}",
+                                          must=False)
+            seen.add(was_whole)
+            if name:
+                check_end(s, name)
+            else:
+                s.stop()
+    assert seen == {True, False}
+
+
+def test_the_disk_is_full_while_uploading(make_server):
+    s = prepared(make_server)
+    s.start(env={"CUSP_FAILPOINTS": "pipeline.upload.sealed=errno:ENOSPC@1"})
+    p = wait(s, create(s, body())["name"])
+    assert p["state"] == "PIPELINE_STATE_FAILED" and p["error"]["code"] == 8 and "name" not in p["modelToUpload"]
+    assert not check_whole(s)
+    s.stop()
