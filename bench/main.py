@@ -7,6 +7,7 @@ from call_figures import grpc, rest
 from drain_figures import drain
 from object_figures import objects
 from lab import Lab, Short
+from pipeline_figures import pipeline
 from sdk_figures import sdk
 from start_figures import start
 from store_figures import cli, creates, many
@@ -14,7 +15,8 @@ from table import Table
 from wire_figures import wire
 
 FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects,
-           "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk}
+           "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
+           "pipeline": pipeline}
 
 
 def main():
