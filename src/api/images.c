@@ -2,9 +2,8 @@
  * credit is given back as pieces reach the disk, so a fast client waits for a slow disk and never
  * fills memory. Then the same lane imports the file. Every request is one struct image_request in
  * its exchange's arena, holding a reference until it has answered. */
-#include "api/images.h"
+#include "api/images_int.h"
 
-#include "api/call.h"
 #include "api/cusp_path.h"
 #include "base/limits.h"
 #include "engine/image/image.h"
@@ -21,15 +20,6 @@
 #define PATH_BODY_MAX ((uint64_t)1 << 20)
 #define CONFIG_MAX_ITEMS 1024
 #define LIST_MAX ((size_t)16 << 20)
-
-struct api_images {
-    struct lane *disk;
-    struct image_store *store;
-    char *spool_dir;
-    const char **(*in_use)(void *arg, struct arena *a);
-    void *arg;
-    unsigned importing;
-};
 
 struct image_request {
     struct lane_work work; /* first the spooling, then the blocking call */
@@ -68,7 +58,7 @@ static void put_strings(struct jw *w, const char *key, const char **v) {
     jw_end_array(w);
 }
 
-static void put_image(struct jw *w, const struct image *img) {
+void images_put(struct jw *w, const struct image *img) {
     auto_buf struct buf created = BUF_INIT(64);
     int64_t layers = 0;
     while (img->layers[layers] != NULL) {
@@ -166,7 +156,7 @@ static void done_list(struct lane_work *lw) {
         jw_key(&w, "images");
         jw_array(&w);
         for (size_t i = 0; i < r->nr_list; i++) {
-            put_image(&w, &r->list[i]);
+            images_put(&w, &r->list[i]);
         }
         jw_end_array(&w);
         jw_end_object(&w);
@@ -236,7 +226,7 @@ static void done_import(struct lane_work *lw) {
     if (!was_cancelled(r)) {
         struct jw w;
         jw_init(&w, &b, 2);
-        put_image(&w, &r->image);
+        images_put(&w, &r->image);
     }
     finish(r, buf_str(&b));
 }
@@ -516,6 +506,8 @@ bool api_images_handle(struct api_images *im, struct xch *x) {
         handle_path(im, x);
     } else if (str_eqc(rest, ":prune") && str_eqc(h->method, "POST")) {
         handle_prune(im, x);
+    } else if ((str_eqc(rest, ":pull") || str_eqc(rest, ":push")) && str_eqc(h->method, "POST")) {
+        images_transfer(im, x, str_eqc(rest, ":push"));
     } else if (rest.n > 1 && rest.p[0] == '/' && str_eqc(h->method, "DELETE")) {
         handle_remove(im, x, str_sub(rest, 1, rest.n));
     } else {
@@ -534,6 +526,10 @@ struct api_images *api_images_new(struct loop *loop, struct lane *disk, struct i
     im->in_use = in_use;
     im->arg = arg;
     return im;
+}
+
+void api_images_set_puller(struct api_images *im, struct puller *puller) {
+    im->puller = puller;
 }
 
 void api_images_free(struct api_images *im) {

@@ -79,6 +79,14 @@
     X(registry_max_uploads, 1000, "registry uploads under way")                                    \
     X(registry_upload_keep_s, 86400, "seconds an unfinished registry upload can be continued")     \
     X(registry_blob_grace_s, 3600, "seconds a pushed blob waits for a manifest before a prune")    \
+    X(pull_max_images, 3, "images pulled from or pushed to other registries at once")              \
+    X(pull_max_layers, 4, "layers fetched at once, of all pulls together")                         \
+    X(pull_tries, 6, "tries in a row that get no further before a pull gives up")                  \
+    X(pull_backoff_ms, 500, "pause before a pull's second try; doubles up to 30 s")                \
+    X(pull_retry_wait_s, 300, "seconds that another registry may ask us to wait")                  \
+    X(pull_connect_s, 15, "seconds to reach another registry")                                     \
+    X(pull_stall_s, 60, "seconds of silence before a transfer is tried again")                     \
+    X(pull_helper_s, 30, "seconds that a credential helper may take")                              \
     X(registry_max_repos, 10000, "repositories of the registry")                                   \
     X(registry_max_manifests, 10000, "manifests, and tags, of one registry repository")            \
     X(max_model_versions, 10000, "versions of one model")                                          \

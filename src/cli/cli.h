@@ -130,6 +130,9 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
 int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
+/* imagemove.c: between the server and another registry, progress on stderr */
+int images_pull(const struct cli *c, const char *image, struct err *err);
+int images_push(const struct cli *c, const char *image, const char *to, struct err *err);
 int cmd_tls(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_conformance(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_env(const struct cli *c, int argc, char **argv, struct err *err);

@@ -16,7 +16,7 @@ static const struct {
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp training-pipelines …   create, list, describe, stream-logs, wait, cancel, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
-     "  cusp images …               ls, build, import, rm, prune: container images\n"
+     "  cusp images …               ls, build, import, pull, push, rm, prune: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
      "  cusp conformance            run the official clients against a server: the score table\n"
@@ -157,6 +157,8 @@ static const struct {
      "  ls      images of this server\n"
      "  build   run a recipe (sklearn-cpu: Python, scikit-learn, cloudml-hypertune)\n"
      "  import  an OCI archive, docker save archive or root file system tar\n"
+     "  pull    fetch an image of another registry, before a job asks for it\n"
+     "  push    send an image of this server to another registry\n"
      "  inspect what the server knows of an image\n"
      "  rm      forget an image\n"
      "  prune   free what nothing needs any more\n\n"
@@ -167,6 +169,15 @@ static const struct {
      "cusp images import FILE [--name=NAME]\n\n"
      "FILE: OCI archive, docker save archive or root file system tar, compressed or not.\n"
      "--name is needed when the archive names no image.\n" GLOBAL},
+    {"images pull",
+     "cusp images pull NAME\n\n"
+     "NAME: [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], from Docker Hub without a HOST. A tag is looked up\n"
+     "there even when it is here already. Credentials: those of docker login, of the user that the server\n"
+     "runs as, or [registry HOST] of its configuration. Ctrl-C stops it; the next pull goes on from there.\n" GLOBAL},
+    {"images push",
+     "cusp images push NAME TO\n\n"
+     "NAME: an image that was pushed to, pulled or imported by this server. TO: HOST[:PORT]/NAME:TAG.\n"
+     "What the other registry has already is not sent again.\n" GLOBAL},
     {"images inspect", "cusp images inspect NAME\n" GLOBAL},
     {"images rm", "cusp images rm NAME\n" GLOBAL},
     {"images prune",

@@ -167,10 +167,16 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     if (strcmp(verb, "prune") == 0 && !a.nr_words) {
         return prune(c, err);
     }
-    if (a.nr_words != 1) {
-        return err_set(
-            err, ERR_INVALID_ARGUMENT,
-            "usage: cusp images ls | build NAME | import FILE | inspect NAME | rm NAME | prune");
+    if (strcmp(verb, "push") == 0 && a.nr_words == 2) {
+        return images_push(c, a.words[0], a.words[1], err);
+    }
+    if (a.nr_words != 1 || strcmp(verb, "push") == 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "usage: cusp images ls | build NAME | import FILE | pull NAME | push NAME "
+                       "TO | inspect NAME | rm NAME | prune");
+    }
+    if (strcmp(verb, "pull") == 0) {
+        return images_pull(c, a.words[0], err);
     }
     if (strcmp(verb, "import") == 0) {
         return import(c, a.words[0], args_get(&a, "--name"), err);

@@ -66,6 +66,7 @@ void attempt_free(struct attempt *a) {
     free(a->replicas);
     free(a->places);
     free(a->fail_msg);
+    free(a->waiting_for);
     free(a);
 }
 

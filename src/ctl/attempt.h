@@ -62,6 +62,7 @@ struct attempt {
     bool replayed; /* made from stored events: the engine may hold leftovers of it */
     bool relaunch; /* intent without any trace of a launch: release, stage, launch again */
     enum engine_side side;
+    char *waiting_for;       /* what staging is at, in the engine's words; NULL: nothing long */
     struct attempt_run *run; /* owned, from the first engine call until released */
 };
 

@@ -52,6 +52,12 @@ static void sink_note(struct attempt_run *run, int severity, const char *text) {
     }
 }
 
+static void sink_waiting(struct attempt_run *run, const char *text) {
+    struct attempt *a = attempt_of(run);
+    free(a->waiting_for);
+    a->waiting_for = xstrdup(text);
+}
+
 /* After a reattach: r was reported. The last report ends the catching up. */
 static void attach_report(struct attempt *a, uint32_t replica) {
     struct job *j = a->job;
@@ -152,6 +158,7 @@ static void sink_attempt_failed(struct attempt_run *run, const struct err *why) 
 static void free_run(struct attempt *a) {
     free(a->run->replicas);
     free(take(&a->run));
+    free(take(&a->waiting_for));
     a->side = SIDE_IDLE;
 }
 
@@ -173,6 +180,7 @@ static const struct engine_sink sink = {
     .step = sink_step,
     .staged = sink_staged,
     .note = sink_note,
+    .waiting = sink_waiting,
     .replica_started = sink_replica_started,
     .replica_exited = sink_replica_exited,
     .replica_lost = sink_replica_lost,

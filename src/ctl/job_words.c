@@ -165,7 +165,13 @@ void job_narrate(struct job *j, const struct event *ev) {
 void job_explain(const struct job *j, struct buf *b) {
     struct ctl *c = j->ctl;
     const struct attempt *a = j->attempt;
-    if (job_is_terminal(j) || a->sm.state != PHASE_WAITING) {
+    if (job_is_terminal(j)) {
+        return;
+    }
+    if (a->sm.state != PHASE_WAITING) {
+        if (a->waiting_for && (a->sm.state == PHASE_PLACED || a->sm.state == PHASE_STAGING)) {
+            buf_puts(b, a->waiting_for);
+        }
         return;
     }
     if (!j->qnode.queued) {
@@ -185,5 +191,8 @@ void job_explain(const struct job *j, struct buf *b) {
     size_t ahead = queue_position(&c->queue, &j->qnode) - 1;
     if (ahead) {
         buf_printf(b, "%sbehind %zu job%s", b->n ? "; " : "", ahead, ahead == 1 ? "" : "s");
+    }
+    if (a->waiting_for) { /* prepared ahead of its turn */
+        buf_printf(b, "%s%s", b->n ? "; " : "", a->waiting_for);
     }
 }

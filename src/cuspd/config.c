@@ -41,6 +41,12 @@ static const struct option options[] = {
     OPT("engine", cpu_milli, U64, "0", "CPU for jobs in thousandths; 0: the host's"),
     OPT("engine", mem_mb, U64, "0", "memory for jobs in MiB; 0: the host's less a reserve"),
     OPT("engine", aliases_file, TEXT, "", "more image aliases, \"PATTERN = IMAGE\" a line"),
+    OPT("images", pull, TEXT, "missing",
+        "images of other registries: missing (a tag that is here is used), always (tags are looked "
+        "up "
+        "there for every job), never (offline)"),
+    OPT("images", docker_config, TEXT, "",
+        "docker's config.json, for its credentials; empty: $DOCKER_CONFIG or ~/.docker"),
     OPT("jobs", strict_machines, BOOL, "false",
         "refuse machine types larger than this host instead of clamping"),
     OPT("jobs", max_running, U64, "0", "replicas running at once; 0: by capacity only"),
@@ -116,6 +122,78 @@ static int set_bucket(struct config *c, struct str name, struct str path, struct
     return 0;
 }
 
+static struct config_registry *registry_of(struct config *c, struct str host) {
+    for (size_t i = 0; i < c->nr_registries; i++) {
+        if (str_eqc(host, c->registries[i].host)) {
+            return &c->registries[i];
+        }
+    }
+    c->registries = xrealloc_array(c->registries, c->nr_registries + 1, sizeof(*c->registries));
+    struct config_registry *r = &c->registries[c->nr_registries++];
+    *r = (struct config_registry){.host = str_dup(host),
+                                  .mirrors = xstrdup(""),
+                                  .ca = xstrdup(""),
+                                  .username = xstrdup(""),
+                                  .password = xstrdup("")};
+    for (char *p = r->host; *p; p++) {
+        *p = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+    }
+    return r;
+}
+
+static int read_password(const char *path, char **ret, struct err *err) {
+    char line[4096] = "";
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        return err_sys(err, errno, "open password_file %s", path);
+    }
+    char *got = fgets(line, sizeof(line), f);
+    fclose(f);
+    if (!got) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "password_file %s is empty", path);
+    }
+    line[strcspn(line, "\r\n")] = 0;
+    free(*ret);
+    *ret = xstrdup(line);
+    return 0;
+}
+
+static int set_registry(struct config *c, struct str host, struct str key, struct str value,
+                        struct err *err) {
+    static const char keys[] = "mirrors, insecure, ca, username, password, password_file";
+    if (!host.n || str_chr(host, '/') >= 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "[registry %.*s]: a registry is HOST or HOST:PORT, as in an image's name",
+                       STR_ARG(host));
+    }
+    struct config_registry *r = registry_of(c, host);
+    char **to = str_eqc(key, "mirrors")    ? &r->mirrors
+                : str_eqc(key, "ca")       ? &r->ca
+                : str_eqc(key, "username") ? &r->username
+                : str_eqc(key, "password") ? &r->password
+                                           : NULL;
+    if (value.p && to) {
+        free(*to);
+        *to = str_dup(value);
+        return 0;
+    }
+    if (value.p && str_eqc(key, "password_file")) {
+        auto_free char *path = str_dup(value);
+        return read_password(path, &r->password, err);
+    }
+    if (value.p && str_eqc(key, "insecure")) {
+        if (!str_eqc(value, "true") && !str_eqc(value, "false")) {
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "insecure: \"%.*s\" is neither true nor false", STR_ARG(value));
+        }
+        r->insecure = str_eqc(value, "true");
+        return 0;
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT,
+                   "no option \"%.*s\" in section [registry %.*s]: it has %s", STR_ARG(key),
+                   STR_ARG(host), keys);
+}
+
 static int load_file(struct config *c, const char *path, struct err *err) {
     FILE *f = fopen(path, "re");
     char line[4096];
@@ -142,6 +220,8 @@ static int load_file(struct config *c, const char *path, struct err *err) {
             rc = set_limit(key, value, err);
         } else if (strncmp(section, "bucket ", 7) == 0 && str_eqc(key, "path")) {
             rc = set_bucket(c, str_trim(str_of(section + 7)), value, err);
+        } else if (strncmp(section, "registry ", 9) == 0) {
+            rc = set_registry(c, str_trim(str_of(section + 9)), key, value, err);
         } else if (!value.p || !o) {
             rc = err_set(err, ERR_INVALID_ARGUMENT, "no option \"%.*s\" in section [%s]",
                          STR_ARG(key), section);
@@ -232,6 +312,11 @@ int config_load(struct config *c, int argc, char **argv, struct err *err) {
         return err_set(err, ERR_INVALID_ARGUMENT, "transparent: \"%s\" is neither on nor off",
                        c->transparent);
     }
+    if (strcmp(c->pull, "missing") != 0 && strcmp(c->pull, "always") != 0 &&
+        strcmp(c->pull, "never") != 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "pull: \"%s\" is none of missing, always, never",
+                       c->pull);
+    }
     if (!c->data_dir[0] && !c->show_help && !c->show_version && !c->check_only) {
         return err_set(
             err, ERR_INVALID_ARGUMENT,
@@ -251,6 +336,15 @@ void config_free(struct config *c) {
         free(c->buckets[i].path);
     }
     free(c->buckets);
+    for (size_t i = 0; i < c->nr_registries; i++) {
+        struct config_registry *r = &c->registries[i];
+        free(r->host);
+        free(r->mirrors);
+        free(r->ca);
+        free(r->username);
+        free(r->password);
+    }
+    free(c->registries);
 }
 
 static void print_value(const struct config *c, const struct option *o, struct buf *out) {
@@ -282,6 +376,20 @@ void config_print(const struct config *c, struct buf *out) {
     for (size_t i = 0; i < c->nr_buckets; i++) {
         buf_printf(out, "\n[bucket %s]\npath = %s\n", c->buckets[i].name, c->buckets[i].path);
     }
+    for (size_t i = 0; i < c->nr_registries; i++) {
+        const struct config_registry *r = &c->registries[i];
+        buf_printf(out, "\n[registry %s]\ninsecure = %s\n", r->host,
+                   r->insecure ? "true" : "false");
+        if (r->mirrors[0]) {
+            buf_printf(out, "mirrors = %s\n", r->mirrors);
+        }
+        if (r->ca[0]) {
+            buf_printf(out, "ca = %s\n", r->ca);
+        }
+        if (r->username[0]) {
+            buf_printf(out, "username = %s\npassword = ***\n", r->username);
+        }
+    }
     struct limit_info li[LIMITS_COUNT];
     limits_list(li);
     buf_puts(out, "\n[limits]\n");
@@ -312,6 +420,8 @@ void config_help(struct buf *out) {
         out,
         "  --limit NAME=N     change a limit; --check-config lists them with their meaning\n"
         "  --bucket NAME=DIR  serve the directory DIR as the bucket NAME, here and below /gcs\n"
+        "  [registry HOST]    in the config file only: mirrors, insecure, ca, username, password,\n"
+        "                     password_file of another registry that images are pulled from\n"
         "  --config FILE      read options from FILE; flags override it\n"
         "  --check-config     print the effective configuration and exit\n"
         "  --version, --help\n\n"

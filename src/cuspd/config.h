@@ -30,11 +30,19 @@ struct config {
     uint64_t cpu_milli;    /* capacity override, 0 = host */
     uint64_t mem_mb;       /* capacity override, 0 = host */
     char *aliases_file;    /* image aliases, "" none */
+    char *pull;            /* missing | always | never */
+    char *docker_config;   /* config.json of docker, "" where docker keeps it */
     /* Directories that are buckets: [bucket NAME] path = DIR, or --bucket NAME=DIR. */
     struct config_bucket {
         char *name, *path;
     } * buckets;
     size_t nr_buckets;
+    /* Other registries: [registry HOST]. Texts are "" when not given. */
+    struct config_registry {
+        char *host, *mirrors, *ca, *username, *password;
+        bool insecure;
+    } * registries;
+    size_t nr_registries;
     bool check_only, show_help, show_version;
 };
 

@@ -28,6 +28,7 @@
 #include "blob/blob.h"
 #include "ctl/model.h"
 #include "engine/image/image.h"
+#include "engine/image/pull.h"
 #include "engine/image/registry.h"
 #include "engine/local/local.h"
 #include "logs/logs.h"
@@ -68,6 +69,8 @@ struct server {
     struct logs *logs;
     struct blob *blob;
     struct image_store *images;
+    struct puller *puller;
+    struct remote_host *remote_hosts;
     struct engine *engine;
     struct rng rng;
     struct ctl *ctl;
@@ -552,6 +555,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
                 .network = s->cfg->network,
                 .subnet = s->cfg->subnet,
                 .images = s->images,
+                .puller = s->puller,
                 .cpu_milli = (uint32_t)s->cfg->cpu_milli,
                 .mem_bytes = s->cfg->mem_mb << 20,
                 .gcs_mounts = bucket_mounts(s),
@@ -654,6 +658,30 @@ static int load_aliases(struct server *s, const char *path, struct err *err) {
     return 0;
 }
 
+/* Of the configuration, which lives as long as we do. */
+static void make_puller(struct server *s) {
+    const struct config *c = s->cfg;
+    s->remote_hosts = xcalloc(c->nr_registries + 1, sizeof(*s->remote_hosts));
+    for (size_t i = 0; i < c->nr_registries; i++) {
+        const struct config_registry *r = &c->registries[i];
+        s->remote_hosts[i] = (struct remote_host){.host = r->host,
+                                                  .mirrors = r->mirrors,
+                                                  .ca = r->ca,
+                                                  .username = r->username,
+                                                  .password = r->password,
+                                                  .insecure = r->insecure};
+    }
+    s->puller =
+        puller_new(&(struct puller_opts){.loop = s->loop,
+                                         .images = s->images,
+                                         .remote = {.hosts = s->remote_hosts,
+                                                    .nr_hosts = c->nr_registries,
+                                                    .docker_config = c->docker_config},
+                                         .policy = strcmp(c->pull, "always") == 0  ? PULL_ALWAYS
+                                                   : strcmp(c->pull, "never") == 0 ? PULL_NEVER
+                                                                                   : PULL_MISSING});
+}
+
 static int open_modules(struct server *s, struct err *err) {
     auto_free char *db = xasprintf("%s/cusp.db", s->data_dir);
     auto_free char *image_dir = xasprintf("%s/images", s->data_dir);
@@ -677,6 +705,7 @@ static int open_modules(struct server *s, struct err *err) {
     if (!s->images || load_aliases(s, s->cfg->aliases_file, err)) {
         return -1;
     }
+    make_puller(s);
     s->api = (struct api){.clock = loop_clock(s->loop),
                           .rng = &s->rng,
                           .store = s->store,
@@ -757,6 +786,8 @@ static void tear_down(struct server *s) {
     if (s->engine) {
         s->engine->ops->close(s->engine);
     }
+    puller_free(s->puller);
+    free(s->remote_hosts);
     api_registry_free(s->registry);
     if (s->disk) {
         lane_close(s->disk);
@@ -808,6 +839,7 @@ int wire_run(const struct config *cfg, struct err *err) {
         api_gcs_enable_retry_tests(s.gcs, s.loop);
     }
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
+    api_images_set_puller(s.api_images, s.puller);
     s.registry = api_registry_new(s.loop, s.images);
     blob_recover(s.blob, on_blob_recovered, &s);
     loop_run(s.loop);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define BUFFER ((size_t)512 << 10)
+#define PAGE 4096
 #define WRITEBACK_STEP (8u << 20) /* starts writeback this often, so that the fsync is short */
 
 void shards_init(struct shards *s, const struct shard_place *place, uint64_t max_bytes,
@@ -17,7 +18,8 @@ void shards_init(struct shards *s, const struct shard_place *place, uint64_t max
     *s = (struct shards){.place = place, .max_bytes = max_bytes, .fd = -1};
     s->header = header.n ? str_dup(header) : NULL;
     s->header_n = header.n;
-    s->p = xmalloc(BUFFER);
+    s->p = aligned_alloc(PAGE, BUFFER);
+    CHECK(s->p);
 }
 
 void shards_release(struct shards *s) {
@@ -68,17 +70,19 @@ static int flush(struct shards *s, struct err *err) {
     return n ? write_out(s, s->p, n, err) : 0;
 }
 
+/* Every write but a shard's last is of whole buffers: in the file and in memory bytes then have the
+ * same place in their page, without which the kernel copies at a quarter of the speed. */
 static int put_bytes(struct shards *s, const char *p, size_t n, struct err *err) {
-    if (n > BUFFER - s->n) {
-        if (flush(s, err) < 0) {
+    while (n) {
+        size_t part = n < BUFFER - s->n ? n : BUFFER - s->n;
+        memcpy(s->p + s->n, p, part);
+        s->n += part;
+        p += part;
+        n -= part;
+        if (s->n == BUFFER && flush(s, err) < 0) {
             return -1;
         }
-        if (n > BUFFER) {
-            return write_out(s, p, n, err);
-        }
     }
-    memcpy(s->p + s->n, p, n);
-    s->n += n;
     return 0;
 }
 

@@ -74,6 +74,9 @@ struct engine_sink {
     /* A line for the job's service log (image pulled, clamped, installing…). severity 200/400/500.
      */
     void (*note)(struct attempt_run *, int severity, const char *text);
+    /* What staging is at, for somebody who asks why the job does not run; NULL: nothing to say any
+     * more. Not kept. The member may be NULL. */
+    void (*waiting)(struct attempt_run *, const char *text);
     void (*replica_started)(struct attempt_run *, uint32_t replica, const struct start_info *);
     void (*replica_exited)(struct attempt_run *, uint32_t replica, const struct exit_info *);
     /* The replica's supervisor is gone without a recorded exit; its container (if any) was killed.

@@ -499,7 +499,7 @@ COMMANDS = ["", "custom-jobs", "custom-jobs create", "custom-jobs list", "custom
             "custom-jobs stream-logs", "custom-jobs wait", "custom-jobs cancel", "custom-jobs delete", "training-pipelines", "training-pipelines create", "training-pipelines list",
             "training-pipelines describe", "training-pipelines wait", "training-pipelines cancel", "training-pipelines delete",
             "training-pipelines stream-logs", "storage", "storage cp", "storage rsync", "storage sign-url", "storage du",
-            "storage ls", "storage cat", "storage rm", "storage buckets", "images", "images ls", "images build",
+            "storage ls", "storage cat", "storage rm", "storage buckets", "images", "images ls", "images build", "images pull", "images push",
             "images import", "images inspect", "images rm", "tls", "tls init", "tls show", "conformance", "env", "version"]
 
 

@@ -8,6 +8,7 @@
 #include "engine/image/image.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SHA256_HEX_LEN 64
 
@@ -31,6 +32,8 @@ struct image_store {
     struct list uploads; /* struct registry_upload, those somebody asked for since the start */
     unsigned nr_uploads, own_port;
     pthread_mutex_t unpack_lock; /* one pushed image is unpacked at a time, and only once */
+    struct list pins, claims;    /* of pulls under way (registry_pull.c) */
+    pthread_cond_t unclaimed;
 };
 
 /* ---- digests (hash.c) */
@@ -127,14 +130,31 @@ void store_import_begin(struct image_store *s);
 void store_import_end(struct image_store *s);
 
 /* ---- whole images (import_oci.c) */
+/* Read by other threads while an image is unpacked. */
+struct unpack_progress {
+    atomic_uint layers, done; /* layers 0: not begun */
+};
 /* dir_fd: an OCI layout or an unpacked `docker save`. ret_hex: the first image's. */
 int import_layout(struct image_store *s, int dir_fd, const char *name,
                   char ret_hex[SHA256_HEX_LEN + 1], char **ret_name, struct err *err);
 bool layout_is_image(int dir_fd);
 /* A manifest (no index) whose blobs are all in the store: its layers, then its record. */
-int import_stored(struct image_store *s, const char *hex, struct err *err);
-/* import_stored, unless the record is there. */
-int store_unpack(struct image_store *s, const char *hex, struct err *err);
+int import_stored(struct image_store *s, const char *hex, struct unpack_progress *progress,
+                  struct err *err);
+/* import_stored, unless the record is there. progress may be NULL. */
+int store_unpack(struct image_store *s, const char *hex, struct unpack_progress *progress,
+                 struct err *err);
+/* image_resolve, which tells how far it is with unpacking. */
+int store_resolve(struct image_store *s, struct arena *a, const char *uri,
+                  struct unpack_progress *progress, struct image *ret, struct err *err);
+/* Where a name leads today. */
+enum store_source {
+    STORE_NONE, /* nowhere */
+    STORE_OWN,  /* to what was imported or pushed; or our own registry is meant and does not have it
+                 */
+    STORE_COPY, /* to a copy of another registry's */
+};
+enum store_source store_source(struct image_store *s, const char *uri);
 /* As images spell it: "amd64". */
 const char *image_native_arch(void);
 /* env with the usual PATH in front when it names none. Strings borrowed. */

@@ -29,6 +29,7 @@ struct import {
     int dir_fd;
     const char *forced_name; /* the caller's, or NULL */
     bool is_stored; /* dir_fd is the store's: blobs are where they belong, no name is given */
+    struct unpack_progress *progress; /* may be NULL */
     unsigned nr_images;
     char first_hex[SHA256_HEX_LEN + 1];
     char *first_name;
@@ -226,6 +227,9 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
         return err_set(err, ERR_INVALID_ARGUMENT, "the manifest has %zu layers, the config %zu",
                        json_array_size(layers), r.nr_layers);
     }
+    if (im->progress != NULL) {
+        atomic_store(&im->progress->layers, (unsigned)r.nr_layers);
+    }
     for (size_t i = 0; i < r.nr_layers; i++) {
         char blob[SHA256_HEX_LEN + 1];
         if (!digest_parse(str_of(string_of(json_array_get(layers, i), "digest")), blob)) {
@@ -233,6 +237,9 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
         }
         if (add_layer(im, &r, i, arena_printf(im->a, "blobs/sha256/%s", blob), blob, err) < 0) {
             return -1;
+        }
+        if (im->progress != NULL) {
+            atomic_store(&im->progress->done, (unsigned)i + 1);
         }
     }
     memcpy(r.blobs[0], r.hex, sizeof(r.hex));
@@ -246,9 +253,11 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
     return publish(im, &r, own_name, err);
 }
 
-int import_stored(struct image_store *s, const char *hex, struct err *err) {
+int import_stored(struct image_store *s, const char *hex, struct unpack_progress *progress,
+                  struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct import im = {.s = s, .a = a, .dir_fd = s->dir_fd, .is_stored = true};
+    struct import im = {
+        .s = s, .a = a, .dir_fd = s->dir_fd, .is_stored = true, .progress = progress};
     auto_json json_t *descriptor = json_pack("{s:s}", "digest", arena_printf(a, "sha256:%s", hex));
     return import_manifest(&im, descriptor, NULL, err);
 }

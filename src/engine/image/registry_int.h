@@ -41,6 +41,38 @@ int manifest_rec(struct image_store *s, struct arena *a, struct str repo, const 
 int manifest_find(struct image_store *s, struct str repo, struct str reference,
                   char ret_hex[SHA256_HEX_LEN + 1], struct err *err);
 
+/* ---- for pulls (registry_pull.c) */
+/* Blobs and manifests that a prune leaves alone, whatever their age. Links and sealing are the
+ * store's; the set is the caller's until then. */
+struct registry_pin {
+    struct list link;
+    struct hexset blobs;
+};
+void registry_pin(struct image_store *s, struct registry_pin *p);
+void registry_unpin(struct image_store *s,
+                    struct registry_pin *p);                     /* frees the set; twice is fine */
+bool registry_is_pinned(struct image_store *s, const char *hex); /* lock held */
+/* One thread at a time fetches a blob. False: another has it and has had it for a moment; ask
+ * again. */
+struct store_claim {
+    struct list link;
+    const char *hex;
+};
+bool store_claim(struct image_store *s, struct store_claim *c, const char *hex);
+void store_unclaim(struct image_store *s, struct store_claim *c);
+/* The flushed file at `path` below the store's directory becomes blob HEX, and repository repo has
+ * it. path NULL: the blob is here already. */
+int registry_blob_adopt(struct image_store *s, struct str repo, const char *hex, const char *path,
+                        struct err *err);
+/* Repository repo holds copies of another registry's images: a prune takes what no tag leads to. */
+int registry_mark_pulled(struct image_store *s, struct str repo, struct err *err);
+/* What somebody asked for by its digest stays, whatever becomes of the tags. */
+int registry_keep_digest(struct image_store *s, struct str repo, const char *hex, struct err *err);
+bool registry_is_pulled(struct image_store *s, struct str repo);
+/* Parts of blobs that nobody fetches; with `all` the young ones too. Lock held, or not yet shared.
+ */
+void registry_expire_parts(struct image_store *s, bool all);
+
 /* ---- called by store.c */
 /* Adds what the shelf keeps: manifests (their records), and blobs. With drop, marks of blobs that
  * nothing refers to and nobody is pushing are taken away first. Lock held. */
@@ -53,9 +85,17 @@ void registry_close(struct image_store *s);
  * *ret_is_ours: the host names this server. Lock held or not. */
 bool registry_find(struct image_store *s, struct arena *a, struct str name, bool need_host,
                    char ret_hex[SHA256_HEX_LEN + 1], bool *ret_is_ours, struct err *err);
+/* The same for a name of another registry: what was pulled from there, or was pushed here under the
+ * path of an Artifact Registry name. *ret_repo (may be NULL): where on the shelf. */
+bool registry_find_foreign(struct image_store *s, struct arena *a, struct str name,
+                           char ret_hex[SHA256_HEX_LEN + 1], struct str *ret_repo, struct err *err);
+/* A manifest stands for itself, an index for its entry for this machine. Takes the lock. */
+int registry_pick(struct image_store *s, struct str repo, const char *hex,
+                  char ret_hex[SHA256_HEX_LEN + 1], struct err *err);
 /* All tags: "REPO:TAG" and the manifest for this platform (those without one are left out). */
 struct registry_tag {
-    char *name;
+    const char *repo, *tag;
+    char *name; /* for people: a copy asked for by its digest is REPO@sha256:HEX */
     char hex[SHA256_HEX_LEN + 1];
 };
 int registry_all_tags(struct image_store *s, struct arena *a, struct registry_tag **ret,

@@ -1,6 +1,7 @@
 /* What the shelf keeps alive, and how a name in a job becomes an image that was pushed. */
 #include "base/limits.h"
 #include "engine/image/registry_int.h"
+#include "engine/image/remote.h"
 #include "sys/files.h"
 
 #include <errno.h>
@@ -59,7 +60,7 @@ static int live_blobs(struct image_store *s, struct arena *a, struct str repo, b
         const char *path = arena_printf(a, "%s/%s", dir, names[i]);
         bool young = fstatat(s->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
                      now - st.st_mtime < (time_t)limits.registry_blob_grace_s;
-        if (hexset_has(used, names[i]) || young || !drop) {
+        if (hexset_has(used, names[i]) || young || !drop || registry_is_pinned(s, names[i])) {
             hexset_add(blobs, str_of(names[i]));
         } else if (unlinkat(s->dir_fd, path, 0) < 0) {
             return err_sys(err, errno, "forget blob %s", names[i]);
@@ -68,12 +69,50 @@ static int live_blobs(struct image_store *s, struct arena *a, struct str repo, b
     return 0;
 }
 
+/* Of copies what no tag leads to is nobody's: the tag has moved on, and a digest that somebody
+ * asked for has a tag of its own. */
+static int drop_untagged(struct image_store *s, struct str repo, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct hexset wanted = {0};
+    char **names;
+    size_t n;
+    int rc = store_names(s, a, repo_path(a, repo, "tags", NULL), &names, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        char hex[SHA256_HEX_LEN + 1];
+        struct str line;
+        struct rec r;
+        rc = manifest_find(s, repo, str_sub(str_of(names[i]), 0, strlen(names[i]) - 1), hex, err);
+        if (rc == 0) {
+            hexset_add(&wanted, str_of(hex));
+            rc = manifest_rec(s, a, repo, hex, &r, err);
+        }
+        for (size_t it = 0; rc == 0 && rec_next(&r, "child", &it, &line);) {
+            hexset_add(&wanted, str_sub(line, 0, SHA256_HEX_LEN));
+        }
+    }
+    hexset_seal(&wanted);
+    if (rc == 0) {
+        rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (!hexset_has(&wanted, names[i]) && !registry_is_pinned(s, names[i]) &&
+            unlinkat(s->dir_fd, repo_path(a, repo, "manifests", names[i]), 0) < 0) {
+            rc = err_sys(err, errno, "forget manifest %s", names[i]);
+        }
+    }
+    hexset_fini(&wanted);
+    return rc;
+}
+
 static int live_repo(struct image_store *s, struct str repo, bool drop, struct hexset *images,
                      struct hexset *blobs, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct hexset used = {0};
     char **names;
     size_t n;
+    if (drop && registry_is_pulled(s, repo) && drop_untagged(s, repo, err) < 0) {
+        return -1;
+    }
     int rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct rec r;
@@ -162,6 +201,15 @@ static int pick(struct image_store *s, struct arena *a, struct str repo, const c
                      STR_ARG(repo), hex, ours);
 }
 
+int registry_pick(struct image_store *s, struct str repo, const char *hex,
+                  char ret_hex[SHA256_HEX_LEN + 1], struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = pick(s, a, repo, hex, 0, ret_hex, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 void registry_set_port(struct image_store *s, unsigned port) {
     (void)pthread_mutex_lock(&s->lock);
     s->own_port = port;
@@ -205,6 +253,49 @@ bool registry_find(struct image_store *s, struct arena *a, struct str name, bool
     return pick(s, a, n.repo, hex, 0, ret_hex, err) == 0;
 }
 
+bool registry_find_foreign(struct image_store *s, struct arena *a, struct str name,
+                           char ret_hex[SHA256_HEX_LEN + 1], struct str *ret_repo,
+                           struct err *err) {
+    struct remote_ref r;
+    char hex[SHA256_HEX_LEN + 1];
+    if (remote_ref_parse(a, name, &r, NULL) < 0) {
+        return false;
+    }
+    const char *repos[] = {remote_is_google(str_of(r.host)) ? r.repo : r.shelf, r.shelf};
+    for (size_t i = 0; i < NR_OF(repos); i++) {
+        struct str repo = str_of(repos[i]);
+        if (r.tag == NULL) {
+            memcpy(hex, r.hex, sizeof(hex));
+        } else if (manifest_find(s, repo, str_of(r.tag), hex, NULL) < 0) {
+            continue;
+        }
+        if (pick(s, a, repo, hex, 0, ret_hex, err) == 0) {
+            if (ret_repo != NULL) {
+                *ret_repo = repo;
+            }
+            if (err != NULL) {
+                *err = (struct err){0}; /* of the place before */
+            }
+            return true;
+        }
+        if (r.tag == NULL && err != NULL && err->code == ERR_NOT_FOUND) {
+            *err = (struct err){0}; /* not here at all */
+        }
+    }
+    return false;
+}
+
+/* "127.0.0.1__5000/app" was "127.0.0.1:5000/app" (shelf_of in remote_name.c). */
+static const char *name_of_repo(struct arena *a, const char *repo) {
+    const char *slash = strchr(repo, '/'), *mark = strstr(repo, "__");
+    uint64_t port;
+    if (slash == NULL || mark == NULL || mark > slash ||
+        !str_to_u64(str_n(mark + 2, (size_t)(slash - mark - 2)), &port)) {
+        return repo;
+    }
+    return arena_printf(a, "%.*s:%s", (int)(mark - repo), repo, mark + 2);
+}
+
 int registry_all_tags(struct image_store *s, struct arena *a, struct registry_tag **ret,
                       size_t *ret_n, struct err *err) {
     VEC_OF(struct registry_tag) out = {0};
@@ -212,10 +303,15 @@ int registry_all_tags(struct image_store *s, struct arena *a, struct registry_ta
     int rc = registry_catalog(s, a, (struct str){0}, SIZE_MAX, &repos, err);
     for (size_t i = 0; rc == 0 && i < repos.n; i++) {
         struct str repo = str_of(repos.names[i]);
+        bool is_copy = registry_is_pulled(s, repo);
+        const char *name = is_copy ? name_of_repo(a, repos.names[i]) : repos.names[i];
         rc = registry_tags(s, a, repo, (struct str){0}, SIZE_MAX, &tags, err);
         for (size_t k = 0; rc == 0 && k < tags.n; k++) {
-            struct registry_tag t = {.name =
-                                         arena_printf(a, "%s:%s", repos.names[i], tags.names[k])};
+            struct registry_tag t = {.repo = repos.names[i], .tag = tags.names[k]};
+            bool pinned =
+                is_copy && strncmp(t.tag, "sha256-", 7) == 0 && hex_is_sha256(str_of(t.tag + 7));
+            t.name = pinned ? arena_printf(a, "%s@sha256:%s", name, t.tag + 7)
+                            : arena_printf(a, "%s:%s", name, t.tag);
             char hex[SHA256_HEX_LEN + 1];
             if (manifest_find(s, repo, str_of(tags.names[k]), hex, NULL) == 0 &&
                 pick(s, a, repo, hex, 0, t.hex, NULL) == 0) {
@@ -241,5 +337,5 @@ int registry_unpack(struct image_store *s, struct str repo, const char *hex, str
         rc = manifest_rec(s, a, repo, image, &r, err);
     }
     (void)pthread_mutex_unlock(&s->lock);
-    return rc < 0 ? -1 : store_unpack(s, image, err);
+    return rc < 0 ? -1 : store_unpack(s, image, NULL, err);
 }

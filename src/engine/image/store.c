@@ -254,12 +254,16 @@ static int sweep(struct image_store *s, struct image_prune *p, struct err *err) 
 /* ---- open and close */
 
 struct image_store *image_store_open(const char *dir, struct err *err) {
-    static const char *const parts[] = {"blobs/sha256", "layers", "records", "repos", "tmp"};
+    static const char *const parts[] = {"blobs/sha256", "layers", "partial",
+                                        "records",      "repos",  "tmp"};
     struct image_store *s = xcalloc(1, sizeof(*s));
     s->dir_fd = -1;
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_mutex_init(&s->unpack_lock, NULL);
     list_init(&s->uploads);
+    list_init(&s->pins);
+    list_init(&s->claims);
+    (void)pthread_cond_init(&s->unclaimed, NULL);
     if (file_mkdirs(AT_FDCWD, dir, 0700, err) < 0) {
         goto fail;
     }
@@ -283,6 +287,7 @@ struct image_store *image_store_open(const char *dir, struct err *err) {
         }
     }
     registry_expire_uploads(s);
+    registry_expire_parts(s, false);
     if (read_refs(s, err) < 0 || sweep(s, NULL, err) < 0) {
         goto fail;
     }
@@ -312,6 +317,7 @@ void image_store_close(struct image_store *s) {
     registry_close(s);
     (void)pthread_mutex_destroy(&s->lock);
     (void)pthread_mutex_destroy(&s->unpack_lock);
+    (void)pthread_cond_destroy(&s->unclaimed);
     free(s->dir);
     free(s);
 }
@@ -549,11 +555,16 @@ static bool find(struct image_store *s, struct arena *a, const char *uri, struct
         ret->name = arena_strdup(a, uri);
         return true;
     }
-    if (lookup(s, a, u, ret) || lookup_alias(s, a, u, ret, ret_missing, ret_recipe)) {
+    if (lookup(s, a, u, ret)) {
         return true;
     }
     ret->name = arena_strdup(a, uri);
-    return registry_find(s, a, u, false, ret->hex, &ignored, why);
+    if (!*ret_is_ours && registry_find_foreign(s, a, u, ret->hex, NULL, why)) {
+        return true;
+    }
+    return lookup_alias(s, a, u, ret, ret_missing, ret_recipe) ||
+           (ret->name = arena_strdup(a, uri),
+            registry_find(s, a, u, false, ret->hex, &ignored, why));
 }
 
 static int not_here(const char *uri, bool is_ours, const char *missing, const char *recipe,
@@ -579,12 +590,13 @@ static int not_here(const char *uri, bool is_ours, const char *missing, const ch
                    uri, missing != NULL ? missing : uri);
 }
 
-int store_unpack(struct image_store *s, const char *hex, struct err *err) {
+int store_unpack(struct image_store *s, const char *hex, struct unpack_progress *progress,
+                 struct err *err) {
     int rc = 0;
     (void)pthread_mutex_lock(&s->unpack_lock);
     if (!has_record(s, hex)) {
         store_import_begin(s);
-        rc = import_stored(s, hex, err);
+        rc = import_stored(s, hex, progress, err);
         store_import_end(s);
     }
     (void)pthread_mutex_unlock(&s->unpack_lock);
@@ -592,7 +604,7 @@ int store_unpack(struct image_store *s, const char *hex, struct err *err) {
 }
 
 static int resolve(struct image_store *s, struct arena *a, const char *uri, bool may_unpack,
-                   struct image *ret, struct err *err) {
+                   struct unpack_progress *progress, struct image *ret, struct err *err) {
     struct image_ref ref = {0};
     const char *missing = NULL, *recipe = NULL;
     struct err why = {0};
@@ -614,7 +626,7 @@ static int resolve(struct image_store *s, struct arena *a, const char *uri, bool
     if (!may_unpack) {
         return err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is not unpacked yet", uri);
     }
-    if (store_unpack(s, ref.hex, err) < 0) {
+    if (store_unpack(s, ref.hex, progress, err) < 0) {
         return err_wrap(err, "image \"%.300s\"", uri);
     }
     (void)pthread_mutex_lock(&s->lock);
@@ -625,12 +637,34 @@ static int resolve(struct image_store *s, struct arena *a, const char *uri, bool
 
 int image_resolve(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
                   struct err *err) {
-    return resolve(s, a, uri, true, ret, err);
+    return resolve(s, a, uri, true, NULL, ret, err);
+}
+
+int store_resolve(struct image_store *s, struct arena *a, const char *uri,
+                  struct unpack_progress *progress, struct image *ret, struct err *err) {
+    return resolve(s, a, uri, true, progress, ret, err);
 }
 
 int image_find(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
                struct err *err) {
-    return resolve(s, a, uri, false, ret, err);
+    return resolve(s, a, uri, false, NULL, ret, err);
+}
+
+enum store_source store_source(struct image_store *s, const char *uri) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    const char *missing = NULL, *recipe = NULL;
+    char hex[SHA256_HEX_LEN + 1];
+    struct image_ref ref = {0};
+    struct err why = {0};
+    struct str repo;
+    bool is_ours = false;
+    (void)pthread_mutex_lock(&s->lock);
+    bool found = find(s, a, uri, &ref, &is_ours, &missing, &recipe, &why);
+    bool copy = found && !is_ours && !lookup(s, a, str_of(uri), &ref) &&
+                registry_find_foreign(s, a, str_of(uri), hex, &repo, NULL) &&
+                registry_is_pulled(s, repo);
+    (void)pthread_mutex_unlock(&s->lock);
+    return copy ? STORE_COPY : found || is_ours || why.code != ERR_OK ? STORE_OWN : STORE_NONE;
 }
 
 int image_prune(struct image_store *s, struct image_prune *p, struct err *err) {
@@ -639,6 +673,7 @@ int image_prune(struct image_store *s, struct image_prune *p, struct err *err) {
     int rc = s->importing > 0
                  ? err_set(err, ERR_UNAVAILABLE, "an image is being imported; try again later")
                  : sweep(s, p, err);
+    registry_expire_parts(s, true);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -678,7 +713,8 @@ static int remove_pushed(struct image_store *s, struct arena *a, const char *ref
     bool ignored;
     (void)pthread_mutex_lock(&s->lock);
     bool found = registry_parse_name(str_of(ref), &n) &&
-                 registry_find(s, a, str_of(ref), false, image, &ignored, NULL) &&
+                 (registry_find(s, a, str_of(ref), false, image, &ignored, NULL) ||
+                  registry_find_foreign(s, a, str_of(ref), image, &n.repo, NULL)) &&
                  (n.tag.p == NULL || manifest_find(s, n.repo, n.tag, hex, NULL) == 0);
     (void)pthread_mutex_unlock(&s->lock);
     if (!found) {
@@ -696,10 +732,10 @@ static int remove_pushed(struct image_store *s, struct arena *a, const char *ref
         return -1;
     }
     for (size_t i = 0; i < nr_tags; i++) {
-        struct registry_name other;
         char at[SHA256_HEX_LEN + 1];
-        same += registry_parse_name(str_of(tags[i].name), &other) && str_eq(other.repo, n.repo) &&
-                manifest_find(s, other.repo, other.tag, at, NULL) == 0 && strcmp(at, hex) == 0;
+        same += str_eqc(n.repo, tags[i].repo) &&
+                manifest_find(s, n.repo, str_of(tags[i].tag), at, NULL) == 0 &&
+                strcmp(at, hex) == 0;
     }
     return registry_manifest_delete(
         s, n.repo, same > 1 ? n.tag : str_of(arena_printf(a, "sha256:%s", hex)), err);

@@ -25,7 +25,7 @@ struct local_attempt *local_attempt_new(struct local *eng, struct attempt_run *r
     a->eng = eng;
     a->run = run;
     a->arena = arena;
-    a->need_pool = UINT32_MAX;
+    a->need_pool = a->need_image = UINT32_MAX;
     a->start_limit.fn = on_limit;
     a->nr_reps = run->nr_replicas;
     a->reps = arena_calloc(arena, a->nr_reps, sizeof(*a->reps));
@@ -341,6 +341,7 @@ void attempt_release(struct local_attempt *a) {
     a->releasing = true;
     a->eng->clock->ops->disarm(a->eng->clock, &a->start_limit);
     packages_forget(a);
+    images_forget(a);
     set_callbacks(a);
     bool was_working = a->working;
     a->working = true; /* holds release_step back until every supervision was told */

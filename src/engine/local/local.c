@@ -221,6 +221,7 @@ static void local_close(struct engine *e) {
     eng->closing = true;
     list_each (a, &eng->attempts, link) {
         eng->clock->ops->disarm(eng->clock, &a->start_limit);
+        images_forget(a);
         for (uint32_t i = 0; i < a->nr_reps; i++) {
             sup_let_go(&a->reps[i].sup);
         }

@@ -8,6 +8,7 @@ struct arena;
 struct loop;
 struct lane;
 struct image_store;
+struct puller;
 
 struct engine_local_opts {
     struct loop *loop;
@@ -19,6 +20,9 @@ struct engine_local_opts {
     const char *network; /* "bridge" (default) | "host" | "none" */
     const char *subnet;  /* "10.201.0.0/16" */
     struct image_store *images;
+    /* Unpacks images and fetches those that are not here. NULL: only what is here, unpacked while
+     * staging. Outlives the engine. */
+    struct puller *puller;
     uint32_t cpu_milli; /* capacity override, 0 = host */
     uint64_t mem_bytes; /* capacity override, 0 = host minus a reserve */
     /* Directories outside data_dir that appear as /gcs/NAME: SOURCE, NAME, ..., NULL. Outlives the

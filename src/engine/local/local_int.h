@@ -11,6 +11,7 @@
 #include "base/vec.h"
 #include "engine/engine.h"
 #include "engine/image/image.h"
+#include "engine/image/pull.h"
 #include "engine/local/ipam.h"
 #include "engine/local/local.h"
 #include "engine/local/names.h"
@@ -88,6 +89,7 @@ struct local_pool {
     struct image_user user;
     const char *pkg_key;     /* TASK_PYTHON: layer key, NULL otherwise */
     const char *pkg_layer;   /* absolute directory */
+    bool pulled;             /* the puller has had its turn */
     const char *trust_layer; /* the doors' CA in the image's bundles; NULL: none */
 };
 
@@ -115,6 +117,10 @@ struct local_attempt {
     VEC_OF(struct local_note) notes;
     uint32_t need_pool; /* pool whose package layer is missing; UINT32_MAX none */
 
+    uint32_t need_image; /* pool whose image the puller is to bring; UINT32_MAX none */
+    struct pull_wait pull;
+    usec_t pull_since;
+
     struct pkg_install *install; /* waiting for this one */
     struct list install_link;
 };
@@ -139,6 +145,14 @@ void attempt_release_step(struct local_attempt *a);
 int stage_begin(struct local_attempt *a, struct err *err);
 /* A package layer is there (why NULL) or could not be made. */
 void stage_packages_ready(struct local_attempt *a, const struct err *why);
+
+/* images.c: images that are not ready to run */
+/* Whether pool p's image has to go through the puller first; if not, it is resolved. [lane] */
+int images_ready(struct local_attempt *a, uint32_t p, bool *ret_ready, struct err *err);
+void images_want(struct local_attempt *a, uint32_t p); /* stage_images_ready hears about it */
+void images_forget(struct local_attempt *a);
+/* stage.c: the puller has brought a->need_image, or why not. */
+void stage_images_ready(struct local_attempt *a, const struct err *why);
 
 /* doors.c: the replica's sockets are asked for and given to the server; taken back. */
 void doors_want(struct local_replica *r);

@@ -65,9 +65,15 @@ static int resolve_images(struct local_attempt *a, struct err *err) {
         if (s->pools[p].replica_count == 0 || lp->image.layers != NULL) {
             continue;
         }
-        if (image_resolve(a->eng->opts.images, a->arena, s->pools[p].image_uri, &lp->image, err) <
-                0 ||
-            image_lookup_user(&lp->image, a->arena, &lp->user, err) < 0 ||
+        bool ready;
+        if (images_ready(a, p, &ready, err) < 0) {
+            return -1;
+        }
+        if (!ready) {
+            a->need_image = p;
+            return 0;
+        }
+        if (image_lookup_user(&lp->image, a->arena, &lp->user, err) < 0 ||
             trust_layer(a->eng, a->arena, &lp->image, &lp->trust_layer, err) < 0) {
             return -1;
         }
@@ -266,12 +272,15 @@ static int make_rundirs(struct local_attempt *a, struct err *err) {
 static int stage_all(struct local_attempt *a, struct err *err) {
     const struct job_spec *s = a->run->spec;
     usec_t t0 = time_mono();
+    a->need_pool = a->need_image = UINT32_MAX;
     if (resolve_images(a, err) < 0) {
         return -1;
     }
     usec_t t1 = time_mono();
     a->took_image += t1 - t0;
-    a->need_pool = UINT32_MAX;
+    if (a->need_image != UINT32_MAX) {
+        return 0;
+    }
     for (uint32_t p = 0; p < s->nr_pools; p++) {
         bool ready = true;
         if (s->pools[p].kind != TASK_PYTHON || s->pools[p].replica_count == 0) {
@@ -344,11 +353,21 @@ static void stage_done(struct lane_work *w) {
     }
     if (a->rc < 0) {
         attempt_fail(a, &a->err);
+    } else if (a->need_image != UINT32_MAX) {
+        images_want(a, a->need_image);
     } else if (a->need_pool != UINT32_MAX) {
         a->packages_since = time_mono();
         packages_install(a, a->need_pool);
     } else {
         tell_staged(a);
+    }
+}
+
+void stage_images_ready(struct local_attempt *a, const struct err *why) {
+    if (why != NULL) {
+        attempt_fail(a, why);
+    } else {
+        submit(a, stage_run, stage_done);
     }
 }
 
