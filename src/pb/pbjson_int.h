@@ -1,5 +1,6 @@
-/* The JSON reader's state, shared by pbjson_in.c (fields, scalars, maps) and pbwkt.c
- * (google.protobuf types with a form of their own).
+/* The JSON reader's state, shared by pbjson_in.c (the ways in), pbjson_read.c (nesting, errors),
+ * pbjson_fields.c (messages, arrays, maps), pbjson_scalar.c and pbwkt.c (google.protobuf types with
+ * a form of their own).
  *
  * Readers are called with the first token of a value current and leave its last token current. They
  * return RD_OK, RD_BAD (a violation was recorded, the value was consumed, reading goes on) or
@@ -36,6 +37,8 @@ static inline unsigned pb_hidden(enum pb_version version) {
 }
 
 enum rd rd_next(struct reader *r);
+enum rd rd_syntax(struct reader *r, const char *what); /* RD_FATAL at the current place */
+enum rd rd_check_value(struct reader *r);              /* does the current token begin one? */
 enum rd rd_no_memory(struct reader *r);
 /* Bracket and message nesting; leave after a successful enter. */
 enum rd rd_enter_json(struct reader *r);
@@ -54,13 +57,20 @@ enum rd rd_array_next(struct reader *r, bool *more);
 enum rd rd_invalid(struct reader *r, const struct path *path, const char *type, const char *what);
 enum rd rd_invalid_message(struct reader *r, const struct path *path,
                            const ProtobufCMessageDescriptor *d, const char *what);
+enum rd rd_invalid_enum(struct reader *r, const struct path *path,
+                        const ProtobufCEnumDescriptor *e);
 /* Records "Invalid JSON payload received. Unknown name ..." and skips the value. */
 enum rd rd_unknown_name(struct reader *r, const struct path *path, struct str name,
                         const char *what);
 
+/* Index of a field this version has, or -1. */
+int rd_find_field(const struct reader *r, const ProtobufCMessageDescriptor *d, struct str name);
 /* One value of f's type into dst (pb_value_size bytes). */
 enum rd rd_value(struct reader *r, const ProtobufCFieldDescriptor *f, const struct path *path,
                  void *dst);
+/* pbjson_scalar.c: f is no message. */
+enum rd rd_scalar(struct reader *r, const ProtobufCFieldDescriptor *f, const struct path *path,
+                  void *dst);
 enum rd rd_array_field(struct reader *r, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
                        const struct path *path);
 enum rd rd_map_field(struct reader *r, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
