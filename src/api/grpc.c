@@ -372,22 +372,29 @@ static void on_data(struct xch *x, void *arg, struct str bytes) {
     }
 }
 
+/* How a request's bytes ended: whole, broken (*err says how), or with the client: on_gone follows.
+ */
+enum ending { ENDED_WHOLE, ENDED_BROKEN, ENDED_GONE };
+static enum ending ending_of(struct gcall *g, const struct err *why, struct err *err) {
+    if (why) {
+        *err = *why;
+        return why->code == ERR_CANCELLED ? ENDED_GONE : ENDED_BROKEN;
+    }
+    return grpc_in_end(&g->in, err) ? ENDED_BROKEN : ENDED_WHOLE;
+}
+
 static void on_end(struct xch *x, void *arg, const struct err *why) {
     struct gcall *g = arg;
     struct err err;
-    if (why && why->code == ERR_CANCELLED) {
-        return; /* on_gone follows */
-    }
-    if (why) {
-        err = *why;
-        refuse_unread(g, &err);
-    } else if (grpc_in_end(&g->in, &err)) {
-        refuse_unread(g, &err);
-    } else if (!g->has_message) {
+    enum ending e = ending_of(g, why, &err);
+    if (e == ENDED_WHOLE && !g->has_message) {
         err_set(&err, ERR_UNIMPLEMENTED, "%s takes one request message; the client sent none.",
                 g->call.rpc->full);
+        e = ENDED_BROKEN;
+    }
+    if (e == ENDED_BROKEN) {
         refuse_unread(g, &err);
-    } else {
+    } else if (e == ENDED_WHOLE) {
         grpc_in_fini(&g->in);
         handle(g);
     }
@@ -428,15 +435,10 @@ static void on_stream_data(struct xch *x, void *arg, struct str bytes) {
 static void on_stream_end(struct xch *x, void *arg, const struct err *why) {
     struct gcall *g = arg;
     struct err err;
-    if (why && why->code == ERR_CANCELLED) {
-        return; /* on_gone follows */
-    }
-    if (why) {
-        err = *why;
+    enum ending e = ending_of(g, why, &err);
+    if (e == ENDED_BROKEN) {
         break_stream(g, &err);
-    } else if (grpc_in_end(&g->in, &err)) {
-        break_stream(g, &err);
-    } else {
+    } else if (e == ENDED_WHOLE) {
         g->in_ended = true;
         if (g->asked) {
             g->asked = false;
