@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 import signal
+import secrets
+import socket
 import subprocess
 import tarfile
+import threading
 import time
 
 import pytest
@@ -227,6 +230,41 @@ def matrix_server(request, tmp_path_factory, busybox_image):
     if s.proc.poll() is None:
         s.stop()
     reap_containers(s.data_dir)
+
+
+# ---- who answers on the host
+
+class Greeter:
+    """A listener that sends everybody its own words, unlike any other's, and remembers who came. Nothing of it is
+    left after the with: its thread has ended, so it cannot take up a descriptor or a port that somebody gets next."""
+
+    def __init__(self, address):
+        self.address = address
+        self.words = "hello-from-host-" + secrets.token_hex(8)
+        self.seen = []
+
+    def __enter__(self):
+        self.sock = socket.create_server((self.address, 0))
+        self.port = self.sock.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+        return self
+
+    def serve(self):
+        while True:
+            try:
+                c, peer = self.sock.accept()
+            except OSError:
+                return
+            self.seen.append(peer[0])
+            with c:
+                c.sendall(self.words.encode() + b"\n")
+
+    def __exit__(self, *exc):
+        self.sock.shutdown(socket.SHUT_RDWR)  # closing alone leaves accept() waiting, and the port open
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+        self.sock.close()
 
 
 # ---- what is left on the host

@@ -1,11 +1,10 @@
 """What a container may see, use and reach: asked from the inside, under every runtime that works here."""
 import shutil
 import socket
-import threading
 
 import pytest
 
-from conftest import container_job, import_busybox, needs_root, wait_until
+from conftest import Greeter, container_job, import_busybox, needs_root, wait_until
 
 pytestmark = needs_root
 
@@ -82,51 +81,33 @@ def test_limits_are_in_force(make_server, busybox_image, runtime):
     s.stop()
 
 
-def echo_server(address):
-    """Accepts one connection and remembers who it was."""
-    sock = socket.create_server((address, 0))
-    seen = []
-
-    def serve():
-        while True:
-            try:
-                c, peer = sock.accept()
-            except OSError:
-                return
-            seen.append(peer[0])
-            c.sendall(b"hello-from-host\n")
-            c.close()
-
-    threading.Thread(target=serve, daemon=True).start()
-    return sock, seen
-
-
 def test_network_has_own_addresses_and_no_host_loopback(local):
     s = local("--stop-grace-s=0")
-    sock, seen = echo_server("127.0.0.1")
-    port = sock.getsockname()[1]
+    with Greeter("127.0.0.1") as host:
+        check_own_addresses(s, host)
+    s.stop()
+
+
+def check_own_addresses(s, host):
     api_port = int(s.url.rsplit(":", 1)[1])
     script = (f"a=$(ip -o -4 addr show eth0 | busybox awk '{{print $4}}'); g=$(ip route | busybox awk '/default/{{print $3}}'); "
-              f"for t in 127.0.0.1:{port} $g:{port} $g:{api_port}; do "
+              f"for t in 127.0.0.1:{host.port} $g:{host.port} $g:{api_port}; do "
               "if busybox nc -w 2 ${t%:*} ${t#*:} </dev/null 2>/dev/null | grep -q .; then echo reached $t; fi; done; "
               "echo addr $a; ")
     names = [s.create(container_job("sh", "-c", script + "cat /gcs/go"))["name"] for _ in range(2)]
     out = [lines_of(s, s.wait(n)) for n in names]
     addrs = [x for o in out for x in o if x.startswith("addr 10.")]
     assert len(set(addrs)) == 2, out
-    assert not seen and not any(x.startswith("reached") for o in out for x in o), out
-    sock.close()
-    s.stop()
+    assert not host.seen and not any(x.startswith("reached") for o in out for x in o), out
 
 
 @pytest.mark.parametrize("mode", ["host", "none"])
 def test_network_modes(local, mode):
     s = local(f"--network={mode}")
-    sock, seen = echo_server("127.0.0.1")
-    out = finished(s, "sh", "-c", f"ip -o link | busybox awk '{{print $2}}' | busybox cut -d: -f1; "
-                   f"busybox nc -w 2 127.0.0.1 {sock.getsockname()[1]} </dev/null; hostname; true")
-    sock.close()
-    assert ("hello-from-host" in out) == (mode == "host"), out
+    with Greeter("127.0.0.1") as host:
+        out = finished(s, "sh", "-c", f"ip -o link | busybox awk '{{print $2}}' | busybox cut -d: -f1; "
+                       f"busybox nc -w 2 127.0.0.1 {host.port} </dev/null; hostname; true")
+    assert (host.words in out) == (mode == "host"), out
     assert any(x.startswith("cmle-training-") for x in out), "own hostname"
     if mode == "none":
         assert out[0] == "lo" and "eth0" not in out
@@ -142,11 +123,10 @@ def test_network_answers_from_outside(local):
         except OSError:
             pytest.skip("NOT TESTED: this machine has no way out")
     s = local()
-    sock, seen = echo_server(outer)
-    out = finished(s, "sh", "-c", f"busybox nc -w 5 {outer} {sock.getsockname()[1]} </dev/null; cat /etc/resolv.conf")
-    assert "hello-from-host" in out, out
+    with Greeter(outer) as host:
+        out = finished(s, "sh", "-c", f"busybox nc -w 5 {outer} {host.port} </dev/null; cat /etc/resolv.conf")
+    assert host.words in out, out
     assert any(x.startswith("nameserver ") and not x.startswith("nameserver 127.") for x in out), out
-    sock.close()
     s.stop()
 
 

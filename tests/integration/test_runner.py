@@ -16,6 +16,8 @@ import time
 
 import pytest
 
+from conftest import Greeter
+
 BUILD = pathlib.Path(os.environ.get("CUSP_BUILD", "build")).resolve()
 RUNNER = BUILD / "cusp-runner"
 BUSYBOX = "/bin/busybox"
@@ -516,40 +518,33 @@ def test_exit_is_recorded_on_a_full_disk(make, runtime, tmp_path):
 
 @pytest.fixture
 def bridge():
-    name = "cuspit0"
+    """A bridge of this process's own, in a subnet that no server of the tests uses (they have 10.201 to 10.213)."""
+    name, net = f"cuspit{os.getpid() % 100000}", f"10.{214 + os.getpid() % 32}"
     subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
-    subprocess.run(["ip", "addr", "add", "10.214.0.1/16", "dev", name], check=True)
-    subprocess.run(["ip", "link", "set", name, "up"], check=True)
-    yield name
-    subprocess.run(["ip", "link", "del", name], check=True)
+    try:
+        subprocess.run(["ip", "addr", "add", f"{net}.0.1/16", "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield name, net
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=True)
 
 
 @both
 def test_bridge_network(make, runtime, bridge, tmp_path):
-    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n10.214.0.9 peer-of-mine\n")
-    with socket.create_server(("10.214.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        peers = []
-
-        def serve():
-            c, addr = server.accept()
-            peers.append(addr[0])
-            c.sendall(b"hello from the host\n")
-            c.close()
-
-        t = threading.Thread(target=serve)
-        t.start()
-        run = make(runtime, f"hostname; cat /etc/hosts; nc 10.214.0.1 {port}; ip -o -4 addr; ip route",
+    name, net = bridge
+    veth = f"cuspv{os.getpid() % 100000}"
+    (tmp_path / "hosts").write_text(f"127.0.0.1 localhost\n{net}.0.9 peer-of-mine\n")
+    with Greeter(f"{net}.0.1") as host:
+        run = make(runtime, f"hostname; cat /etc/hosts; nc {net}.0.1 {host.port}; ip -o -4 addr; ip route",
                    net="bridge", binds=[(tmp_path / "hosts", "/etc/hosts")],
-                   **{"net.bridge": bridge, "net.veth": "cuspitv0", "net.addr": "10.214.0.7/16",
-                      "net.gateway": "10.214.0.1"}).start()
+                   **{"net.bridge": name, "net.veth": veth, "net.addr": f"{net}.0.7/16",
+                      "net.gateway": f"{net}.0.1"}).start()
         run.wait()
-        t.join(timeout=10)
     out = run.output().decode()
-    assert "replica-0\n" in out and "peer-of-mine" in out and "hello from the host" in out
-    assert "10.214.0.7/16" in out and "default via 10.214.0.1" in out
-    assert peers == ["10.214.0.7"]
-    until(lambda: not os.path.exists("/sys/class/net/cuspitv0"))
+    assert "replica-0\n" in out and "peer-of-mine" in out and host.words in out
+    assert f"{net}.0.7/16" in out and f"default via {net}.0.1" in out
+    assert host.seen == [f"{net}.0.7"]
+    until(lambda: not os.path.exists(f"/sys/class/net/{veth}"))
 
 
 @both
