@@ -8,6 +8,7 @@
 #include "api/spec.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "logs/retain.h"
 #include "pb/pbcheck.h"
 #include "pb/pbmask.h"
 #include "pb/wkt.h"
@@ -314,6 +315,7 @@ static void on_deleted(struct ctl_call *cc, const struct err *err, const struct 
     } else if (err) {
         call_fail(c, err);
     } else {
+        logs_retain_soon(c->api->logs);
         svc_operation_reply_deleted(c, name);
     }
 }

@@ -56,24 +56,28 @@ int log_scope_parse(struct call *c, struct arena *a, const char *name, const cha
     return 0;
 }
 
-int log_scope_of(struct call *c, struct arena *a, char *const *names, size_t nr,
-                 struct log_scope *ret, struct err *err) {
-    if (!nr) {
+int log_scopes_of(struct call *c, struct arena *a, char *const *names, size_t nr,
+                  struct log_scope **ret, size_t *ret_nr, struct err *err) {
+    if (!nr || nr > LOG_SCOPES_MAX) {
         return err_field(err, ERR_INVALID_ARGUMENT, "resource_names",
-                         "resource_names is empty: name at least one project");
+                         nr ? "resource_names has more than %u names"
+                            : "resource_names is empty: name at least one project",
+                         LOG_SCOPES_MAX);
     }
+    struct log_scope *all = arena_own_array(a, nr, sizeof(*all));
+    size_t n = 0;
     for (size_t i = 0; i < nr; i++) {
-        struct log_scope s;
-        if (log_scope_parse(c, a, names[i], "resource_names", &s, NULL, err)) {
+        bool is_there = false;
+        if (log_scope_parse(c, a, names[i], "resource_names", &all[n], NULL, err)) {
             return -1;
         }
-        if (i && s.project != ret->project) {
-            return err_field(err, ERR_INVALID_ARGUMENT, "resource_names",
-                             "One request reads the logs of one project; \"%.200s\" is another",
-                             names[i]);
+        for (size_t k = 0; k < n; k++) {
+            is_there = is_there || all[k].project == all[n].project;
         }
-        *ret = s;
+        n += !is_there;
     }
+    *ret = all;
+    *ret_nr = n;
     return 0;
 }
 
@@ -84,7 +88,10 @@ static void sign(const struct call *c, const struct log_search *s, struct str fi
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     uint8_t full[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    enc_varint(&b, s->project);
+    enc_varint(&b, s->nr_scopes);
+    for (size_t i = 0; i < s->nr_scopes; i++) {
+        enc_varint(&b, s->scopes[i].project);
+    }
     enc_varint(&b, s->descending);
     enc_varint(&b, filter.n);
     (void)buf_put_str(&b, filter);
@@ -171,11 +178,12 @@ static int order_of(const char *text, bool *ret_descending, struct err *err) {
 void svc_logging_list(struct call *c) {
     const list_req *req = (const list_req *)c->req;
     struct listing *l = arena_own(c->arena, sizeof(*l));
-    struct log_scope scope;
+    struct log_scope *scopes;
     struct err err;
     l->call = c;
     l->filter = str_of(req->filter);
-    if (log_scope_of(c, c->arena, req->resource_names, req->n_resource_names, &scope, &err) ||
+    if (log_scopes_of(c, c->arena, req->resource_names, req->n_resource_names, &scopes,
+                      &l->search.nr_scopes, &err) ||
         order_of(req->order_by, &l->search.descending, &err)) {
         call_fail(c, &err);
         return;
@@ -184,8 +192,7 @@ void svc_logging_list(struct call *c) {
     l->search.page_size = req->page_size <= 0              ? PAGE_DEFAULT
                           : (unsigned)req->page_size > max ? max
                                                            : (unsigned)req->page_size;
-    l->search.project = scope.project;
-    l->search.project_id = scope.id;
+    l->search.scopes = scopes;
     if ((req->page_token[0] &&
          token_open(c, &l->search, l->filter, str_of(req->page_token), &err)) ||
         query_parse(c->arena, l->filter, &l->query, &err)) {

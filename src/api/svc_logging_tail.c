@@ -18,7 +18,8 @@ struct tail {
     struct log_search search;
     struct arena *arena, *page; /* of the query; of one look */
     struct query *query;
-    struct log_scope scope;
+    struct log_scope *scopes;
+    size_t nr_scopes;
     struct timer timer;
     struct map seen, seen_before; /* two generations of LOOK_BACK */
     usec_t turned, began;
@@ -177,7 +178,8 @@ static void tail_message(struct call *c, void *arg, const ProtobufCMessage *msg)
         tail_fail(t, &err);
         return;
     }
-    if (log_scope_of(c, t->arena, req->resource_names, req->n_resource_names, &t->scope, &err) ||
+    if (log_scopes_of(c, t->arena, req->resource_names, req->n_resource_names, &t->scopes,
+                      &t->nr_scopes, &err) ||
         query_parse(t->arena, str_of(filter), &t->query, &err)) {
         tail_fail(t, &err);
         return;
@@ -187,8 +189,8 @@ static void tail_message(struct call *c, void *arg, const ProtobufCMessage *msg)
     t->has_began = true;
     t->began = wall(t);
     t->search = (struct log_search){
-        .project = t->scope.project,
-        .project_id = t->scope.id,
+        .scopes = t->scopes,
+        .nr_scopes = t->nr_scopes,
         .query = t->query,
         .page_size = PAGE,
         .has_after = true,

@@ -67,6 +67,11 @@
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
     X(max_pipelines, 2000, "training pipelines not yet finished")                                  \
     X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
+    X(log_retention_s, 2592000,                                                                    \
+      "seconds that logs of ended jobs, and written entries, are kept; 0: for ever")               \
+    X(log_job_bytes, 10737418240, "bytes of one ended job's log; the oldest go; 0: no bound")      \
+    X(log_total_bytes, 107374182400, "bytes of all logs; the oldest ended jobs' go; 0: no bound")  \
+    X(log_sweep_s, 60, "seconds between looks for logs that are too old or too large")             \
     X(image_max_bytes, 68719476736, "unpacked bytes of one image archive or layer")                \
     X(image_max_entries, 2000000, "files of one image archive or layer")                           \
     X(image_max_layers, 120, "layers of one image")                                                \

@@ -225,6 +225,14 @@ static void on_deleted(struct store_txn *t, const struct err *err) {
     ctl_leave(c);
 }
 
+/* What others keep about a job goes when they see this; it is there as soon as the row is not. */
+static void note_deleted(struct call_op *op) {
+    struct str rest = op->name;
+    (void)str_cut(&rest, '/'); /* "projects" */
+    struct str project = str_cut(&rest, '/');
+    store_txn_kv(&op->txn, CTL_SPACE_DELETED, name_last_segment(op->name), project);
+}
+
 static void on_delete_get(struct store_get *g, const struct store_row *row, const struct err *err) {
     struct call_op *op = g->arg;
     struct ctl *c = op->ctl;
@@ -238,6 +246,7 @@ static void on_delete_get(struct store_get *g, const struct store_row *row, cons
         store_txn_init(&op->txn, on_deleted, op);
         op->has_txn = true;
         store_txn_delete(&op->txn, op->name);
+        note_deleted(op);
         c->nr_in_flight++;
         c->cfg.store->ops->commit(c->cfg.store, &op->txn);
     }

@@ -261,6 +261,11 @@ bool ctl_attempt_is_live(struct ctl *c, const char *job_id, uint32_t attempt) {
     return (j && j->attempt && j->attempt->nr == attempt) || map_get(&c->aside, str_of(job_id));
 }
 
+bool ctl_job_is_live(struct ctl *c, const char *job_id) {
+    ctl_check_owner(c);
+    return map_get(&c->by_id, str_of(job_id)) || map_get(&c->aside, str_of(job_id));
+}
+
 void ctl_get_stats(struct ctl *c, struct ctl_stats *ret) {
     struct ctl_stats s = {.finished_total = c->finished_total,
                           .cpu_milli_total = c->total.cpu_milli,

@@ -115,7 +115,10 @@ uint64_t ctl_new_id(struct ctl *c);
 void ctl_job_create(struct ctl *c, const struct job_create *in, struct ctl_call *call);
 /* NOT_FOUND when there is no such job; a finished one: success, nothing changes. */
 void ctl_job_cancel(struct ctl *c, struct str name, struct ctl_call *call);
-/* FAILED_PRECONDITION unless terminal. */
+/* FAILED_PRECONDITION unless terminal. The same transaction names the job in this space of the
+ * store (key: its id, value: its project's number), for whoever keeps things about jobs: they take
+ * it out. */
+#define CTL_SPACE_DELETED "deletedJob"
 void ctl_job_delete(struct ctl *c, struct str name, struct ctl_call *call);
 
 /* Now, from memory: why a live job waits, queue position (1-based, 0 not queued). False when not
@@ -132,6 +135,9 @@ struct job_outlook {
 bool ctl_job_outlook(struct ctl *c, struct str name, struct job_outlook *ret);
 /* True while the job (by id) has this attempt live: engine sweep, image removal. */
 bool ctl_attempt_is_live(struct ctl *c, const char *job_id, uint32_t attempt);
+
+/* A job (by id) that has not ended, or that could not be rebuilt. */
+bool ctl_job_is_live(struct ctl *c, const char *job_id);
 
 struct ctl_stats {
     uint64_t queued, pending, running, finished_total;

@@ -32,6 +32,7 @@
 #include "engine/image/registry.h"
 #include "engine/local/local.h"
 #include "logs/logs.h"
+#include "logs/retain.h"
 #include "net/net.h"
 #include "pki/tls.h"
 #include "sys/files.h"
@@ -104,6 +105,11 @@ static void service_log(void *arg, uint64_t project, const char *job_id, usec_t 
     } else {
         logs_service_end(s->logs, job_id);
     }
+}
+
+static bool job_is_live(void *arg, const char *job_id) {
+    struct server *s = arg;
+    return ctl_job_is_live(s->ctl, job_id);
 }
 
 static void job_done(void *arg, struct str name) {
@@ -299,6 +305,19 @@ static void more_metrics(void *arg, struct buf *b) {
                (unsigned long long)n.connections_open, (unsigned long long)n.exchanges_total,
                (unsigned long long)n.bytes_in, (unsigned long long)n.bytes_out, l.depth,
                (unsigned long long)loop_take_worst_turn(s->loop));
+    struct log_usage u;
+    logs_get_usage(s->logs, &u);
+    buf_printf(b,
+               "# TYPE cusp_log_bytes gauge\ncusp_log_bytes %llu\n"
+               "# TYPE cusp_log_jobs gauge\ncusp_log_jobs %llu\n"
+               "# TYPE cusp_logs_removed_total counter\n"
+               "cusp_logs_removed_total{why=\"age\"} %llu\n"
+               "cusp_logs_removed_total{why=\"size\"} %llu\n"
+               "cusp_logs_removed_total{why=\"deleted\"} %llu\n"
+               "# TYPE cusp_log_removed_bytes_total counter\ncusp_log_removed_bytes_total %llu\n",
+               (unsigned long long)u.bytes, (unsigned long long)u.jobs,
+               (unsigned long long)u.removed_age, (unsigned long long)u.removed_size,
+               (unsigned long long)u.removed_deleted, (unsigned long long)u.removed_bytes);
     tls_metrics(s, b);
 }
 
@@ -381,6 +400,9 @@ static void begin_stop(struct server *s) {
         return;
     }
     s->stopping = true;
+    if (s->logs) {
+        logs_retain_stop(s->logs);
+    }
     if (s->api.holds) {
         holds_close(s->api.holds);
     }
@@ -523,6 +545,13 @@ static void on_ctl_started(void *arg, const struct err *err) {
     if (err) {
         start_failed(s, err);
         return;
+    }
+    if (!s->stopping) {
+        const struct log_retention keep = {.store = s->store,
+                                           .is_live = job_is_live,
+                                           .arg = s,
+                                           .keep_deleted = s->cfg->keep_deleted_logs};
+        logs_retain_start(s->logs, &keep);
     }
     operations_start(s->api.operations, adopt_operation, s, on_operations_started, s);
 }

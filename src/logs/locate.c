@@ -1,6 +1,7 @@
 #include "logs/locate.h"
 
 #include "base/limits.h"
+#include "sys/seglog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -96,23 +97,12 @@ static uint64_t first_key(const char *dir, unsigned file, enum locate_by by) {
                : NO_FRAME;
 }
 
-static unsigned count_files(const char *dir) {
-    unsigned n = 0;
-    for (;; n++) {
-        char name[32];
-        snprintf(name, sizeof(name), SEG_NAME_FMT, n);
-        auto_free char *path = xasprintf("%s/%s", dir, name);
-        if (access(path, F_OK)) {
-            return n;
-        }
-    }
-}
-
 int seg_locate(struct seg_cursor *c, enum locate_by by, uint64_t key, uint64_t *ret_seq,
                usec_t *ret_time, struct err *err) {
-    unsigned lo = 0, hi = count_files(c->dir); /* the first key of file lo is below key */
+    uint32_t lo, hi; /* the first key of file lo is below key */
+    seg_range(c->dir, &lo, &hi);
     while (hi > lo + 1) {
-        unsigned mid = lo + (hi - lo) / 2;
+        uint32_t mid = lo + (hi - lo) / 2;
         if (first_key(c->dir, mid, by) < key) {
             lo = mid;
         } else {
@@ -161,18 +151,18 @@ int seg_locate(struct seg_cursor *c, enum locate_by by, uint64_t key, uint64_t *
 }
 
 usec_t seg_first(const char *dir, usec_t *ret_last) {
-    auto_free char *last = NULL;
-    unsigned n = count_files(dir);
+    uint32_t first, end;
     struct stat st;
+    seg_range(dir, &first, &end);
     *ret_last = 0;
-    if (n) {
+    if (end) {
         char name[32];
-        snprintf(name, sizeof(name), SEG_NAME_FMT, n - 1);
-        last = xasprintf("%s/%s", dir, name);
+        snprintf(name, sizeof(name), SEG_NAME_FMT, end - 1);
+        auto_free char *last = xasprintf("%s/%s", dir, name);
         *ret_last = stat(last, &st) ? 0
                                     : (usec_t)st.st_mtim.tv_sec * USEC_PER_SEC +
                                           (usec_t)st.st_mtim.tv_nsec / 1000;
     }
-    uint64_t t = first_key(dir, 0, LOCATE_TIME);
+    uint64_t t = first_key(dir, first, LOCATE_TIME);
     return t == NO_FRAME ? USEC_NEVER : t;
 }

@@ -69,6 +69,7 @@ void logs_close(struct logs *g) {
     }
     map_fini(&g->writers);
     written_free(g->written);
+    retain_free(g->retain);
     free(g->dir);
     free(g);
 }

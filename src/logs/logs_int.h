@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/vec.h"
 #include "logs/logs.h"
+#include "logs/retain.h"
 #include "sys/lane.h"
 #include "sys/loop.h"
 
@@ -44,16 +45,29 @@ struct logs {
     bool strict;
     uint8_t page_key[LOGS_KEY_BYTES];
     struct written *written;
+    struct retain *retain; /* NULL: not started */
+    struct log_usage usage;
 };
 
 /* ---- owner.c: whose a job's log is. On the lane. DIR/logs/JOB/owner holds the project's number;
- * DIR/logs/projects/NUMBER/JOB, an empty file, is the index of it. */
+ * DIR/logs/projects/NUMBER/JOB, an empty file, is its mark until the log is complete (catalog.h).
+ */
 int owner_write(struct logs *g, const char *job_id, uint64_t project, struct err *err) MUST_CHECK;
+bool owner_read(struct logs *g, const char *job_id, uint64_t *ret);
 /* True too for a log from before there were owners. */
 bool owner_is(struct logs *g, const char *job_id, uint64_t project);
-/* Every job of the project. */
+/* Every job of the project that has a mark. */
 void owner_each(struct logs *g, uint64_t project, void (*fn)(void *arg, const char *job_id),
                 void *arg);
+
+/* The streams of one job: fn with each one's directory, task ("service": attempt 0) and attempt.
+ * False: the job has no log. */
+bool streams_each(struct logs *g, const char *job_id,
+                  void (*fn)(void *arg, const char *dir, const char *task, uint32_t attempt),
+                  void *arg);
+
+/* ---- retain.c */
+void retain_free(struct retain *r); /* after the lane is closed */
 
 /* ---- follow.c */
 void follow_stop_all(struct logs *g); /* closing: those their owners forgot to stop */

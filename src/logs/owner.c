@@ -1,4 +1,4 @@
-/* Whose a job's log is. */
+/* Whose a job's log is, and where its streams lie. */
 #include "logs/logs_int.h"
 
 #include "sys/files.h"
@@ -29,11 +29,19 @@ int owner_write(struct logs *g, const char *job_id, uint64_t project, struct err
     return fd < 0 ? err_sys(err, errno, "mark log owner") : 0;
 }
 
+bool owner_read(struct logs *g, const char *job_id, uint64_t *ret) {
+    auto_free char *path = xasprintf("%s/%s/owner", g->dir, job_id);
+    auto_buf struct buf b = BUF_INIT(64);
+    if (file_read(AT_FDCWD, path, &b, NULL)) {
+        return false;
+    }
+    struct str rest = buf_str(&b);
+    return str_to_u64(str_cut(&rest, '\n'), ret);
+}
+
 bool owner_is(struct logs *g, const char *job_id, uint64_t project) {
-    auto_free char *mark =
-        xasprintf("%s/projects/%llu/%s", g->dir, (unsigned long long)project, job_id);
-    auto_free char *owner = xasprintf("%s/%s/owner", g->dir, job_id);
-    return access(mark, F_OK) == 0 || access(owner, F_OK) != 0;
+    uint64_t owner;
+    return !owner_read(g, job_id, &owner) || owner == project;
 }
 
 void owner_each(struct logs *g, uint64_t project, void (*fn)(void *arg, const char *job_id),
@@ -49,4 +57,36 @@ void owner_each(struct logs *g, uint64_t project, void (*fn)(void *arg, const ch
     if (d) {
         closedir(d);
     }
+}
+
+bool streams_each(struct logs *g, const char *job_id,
+                  void (*fn)(void *arg, const char *dir, const char *task, uint32_t attempt),
+                  void *arg) {
+    auto_free char *dir = xasprintf("%s/%s", g->dir, job_id);
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    bool is_there = d;
+    while (d && (e = readdir(d))) {
+        uint64_t attempt;
+        auto_free char *sub = xasprintf("%s/%s", dir, e->d_name);
+        if (strcmp(e->d_name, "service") == 0) {
+            fn(arg, sub, "service", 0);
+        } else if (e->d_name[0] == 'a' && str_to_u64(str_of(e->d_name + 1), &attempt)) {
+            DIR *tasks = opendir(sub);
+            struct dirent *t;
+            while (tasks && (t = readdir(tasks))) {
+                if (t->d_name[0] != '.') {
+                    auto_free char *at = xasprintf("%s/%s", sub, t->d_name);
+                    fn(arg, at, t->d_name, (uint32_t)attempt);
+                }
+            }
+            if (tasks) {
+                closedir(tasks);
+            }
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    return is_there;
 }

@@ -2,6 +2,8 @@
  */
 #include "logs/logs_int.h"
 
+#include "sys/seglog.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -47,8 +49,18 @@ int seg_cursor_read(struct seg_cursor *c, struct buf *out, size_t max, struct er
     while (!c->eof_seen && out->n - started_with < max) {
         auto_free char *path = segment_path(c->dir, c->file);
         auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT) {
+            uint32_t first, end;
+            seg_range(c->dir, &first, &end);
+            if (first <= c->file) {
+                return 0;
+            }
+            c->file = first; /* what was before it has been removed */
+            c->offset = 0;
+            continue;
+        }
         if (fd < 0) {
-            return errno == ENOENT ? 0 : err_sys(err, errno, "open log segment %u", c->file);
+            return err_sys(err, errno, "open log segment %u", c->file);
         }
         if (c->offset == 0) {
             char head[SEG_FILE_HEADER_LEN];

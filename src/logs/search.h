@@ -1,4 +1,4 @@
-/* Pages of log entries of a project: captured lines of its jobs, service lines and written entries,
+/* Pages of log entries of projects: captured lines of its jobs, service lines and written entries,
  * in one order (timestamp, then insertId), filtered. */
 #ifndef CUSP_LOGS_SEARCH_H
 #define CUSP_LOGS_SEARCH_H
@@ -18,10 +18,16 @@ struct log_position {
 int log_position_cmp(const struct log_position *a, const struct log_position *b);
 void log_position_of(const Google__Logging__V2__LogEntry *e, struct log_position *ret);
 
+/* A project whose logs are read. */
+struct log_scope {
+    uint64_t project;
+    struct str id; /* as names show it */
+};
+
 struct log_search {
     /* the caller's, valid until cb */
-    uint64_t project;
-    struct str project_id; /* as names show it */
+    const struct log_scope *scopes; /* different ones */
+    size_t nr_scopes;               /* > 0 */
     const struct query *query;
     bool descending;
     unsigned page_size; /* > 0 */

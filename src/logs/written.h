@@ -2,6 +2,7 @@
  *
  * DIR/logs/written/PROJECT/out.NNNNNN.seg: frames of base/seg.h, stream SEG_ENTRY, time = the
  * entry's timestamp, payload = a packed LogEntry. In order of arrival, not of time.
+ * out.NNNNNN.idx beside a full one: written_index.h.
  * DIR/logs/written/PROJECT/deleted: a record, log id -> when: what came before is not shown. */
 #ifndef CUSP_LOGS_WRITTEN_H
 #define CUSP_LOGS_WRITTEN_H
@@ -48,11 +49,25 @@ void tombs_load(struct logs *g, uint64_t project, struct arena *a, struct log_to
 bool tombs_hide(const struct log_tombs *t, const Google__Logging__V2__LogEntry *e);
 void tombs_fini(struct log_tombs *t);
 
-/* The next written entries behind s->after that match, sorted in the search's order, at most
- * s->page_size + 1; *ret_scanned counts what was looked at. */
-int written_find(struct logs *g, const struct log_search *s, usec_t from, usec_t to,
-                 const struct log_tombs *tombs, struct arena *a,
-                 Google__Logging__V2__LogEntry ***ret, size_t *ret_nr, struct err *err) MUST_CHECK;
+/* The next written entries behind s->after that match, sorted in the search's order. */
+struct written_found {
+    Google__Logging__V2__LogEntry **entries; /* at most s->page_size + 1; in s->arena */
+    size_t nr;
+    /* limits.max_list_scan entries were looked at: those before cut_at (descending: after) are all
+     * there is, of the others nothing is known. */
+    bool is_cut;
+    usec_t cut_at;
+};
+int written_find(struct logs *g, const struct log_search *s, size_t scope,
+                 const struct query_scope *where, const struct log_tombs *tombs,
+                 struct written_found *ret, struct err *err) MUST_CHECK;
+char *written_dir(struct logs *g, uint64_t project); /* owned */
+struct written_index;
+/* Calls fn with the index of the last segment, brought up to date; not when a later one is the last
+ * by now. Nothing else may use it meanwhile. */
+int written_tail(struct logs *g, uint64_t project, const char *dir, uint32_t file,
+                 int (*fn)(void *arg, const struct written_index *x), void *arg,
+                 struct err *err) MUST_CHECK;
 /* Calls fn with every log id that was written to. */
 int written_names(struct logs *g, uint64_t project, void (*fn)(void *arg, struct str id), void *arg,
                   struct err *err) MUST_CHECK;

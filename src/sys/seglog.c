@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "sys/files.h"
 
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -70,38 +71,62 @@ static int scan_file(struct seglog *s, int fd, uint64_t *ret_len, struct err *er
     }
 }
 
-/* Continues after what an earlier runner left. */
-static int reopen(struct seglog *s, struct err *err) {
-    for (uint32_t i = 0;; i++) {
-        char name[32];
-        file_name(i, name);
-        auto_close int fd = openat(s->dir_fd, name, O_RDWR | O_APPEND | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT) {
-            break;
+void seg_range(const char *dir, uint32_t *ret_first, uint32_t *ret_end) {
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    uint32_t first = UINT32_MAX, end = 0;
+    while (d && (e = readdir(d))) {
+        struct str name = str_of(e->d_name);
+        uint64_t n;
+        if (str_starts(name, STR("out.")) && str_ends(name, STR(".seg")) && name.n > 8 &&
+            str_to_u64(str_sub(name, 4, name.n - 8), &n) && n < UINT32_MAX) {
+            first = n < first ? (uint32_t)n : first;
+            end = n >= end ? (uint32_t)n + 1 : end;
         }
-        struct stat st;
-        if (fd < 0 || fstat(fd, &st) < 0) {
-            return err_sys(err, errno, "open log segment %s", name);
-        }
-        uint64_t len = 0;
-        if (st.st_size >= (off_t)SEG_FILE_HEADER_LEN && scan_file(s, fd, &len, err) < 0) {
+    }
+    if (d) {
+        closedir(d);
+    }
+    *ret_first = end ? first : 0;
+    *ret_end = end;
+}
+
+/* One segment that an earlier writer left: its whole frames are kept, the rest is cut off. */
+static int reopen_file(struct seglog *s, uint32_t index, struct err *err) {
+    char name[32];
+    struct stat st;
+    uint64_t len = 0;
+    file_name(index, name);
+    auto_close int fd = openat(s->dir_fd, name, O_RDWR | O_APPEND | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_sys(err, errno, "open log segment %s", name);
+    }
+    if (st.st_size >= (off_t)SEG_FILE_HEADER_LEN && scan_file(s, fd, &len, err) < 0) {
+        return -1;
+    }
+    if (len == 0) { /* torn before its header was whole: nothing can follow it */
+        int e = start_file(s, index);
+        return e ? err_sys(err, e, "restart log segment %s", name) : 0;
+    }
+    if ((uint64_t)st.st_size > len && ftruncate(fd, (off_t)len) < 0) {
+        return err_sys(err, errno, "cut torn log segment %s", name);
+    }
+    mem_auto_close(&s->fd);
+    s->fd = take_fd(&fd);
+    s->index = index;
+    s->file_len = len;
+    return 0;
+}
+
+/* Continues after what an earlier writer left. The last file says how far the numbers go, unless it
+ * was only just begun: then the one before it does. */
+static int reopen(struct seglog *s, const char *dir, struct err *err) {
+    uint32_t first, end;
+    seg_range(dir, &first, &end);
+    for (uint32_t i = end > first + 1 ? end - 2 : first; i < end; i++) {
+        if (reopen_file(s, i, err) < 0) {
             return -1;
         }
-        if (len == 0) {
-            /* torn before its header was whole: nothing can follow it */
-            int e = start_file(s, i);
-            if (e) {
-                return err_sys(err, e, "restart log segment %s", name);
-            }
-            break;
-        }
-        if ((uint64_t)st.st_size > len && ftruncate(fd, (off_t)len) < 0) {
-            return err_sys(err, errno, "cut torn log segment %s", name);
-        }
-        mem_auto_close(&s->fd);
-        s->fd = take_fd(&fd);
-        s->index = i;
-        s->file_len = len;
     }
     s->written = s->seq;
     return 0;
@@ -118,7 +143,7 @@ int seglog_open(struct seglog *s, const char *dir, usec_t now, struct err *err) 
     if (s->dir_fd < 0) {
         return err_sys(err, errno, "open log directory %s", dir);
     }
-    return reopen(s, err);
+    return reopen(s, dir, err);
 }
 
 void seglog_fini(struct seglog *s) {

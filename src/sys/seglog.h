@@ -31,6 +31,10 @@ struct seglog {
     usec_t next_sync, next_try; /* monotonic */
 };
 
+/* Numbers of the segment files in a directory: [*ret_first, *ret_end), both 0 when there is none or
+ * no directory. Older files go first when a log is cut short (logs/retain.h). */
+void seg_range(const char *dir, uint32_t *ret_first, uint32_t *ret_end);
+
 /* Opens the directory (made when missing). A torn frame at the end is cut off and the numbers go
  * on from the last whole one. */
 int seglog_open(struct seglog *s, const char *dir, usec_t now, struct err *err) MUST_CHECK;

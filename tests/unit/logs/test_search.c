@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "base/rng.h"
 #include "logs/locate.h"
 #include "logs/written.h"
@@ -37,6 +38,7 @@ static int setup(void **state) {
     r->logs = logs_open(r->loop, r->disk, r->dir, &err);
     assert_non_null(r->logs);
     r->arena = arena_new(ARENA_NO_MAX);
+    limits.log_retention_s = 0; /* entries of the tests are old */
     *state = r;
     return 0;
 }
@@ -84,8 +86,11 @@ static void on_page(struct log_search *s, const struct err *err) {
 static void find(struct rig *r, struct log_search *s, const char *filter) {
     struct query *q;
     assert_int_equal(query_parse(r->arena, str_of(filter), &q, NULL), 0);
-    s->project = s->project ? s->project : PROJECT;
-    s->project_id = STR("demo");
+    static const struct log_scope demo = {.project = PROJECT, .id = {"demo", 4}};
+    if (!s->scopes) {
+        s->scopes = &demo;
+        s->nr_scopes = 1;
+    }
     s->query = q;
     s->arena = r->arena;
     s->cb = on_page;
@@ -140,7 +145,8 @@ static void test_every_line_once_in_order(void **state) {
     assert_int_equal(walk(r, "resource.labels.task_name=\"workerpool1-0\"", true, 1000), 2000);
     assert_int_equal(walk(r, "textPayload=\"workerpool0-0 499           \"", false, 10), 1);
     assert_int_equal(walk(r, "resource.labels.job_id=\"9\"", false, 10), 0);
-    struct log_search other = {.page_size = 10, .project = 5};
+    static const struct log_scope nobody = {.project = 5, .id = {"five", 4}};
+    struct log_search other = {.page_size = 10, .scopes = &nobody, .nr_scopes = 1};
     find(r, &other, "resource.labels.job_id=\"7\"");
     assert_int_equal(other.nr_entries, 0);
 }

@@ -1,0 +1,78 @@
+/* The names of a project's logs. */
+#include "logs/catalog.h"
+#include "logs/search.h"
+#include "logs/written.h"
+
+struct names {
+    struct log_names *n;
+    struct map seen;
+    VEC_OF(char *) ids;
+};
+
+static void add_name(void *arg, struct str id) {
+    struct names *n = arg;
+    if (!map_get(&n->seen, id)) {
+        vec_push(&n->ids, str_dup(id));
+        map_put(&n->seen, id, n);
+    }
+}
+
+static void add_stream(void *arg, const char *dir, const char *task, uint32_t attempt) {
+    if (attempt > 0) {
+        add_name(arg, str_of(task));
+    }
+}
+
+static void add_job(struct names *n, const struct catalog_item *it) {
+    char id[24];
+    snprintf(id, sizeof(id), "%llu", (unsigned long long)it->job);
+    auto_free char *own = xasprintf("ml.googleapis.com%%2F%s", id);
+    add_name(n, str_of(own));
+    if (it->is_open) {
+        (void)streams_each(n->n->logs, id, add_stream, n);
+    }
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void names_run(struct lane_work *work) {
+    struct log_names *n = CONTAINER_OF(work, struct log_names, work);
+    struct names found = {.n = n};
+    map_init(&found.seen);
+    (void)!written_names(n->logs, n->project, add_name, &found, NULL);
+    catalog_each_task(n->logs, n->project, add_name, &found);
+    struct catalog c;
+    (void)!catalog_load(n->logs, n->project, 0, USEC_NEVER, &c, NULL);
+    for (size_t i = 0; i < c.items.n; i++) {
+        add_job(&found, &c.items.p[i]);
+    }
+    catalog_fini(&c);
+    if (found.ids.n) {
+        qsort(found.ids.p, found.ids.n, sizeof(found.ids.p[0]), by_text);
+    }
+    n->ids = arena_own_array(n->arena, found.ids.n + 1, sizeof(*n->ids));
+    for (size_t i = 0; i < found.ids.n; i++) {
+        n->ids[n->nr_ids++] = arena_str(n->arena, str_of(found.ids.p[i]));
+        free(found.ids.p[i]);
+    }
+    vec_fini(&found.ids);
+    map_fini(&found.seen);
+}
+
+static void names_done(struct lane_work *work) {
+    struct log_names *n = CONTAINER_OF(work, struct log_names, work);
+    struct err err;
+    if (work->cancelled) {
+        err_set(&err, ERR_UNAVAILABLE, "the server is stopping");
+    }
+    n->cb(n, work->cancelled ? &err : NULL);
+}
+
+void log_names_start(struct logs *g, struct log_names *n) {
+    n->logs = g;
+    n->work.run = names_run;
+    n->work.done = names_done;
+    lane_submit(g->disk, &n->work);
+}
