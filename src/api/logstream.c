@@ -2,6 +2,10 @@
  * A job's log as JSON lines (chunked), live until the job is over: one object a line with time,
  * severity, task, attempt, seq, message. Back-pressure reaches down to the files.
  *
+ * follow=false: what is there, to its end. format=text: "TIME SEVERITY TASK MESSAGE" a line.
+ * after=TASK:ATTEMPT:SEQ,…: a reader that comes again gets of these streams what is behind.
+ * The reply's x-cusp-log-bytes says about how much there is now, for progress.
+ *
  * With "Upgrade: websocket" each object is one text message, for pages and whoever wants to know at
  * once that the other side is gone; close code 1000 is the end of the log. */
 #include "api/call.h"
@@ -18,8 +22,12 @@ struct stream {
     struct store_get get;
     struct log_follow *follow;
     struct str task;
-    bool live, ended;
+    struct log_place *after;
+    size_t nr_after;
+    bool live, ended, is_text, begun;
 };
+
+#define AFTER_MAX 1024u /* streams of one "after" */
 
 static const char *severity_name(int severity) {
     return severity >= 500   ? "ERROR"
@@ -28,12 +36,16 @@ static const char *severity_name(int severity) {
                              : "DEFAULT";
 }
 
-static bool on_line(void *arg, const struct log_line *l) {
-    struct stream *s = arg;
-    auto_buf struct buf b = BUF_INIT(4 << 20);
+static void put_text(struct buf *b, const struct log_line *l) {
+    time_format_rfc3339_nano(b, l->time);
+    buf_printf(b, " %s %s ", severity_name(l->severity), l->task);
+    buf_put_str(b, l->text);
+}
+
+static void put_json(struct buf *b, const struct log_line *l) {
     auto_buf struct buf t = BUF_INIT(64);
     struct jw w;
-    jw_init(&w, &b, 0);
+    jw_init(&w, b, 0);
     jw_object(&w);
     time_format_rfc3339_nano(&t, l->time);
     jw_kv(&w, "timestamp", buf_cstr(&t));
@@ -53,6 +65,12 @@ static bool on_line(void *arg, const struct log_line *l) {
     jw_key(&w, "message");
     jw_str(&w, l->text);
     jw_end_object(&w);
+}
+
+static bool on_line(void *arg, const struct log_line *l) {
+    struct stream *s = arg;
+    auto_buf struct buf b = BUF_INIT(4 << 20);
+    (s->is_text ? put_text : put_json)(&b, l);
     if (s->ws) {
         return ws_send(s->ws, true, buf_str(&b));
     }
@@ -74,7 +92,9 @@ static void on_end(void *arg, const struct err *err) {
         ws_close(s->ws, err ? WS_INTERNAL : WS_NORMAL, err ? err->msg : "");
         return; /* ws_closed follows */
     }
-    if (err) {
+    if (err && !s->begun) {
+        reply_error(s->xch, err);
+    } else if (err) {
         xch_abort(s->xch);
     } else {
         xch_end(s->xch);
@@ -124,6 +144,27 @@ static void begin_websocket(struct stream *s) {
     }
 }
 
+/* The head of a chunked reply goes out with what the first look found. */
+static void on_begin(void *arg, uint64_t bytes) {
+    struct stream *s = arg;
+    char size[24];
+    snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+    const struct header h[] = {
+        {STR("content-type"), s->is_text ? STR("text/plain; charset=utf-8")
+                                         : STR("application/x-ndjson; charset=utf-8")},
+        {STR("cache-control"), STR("no-store")},
+        {STR("x-accel-buffering"), STR("no")},
+        {STR("x-cusp-log-bytes"), str_of(size)},
+    };
+    if (!s->ws) {
+        xch_start(s->xch, 200, h, NR_OF(h), -1);
+        if (s->live) {
+            xch_reply_is_endless(s->xch);
+        }
+        s->begun = true;
+    }
+}
+
 /* A job that is over has all its service lines queued or written; only a crash between the last
  * commit and the last line can have lost the end of the stream. Closing it again is harmless, and
  * without it a follower would wait for ever. */
@@ -141,11 +182,6 @@ static void close_finished(struct stream *s, const struct store_row *row, const 
 }
 
 static void on_row(struct store_get *g, const struct store_row *row, const struct err *err) {
-    static const struct header h[] = {
-        {{"content-type", 12}, {"application/x-ndjson; charset=utf-8", 35}},
-        {{"cache-control", 13}, {"no-store", 8}},
-        {{"x-accel-buffering", 17}, {"no", 2}},
-    };
     struct stream *s = g->arg;
     struct xch *x = s->xch;
     struct err e;
@@ -159,7 +195,10 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
         struct log_follow_opts o = {
             .job_id = arena_strndup(xch_arena(x), id.p, id.n),
             .task = s->task.n ? arena_strndup(xch_arena(x), s->task.p, s->task.n) : NULL,
+            .after = s->after,
+            .nr_after = s->nr_after,
             .follow = s->live,
+            .on_begin = on_begin,
             .on_line = on_line,
             .on_end = on_end,
             .arg = s,
@@ -174,10 +213,6 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
         if (s->follow) {
             xch_on_gone(x, on_gone, s);
             xch_on_drain(x, on_drain, s);
-            xch_start(x, 200, h, NR_OF(h), -1);
-            if (s->live) {
-                xch_reply_is_endless(x);
-            }
             return;
         }
     }
@@ -187,6 +222,34 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
         xch_abort(x);
     }
     xch_unref(x);
+}
+
+/* "workerpool0-0:1:4711,service:0:12" */
+static int parse_after(struct stream *s, struct str text, struct err *err) {
+    struct str rest = text;
+    size_t n = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        n += text.p[i] == ',';
+    }
+    if (n >= AFTER_MAX) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "after", "after names more than %u streams",
+                         AFTER_MAX);
+    }
+    s->after = arena_own_array(xch_arena(s->xch), n + 1, sizeof(*s->after));
+    while (rest.p && text.n) {
+        struct str item = str_cut(&rest, ','), fields = item;
+        struct log_place *p = &s->after[s->nr_after++];
+        uint64_t attempt;
+        p->task = str_cut(&fields, ':');
+        struct str number = str_cut(&fields, ':');
+        if (!p->task.n || !str_to_u64(number, &attempt) || attempt > UINT32_MAX ||
+            !str_to_u64(fields, &p->seq)) {
+            return err_field(err, ERR_INVALID_ARGUMENT, "after", "\"%.*s\" is not TASK:ATTEMPT:SEQ",
+                             (int)(item.n > 100 ? 100 : item.n), item.p);
+        }
+        p->attempt = (uint32_t)attempt;
+    }
+    return 0;
 }
 
 bool logstream_handle(struct api *a, struct xch *x) {
@@ -209,9 +272,21 @@ bool logstream_handle(struct api *a, struct xch *x) {
         reply_error(x, &err);
         return true;
     }
-    struct str live = cusp_query_get(x, "follow");
+    struct str live = cusp_query_get(x, "follow"), format = cusp_query_get(x, "format");
     s->api = a;
-    s->xch = xch_ref(x);
+    s->xch = x;
+    s->is_text = str_eqc(format, "text");
+    if (format.n && !s->is_text && !str_eqc(format, "json")) {
+        err_field(&err, ERR_INVALID_ARGUMENT, "format", "format is json or text, not \"%.*s\"",
+                  (int)(format.n > 100 ? 100 : format.n), format.p);
+        reply_error(x, &err);
+        return true;
+    }
+    if (parse_after(s, cusp_query_get(x, "after"), &err)) {
+        reply_error(x, &err);
+        return true;
+    }
+    (void)xch_ref(x);
     s->task = cusp_query_get(x, "task");
     s->live = !live.p || str_ieq(live, STR("true")) || str_eqc(live, "1");
     s->get = (struct store_get){

@@ -1,5 +1,7 @@
 /* Following one job's log: cursors over every segment directory of the job, read in batches on the
- * disk lane, merged by time, handed to the reader line by line with back-pressure.
+ * disk lane, merged by time, handed to the reader line by line with back-pressure. Of a stream that
+ * has more than a batch nothing is known behind it: lines of others that are later wait for its
+ * next one.
  *
  * States: READING (a lane work runs) -> DELIVERING (lines in the batch) -> WAITING (for inotify or
  * the once-a-second safety look) -> READING ... The follow ends after the service stream's SEG_EOF
@@ -7,9 +9,12 @@
 #include "logs/logs_int.h"
 
 #include "base/limits.h"
+#include "logs/locate.h"
+#include "sys/seglog.h"
 
 #include <dirent.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BATCH_BYTES (256u * 1024u)
@@ -19,7 +24,10 @@ struct source {
     char *task; /* "workerpool0-0", "service" */
     uint32_t attempt;
     struct seg_cursor cursor;
-    struct buf data;
+    struct buf data; /* whole frames */
+    size_t used;     /* of it: delivered with this batch */
+    bool has_more;   /* perhaps, behind data */
+    usec_t latest;   /* of data's times */
 };
 
 struct line {
@@ -40,7 +48,8 @@ struct log_follow {
     bool blind; /* some directory is not there yet, or there is no inotify instance */
     VEC_OF(struct line) lines;
     size_t next_line;
-    bool busy, dirty, paused, stopped, last_pass, in_delivery;
+    uint64_t bytes; /* of the segments that the first pass found */
+    bool busy, dirty, paused, stopped, last_pass, in_delivery, has_begun;
     struct lane_work work;
     struct loop_task kick;
     struct timer safety;
@@ -70,6 +79,21 @@ static void watch_dir(struct log_follow *f, const char *dir) {
     }
 }
 
+/* A reader that comes again goes on behind what it has; where that cannot be found it gets all of
+ * the stream, and passes over what it knows. */
+static void begin_behind(struct log_follow *f, struct source *s) {
+    for (size_t i = 0; i < f->o.nr_after; i++) {
+        const struct log_place *p = &f->o.after[i];
+        uint64_t seq;
+        usec_t time;
+        if (p->attempt == s->attempt && str_eqc(p->task, s->task) && p->seq < UINT64_MAX &&
+            seg_locate(&s->cursor, LOCATE_SEQ, p->seq + 1, &seq, &time, NULL)) {
+            s->cursor.file = 0;
+            s->cursor.offset = 0;
+        }
+    }
+}
+
 static void add_source(struct log_follow *f, const char *dir, const char *task, uint32_t attempt) {
     watch_dir(f, dir);
     /* The service stream is always read: its end is the end of the log. */
@@ -81,6 +105,7 @@ static void add_source(struct log_follow *f, const char *dir, const char *task, 
     s->attempt = attempt;
     s->data = BUF_INIT(BUF_NO_MAX);
     seg_cursor_init(&s->cursor, dir);
+    begin_behind(f, s);
     vec_push(&f->sources, s);
 }
 
@@ -118,17 +143,52 @@ static void scan(struct log_follow *f) {
     }
 }
 
+static void count_bytes(struct log_follow *f) {
+    for (size_t i = 0; i < f->sources.n; i++) {
+        const char *dir = f->sources.p[i]->cursor.dir;
+        uint32_t first, end;
+        seg_range(dir, &first, &end);
+        for (uint32_t k = first; k < end; k++) {
+            char name[32];
+            struct stat st;
+            snprintf(name, sizeof(name), SEG_NAME_FMT, k);
+            auto_free char *path = xasprintf("%s/%s", dir, name);
+            f->bytes += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+        }
+    }
+}
+
+/* The last frame's, unless the clock was set back. */
+static usec_t latest_time(const struct buf *data) {
+    struct str rest = buf_str(data);
+    struct seg_frame f;
+    usec_t latest = 0;
+    ssize_t n;
+    while (rest.n && (n = seg_decode(rest, &f)) > 0) {
+        latest = f.time > latest ? f.time : latest;
+        rest = str_sub(rest, (size_t)n, rest.n);
+    }
+    return latest;
+}
+
 static void follow_run(struct lane_work *work) {
     struct log_follow *f = CONTAINER_OF(work, struct log_follow, work);
     f->blind = false;
     scan(f);
+    if (!f->has_begun && f->o.on_begin) {
+        count_bytes(f);
+    }
     for (size_t i = 0; i < f->sources.n; i++) {
         struct source *s = f->sources.p[i];
-        buf_clear(&s->data);
-        if (seg_cursor_read(&s->cursor, &s->data, BATCH_BYTES, &f->err)) {
+        buf_consume(&s->data, s->used);
+        s->used = 0;
+        if (s->data.n < BATCH_BYTES &&
+            seg_cursor_read(&s->cursor, &s->data, BATCH_BYTES - s->data.n, &f->err)) {
             f->failed = true;
             return;
         }
+        s->has_more = s->data.n >= BATCH_BYTES;
+        s->latest = s->has_more ? latest_time(&s->data) : USEC_NEVER;
     }
 }
 
@@ -245,6 +305,28 @@ static void deliver(struct log_follow *f) {
     }
 }
 
+/* Into f->lines what of the batch can be ordered for certain. */
+static void take_lines(struct log_follow *f) {
+    usec_t known = USEC_NEVER;
+    size_t order = 0;
+    for (size_t i = 0; i < f->sources.n; i++) {
+        const struct source *s = f->sources.p[i];
+        known = s->has_more && s->latest < known ? s->latest : known;
+    }
+    for (size_t i = 0; i < f->sources.n; i++) {
+        struct source *s = f->sources.p[i];
+        struct str rest = buf_str(&s->data);
+        struct line l = {.src = s};
+        ssize_t n;
+        while (rest.n && (n = seg_decode(rest, &l.f)) > 0 && l.f.time <= known) {
+            l.order = order++;
+            vec_push(&f->lines, l);
+            rest = str_sub(rest, (size_t)n, rest.n);
+            s->used += (size_t)n;
+        }
+    }
+}
+
 static void follow_done(struct lane_work *work) {
     struct log_follow *f = CONTAINER_OF(work, struct log_follow, work);
     f->busy = false;
@@ -259,17 +341,19 @@ static void follow_done(struct lane_work *work) {
         finish(f, &f->err);
         return;
     }
-    size_t order = 0;
-    for (size_t i = 0; i < f->sources.n; i++) {
-        struct str rest = buf_str(&f->sources.p[i]->data);
-        struct line l = {.src = f->sources.p[i]};
-        ssize_t n;
-        while (rest.n && (n = seg_decode(rest, &l.f)) > 0) {
-            l.order = order++;
-            vec_push(&f->lines, l);
-            rest = str_sub(rest, (size_t)n, rest.n);
+    if (!f->has_begun) {
+        f->has_begun = true;
+        f->in_delivery = true;
+        if (f->o.on_begin) {
+            f->o.on_begin(f->o.arg, f->bytes);
+        }
+        f->in_delivery = false;
+        if (f->stopped) {
+            free_follow(f);
+            return;
         }
     }
+    take_lines(f);
     if (f->lines.n) {
         qsort(f->lines.p, f->lines.n, sizeof(f->lines.p[0]), by_time);
     }

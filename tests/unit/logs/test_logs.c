@@ -87,7 +87,12 @@ static void on_end(void *arg, const struct err *err) {
 
 static void start(struct rig *r, const char *task, bool follow) {
     struct err err;
-    struct log_follow_opts o = {"42", task, follow, on_line, on_end, r};
+    struct log_follow_opts o = {.job_id = "42",
+                                .task = task,
+                                .follow = follow,
+                                .on_line = on_line,
+                                .on_end = on_end,
+                                .arg = r};
     r->ended = false;
     r->follow = log_follow_start(r->logs, &o, &err);
     assert_non_null(r->follow);
