@@ -93,8 +93,9 @@ static int bad(struct reading *r, const char *member, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    return err_set(r->err, ERR_INVALID_ARGUMENT, "%s%s%s: %s", r->at,
-                   r->at[0] && member[0] ? "." : "", member, what);
+    bool has_at = r->at[0], has_member = member[0];
+    return err_set(r->err, ERR_INVALID_ARGUMENT, "%s%s%s%s%s", r->at,
+                   has_at && has_member ? "." : "", member, has_at || has_member ? ": " : "", what);
 }
 
 static struct str text_of(const json_t *v) {

@@ -15,9 +15,13 @@ int items_db_error(sqlite3 *db, int rc, struct err *err) {
     const char *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
     int first = rc & 0xff;
     if (first == SQLITE_FULL || (first == SQLITE_IOERR && (sys == ENOSPC || sys == EDQUOT))) {
-        return err_set(err, ERR_RESOURCE_EXHAUSTED,
-                       "the disk that holds the datasets is full: nothing was changed; free some "
-                       "space and try again");
+        err_set(err, ERR_RESOURCE_EXHAUSTED,
+                "the disk that holds the datasets is full: nothing was changed; free some space "
+                "and try again");
+        if (err) {
+            err->sys = ENOSPC;
+        }
+        return -1;
     }
     if (first == SQLITE_CORRUPT || first == SQLITE_NOTADB) {
         return err_set(err, ERR_DATA_LOSS, "the dataset's file of items is damaged: %s", text);
@@ -250,6 +254,7 @@ struct item_cursor {
     struct data_item now;
     struct data_annotation *list;
     size_t cap;
+    uint64_t refused, stopped_at;
 };
 
 struct item_cursor *items_scan(struct items *it, const struct item_query *q, struct err *err) {
@@ -314,25 +319,31 @@ static int read_annotations(struct item_cursor *c, struct err *err) {
 
 int items_next(struct item_cursor *c, const struct data_item **ret, struct err *err) {
     int rc = SQLITE_DONE;
-    while (c->items && (rc = sqlite3_step(c->items)) == SQLITE_ROW) {
+    while (c->items && !c->stopped_at && (rc = sqlite3_step(c->items)) == SQLITE_ROW) {
         arena_clear(c->a);
         item_read(c->items, c->a, &c->now);
-        if (!item_matches(c->q.items, c->q.dataset, &c->now, c->scratch)) {
-            continue;
-        }
-        if (!c->q.without_annotations && read_annotations(c, err)) {
+        bool passes = item_matches(c->q.items, c->q.dataset, &c->now, c->scratch);
+        if (passes && !c->q.without_annotations && read_annotations(c, err)) {
             return -1;
         }
-        if (!c->q.only_annotated || c->now.nr_annotations) {
+        if (passes && (!c->q.only_annotated || c->now.nr_annotations)) {
             *ret = &c->now;
             return 0;
         }
+        if (++c->refused == c->q.max_scan) {
+            c->stopped_at = c->now.seq;
+        }
+        rc = SQLITE_DONE;
     }
     if (rc != SQLITE_DONE) {
         return items_db_error(c->it->db, rc, err);
     }
     *ret = NULL;
     return 0;
+}
+
+uint64_t item_cursor_stopped_at(const struct item_cursor *c) {
+    return c->stopped_at;
 }
 
 void item_cursor_free(struct item_cursor *c) {

@@ -115,7 +115,8 @@ struct item_query {
     bool only_annotated;       /* leave out items that have no annotation left */
     bool without_annotations;  /* do not read them at all */
     bool descending;
-    uint64_t after; /* seq: begin behind this item; 0: at the beginning */
+    uint64_t max_scan; /* stop after so many items that did not pass; 0: never */
+    uint64_t after;    /* seq: begin behind this item; 0: at the beginning */
 };
 
 struct item_cursor;
@@ -124,6 +125,8 @@ struct item_cursor;
 struct item_cursor *items_scan(struct items *it, const struct item_query *q, struct err *err);
 /* *ret NULL at the end. Valid until the next call. */
 int items_next(struct item_cursor *c, const struct data_item **ret, struct err *err) MUST_CHECK;
+/* After the end: 0, or the seq behind which a scan goes on that stopped for max_scan. */
+uint64_t item_cursor_stopped_at(const struct item_cursor *c);
 void item_cursor_free(struct item_cursor *c); /* NULL is fine */
 
 /* One item with its annotations, as of a scan; NOT_FOUND. In the arena. */

@@ -245,15 +245,12 @@ static int spec_of(struct items_writer *w, struct str name, uint64_t *ret, struc
 }
 
 static int put_annotation(struct items_writer *w, uint64_t item_id, uint64_t seq, uint64_t n,
-                          const struct data_annotation *in, bool is_merge, bool *ret_is_new,
-                          struct err *err) {
+                          uint64_t spec_id, const struct data_annotation *in, bool is_merge,
+                          bool *ret_is_new, struct err *err) {
     struct data_annotation an = *in;
-    an.spec_id = 0;
+    an.spec_id = spec_id;
     buf_clear(&w->labels);
     labels_encode(&w->labels, &in->labels);
-    if (in->display_name.n && spec_of(w, in->display_name, &an.spec_id, err)) {
-        return -1;
-    }
     an.id = annotation_id_of(item_id, &an, buf_str(&w->labels));
     *ret_is_new = true;
     if (is_merge) {
@@ -387,6 +384,14 @@ int items_put(struct items_writer *w, const struct data_item *in, struct err *er
         return hit(&limits.max_dataset_items, "max_dataset_items", "Too many items in one dataset",
                    err);
     }
+    /* First what may be refused: an item is there with all that its line says, or not. */
+    uint64_t *specs = arena_own_array(w->a, in->nr_annotations + 1, sizeof(*specs));
+    for (size_t i = 0; i < in->nr_annotations; i++) {
+        struct str name = in->annotations[i].display_name;
+        if (name.n && spec_of(w, name, &specs[i], err)) {
+            return -1;
+        }
+    }
     while (!seq) {
         buf_clear(&w->item_labels);
         labels_encode(&w->item_labels, &in->labels);
@@ -408,13 +413,14 @@ int items_put(struct items_writer *w, const struct data_item *in, struct err *er
     if (!is_new && in->nr_annotations && next_place(w, seq, &n, err)) {
         return -1;
     }
+    if (n - 1 + in->nr_annotations > limits.max_item_annotations) {
+        return hit(&limits.max_item_annotations, "max_item_annotations",
+                   "Too many annotations on one item", err);
+    }
     for (size_t i = 0; i < in->nr_annotations; i++) {
         bool added;
-        if (n > limits.max_item_annotations) {
-            return hit(&limits.max_item_annotations, "max_item_annotations",
-                       "Too many annotations on one item", err);
-        }
-        if (put_annotation(w, id, seq, n, &in->annotations[i], !is_new || i > 0, &added, err)) {
+        if (put_annotation(w, id, seq, n, specs[i], &in->annotations[i], !is_new || i > 0, &added,
+                           err)) {
             return -1;
         }
         n += added;
