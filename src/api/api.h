@@ -15,6 +15,7 @@ struct operations;
 struct models;
 struct model_jobs;
 struct blob;
+struct datasets;
 
 struct api {
     struct clock *clock;
@@ -28,7 +29,8 @@ struct api {
     struct blob *blob;
     struct models *models;
     struct model_jobs *model_jobs; /* uploads and exports under way */
-    bool ready;                    /* /readyz: caught up after restart */
+    struct datasets *datasets;
+    bool ready; /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;
     /* What /cusp/v1/tls tells: "required", "optional", or NULL for no TLS; the local CA's file and
@@ -46,8 +48,9 @@ void rest_handle(struct api *a, struct xch *x);
 /* Each answers and returns true, or returns false when the path is not its own. */
 bool admin_handle(struct api *a,
                   struct xch *x); /* /healthz /readyz /metrics /version /cusp/v1/tls */
-bool logstream_handle(struct api *a, struct xch *x); /* /cusp/v1/…:streamLogs */
-bool timeline_handle(struct api *a, struct xch *x);  /* /cusp/v1/…:events */
+bool logstream_handle(struct api *a, struct xch *x);       /* /cusp/v1/…:streamLogs */
+bool timeline_handle(struct api *a, struct xch *x);        /* /cusp/v1/…:events */
+bool dataset_imports_handle(struct api *a, struct xch *x); /* /cusp/v1/…/datasets/ID:imports */
 
 /* ctl_config.decode_spec: arg is the struct api. */
 int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *row,

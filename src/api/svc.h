@@ -42,6 +42,26 @@ void svc_model_slices_import(struct call *c);
 void svc_model_slice_get(struct call *c);
 void svc_model_slice_list(struct call *c);
 
+/* svc_dataset.c, svc_dataset_import.c, svc_dataset_items.c, svc_dataset_version.c */
+void svc_dataset_create(struct call *c);
+void svc_dataset_get(struct call *c);
+void svc_dataset_list(struct call *c);
+void svc_dataset_update(struct call *c);
+void svc_dataset_delete(struct call *c);
+void svc_dataset_import(struct call *c);
+void svc_dataset_items(struct call *c);
+void svc_dataset_search(struct call *c);
+void svc_dataset_annotations(struct call *c);
+void svc_dataset_spec(struct call *c);
+void svc_dataset_version_create(struct call *c);
+void svc_dataset_version_get(struct call *c);
+void svc_dataset_version_list(struct call *c);
+void svc_dataset_version_update(struct call *c);
+void svc_dataset_version_delete(struct call *c);
+void svc_dataset_version_restore(struct call *c);
+void svc_dataset_queries(struct call *c);
+void svc_dataset_query_delete(struct call *c);
+
 /* svc_operations.c */
 void svc_operations_get(struct call *c);
 void svc_operations_list(struct call *c);

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "api/call.h"
+#include "api/datasets.h"
 #include "api/gcs.h"
 #include "api/grpc.h"
 #include "api/hold.h"
@@ -327,8 +328,9 @@ static void handle(struct xch *x, void *arg) {
     if ((!identity_is_job(x) && origin_refuse(x)) || identity_refuse(x) ||
         identity_handle(s->identity, x) || grpc_handle(s->grpc, x) || admin_handle(&s->api, x) ||
         logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
-        model_cusp_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
-        api_registry_handle(s->registry, x) || api_gcs_handle(s->gcs, x)) {
+        dataset_imports_handle(&s->api, x) || model_cusp_handle(&s->api, x) ||
+        api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||
+        api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
@@ -368,9 +370,14 @@ static void on_operations_stopped(void *arg) {
     s->blob = NULL;
 }
 
-static void on_models_stopped(void *arg) {
+static void on_datasets_stopped(void *arg) {
     struct server *s = arg;
     operations_stop(s->api.operations, on_operations_stopped, s);
+}
+
+static void on_models_stopped(void *arg) {
+    struct server *s = arg;
+    datasets_stop(s->api.datasets, on_datasets_stopped, s);
 }
 
 static void on_model_jobs_stopped(void *arg) {
@@ -540,6 +547,15 @@ static bool adopt_operation(void *arg, struct operation *op,
     return model_jobs_adopt(s->api.model_jobs, op, msg);
 }
 
+static void on_datasets_recovered(void *arg, const struct err *err) {
+    struct server *s = arg;
+    if (err) {
+        start_failed(s, err);
+        return;
+    }
+    operations_start(s->api.operations, adopt_operation, s, on_operations_started, s);
+}
+
 static void on_ctl_started(void *arg, const struct err *err) {
     struct server *s = arg;
     if (err) {
@@ -553,7 +569,7 @@ static void on_ctl_started(void *arg, const struct err *err) {
                                            .keep_deleted = s->cfg->keep_deleted_logs};
         logs_retain_start(s->logs, &keep);
     }
-    operations_start(s->api.operations, adopt_operation, s, on_operations_started, s);
+    datasets_recover(s->api.datasets, on_datasets_recovered, s);
 }
 
 static void on_projects_loaded(void *arg, const struct err *err) {
@@ -753,6 +769,10 @@ static int open_modules(struct server *s, struct err *err) {
     s->api.blob = s->blob;
     s->api.models = models_new(s->api.clock, s->api.rng, s->api.store);
     s->api.model_jobs = model_jobs_new(&s->api);
+    s->api.datasets = datasets_new(&s->api, s->loop, s->blob, s->data_dir, err);
+    if (!s->api.datasets) {
+        return -1;
+    }
     load_ca(s);
     return 0;
 }
@@ -831,6 +851,7 @@ static void tear_down(struct server *s) {
     projects_free(s->api.projects);
     model_jobs_free(s->api.model_jobs);
     models_free(s->api.models);
+    datasets_free(s->api.datasets);
     operations_free(s->api.operations);
     holds_free(s->api.holds);
     if (s->signal_watch) {

@@ -1,0 +1,499 @@
+/* DatasetService.ImportData (reference 08 §4): an operation that adds the items of files to a
+ * dataset, all of an import at once or nothing. Also GET /cusp/v1/DATASET:imports, which says how
+ * far imports have come. */
+#include "api/svc_dataset.h"
+
+#include "api/cusp_path.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/vec.h"
+#include "blob/blob.h"
+#include "data/import.h"
+
+#define PROGRESS_EVERY (2 * (usec_t)USEC_PER_SEC)
+
+/* What one import needs; lives from the request to the end of its operation. */
+struct import {
+    struct list link; /* of all that run */
+    struct api *api;
+    struct arena *a;
+    struct dataset_edit edit;
+    struct import_source *sources;
+    size_t nr;
+    const char **patterns; /* of source i: pattern_from[i] to pattern_from[i + 1] */
+    size_t *pattern_from;
+    struct import_watch watch;
+    struct item_merge_stats merged;
+    struct operation *op;
+    struct timer timer;
+    uint64_t shown_failures;
+    usec_t began;
+};
+
+/* All imports of the process, in the order begun. Loop thread. */
+static struct list running = {&running, &running};
+static unsigned nr_running;
+
+/* ---- what an operation tells ---- */
+
+static Google__Rpc__Status *status_of(struct arena *a, enum err_code code, const char *text) {
+    Google__Rpc__Status *s = arena_own(a, sizeof(*s));
+    google__rpc__status__init(s);
+    s->code = (int)code;
+    s->message = arena_strdup(a, text);
+    return s;
+}
+
+static Aip__ImportDataOperationMetadata *metadata_of(struct arena *a, const struct import *im) {
+    Aip__ImportDataOperationMetadata *m = arena_own(a, sizeof(*m));
+    aip__import_data_operation_metadata__init(m);
+    Aip__GenericOperationMetadata *g = arena_own(a, sizeof(*g));
+    aip__generic_operation_metadata__init(g);
+    m->generic_metadata = g;
+    size_t n = atomic_load(&im->watch.nr_failures);
+    unsigned long long failed = atomic_load(&im->watch.failed);
+    g->partial_failures = arena_own_array(a, n + 1, sizeof(*g->partial_failures));
+    for (size_t i = 0; i < n; i++) {
+        const struct import_failure *f = &im->watch.failures[i];
+        const char *text = f->text;
+        if (i + 1 == IMPORT_FAILURES_MAX && failed > IMPORT_FAILURES_MAX) {
+            text = arena_printf(a, "%s (and %llu more; %llu of %llu lines were not imported)",
+                                f->text, failed - IMPORT_FAILURES_MAX, failed,
+                                (unsigned long long)atomic_load(&im->watch.lines));
+        }
+        g->partial_failures[g->n_partial_failures++] = status_of(a, f->code, text);
+    }
+    return m;
+}
+
+static void on_timer(struct timer *t) {
+    struct import *im = CONTAINER_OF(t, struct import, timer);
+    uint64_t failures = atomic_load(&im->watch.nr_failures);
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    operation_progress(im->op, &metadata_of(a, im)->base);
+    im->shown_failures = failures;
+    im->api->clock->ops->arm(im->api->clock, &im->timer,
+                             im->api->clock->ops->mono(im->api->clock) + PROGRESS_EVERY);
+}
+
+/* ---- the edit ---- */
+
+static int open_uri(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size, struct err *err) {
+    return blob_object_open(arg, uri, ret_fd, ret_size, err);
+}
+
+/* Objects of our own buckets must be there; what lies elsewhere is not for us to know. */
+static int check_uri(void *arg, struct str uri, struct err *err) {
+    uint64_t size;
+    struct err why;
+    if (blob_stat_uri(arg, uri.p, &size, &why) == 0 || why.code != ERR_NOT_FOUND ||
+        !blob_uri_is_ours(arg, uri.p)) {
+        return 0;
+    }
+    *err = why;
+    return -1;
+}
+
+static int expand(struct import *im, struct err *err) {
+    struct blob *b = datasets_blob(im->api->datasets);
+    size_t total = 0;
+    for (size_t i = 0; i < im->nr; i++) {
+        VEC_OF(const char *) all = {0};
+        for (size_t k = im->pattern_from[i]; k < im->pattern_from[i + 1]; k++) {
+            const char **files;
+            size_t n;
+            if (blob_expand_uri(b, im->patterns[k], limits.max_import_files - total, im->a, &files,
+                                &n, err)) {
+                vec_fini(&all);
+                return -1;
+            }
+            total += n;
+            for (size_t m = 0; m < n; m++) {
+                vec_push(&all, files[m]);
+            }
+        }
+        im->sources[i].uris = arena_memdup(im->a, all.p, all.n * sizeof(*all.p));
+        im->sources[i].nr_uris = all.n;
+        vec_fini(&all);
+    }
+    return 0;
+}
+
+static int nothing_read(const struct import *im, struct err *err) {
+    const struct import_watch *w = &im->watch;
+    if (atomic_load(&w->lines) == 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "The files hold no lines to import.");
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT,
+                   "None of the %llu lines could be imported. The first: %.700s",
+                   (unsigned long long)atomic_load(&w->lines), w->failures[0].text);
+}
+
+static int run(struct dataset_edit *e, const char *from, const char *to, struct item_counts *ret,
+               struct err *err) {
+    struct import *im = e->arg;
+    struct blob *b = datasets_blob(im->api->datasets);
+    const struct import_io io = {.open = open_uri, .check = check_uri, .arg = b};
+    if (expand(im, err)) {
+        return -1;
+    }
+    struct items_writer *w = items_write_begin(from, to, time_wall(), err);
+    if (!w) {
+        return -1;
+    }
+    im->watch.cancel = &e->cancel;
+    if (import_run(w, im->sources, im->nr, &io, &im->watch, err) ||
+        (atomic_load(&im->watch.lines) == atomic_load(&im->watch.failed) &&
+         nothing_read(im, err))) {
+        items_write_drop(w);
+        return -1;
+    }
+    items_write_stats(w, &im->merged);
+    return items_write_finish(w, ret, err);
+}
+
+static void join(struct dataset_edit *e, struct store_txn *t, const struct store_row *now) {
+    struct import *im = e->arg;
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    Aip__ImportDataResponse resp = AIP__IMPORT_DATA_RESPONSE__INIT;
+    im->api->clock->ops->disarm(im->api->clock, &im->timer);
+    operation_finish_in(im->op, t, &metadata_of(a, im)->base, &resp.base, NULL);
+}
+
+static void import_free(struct import *im) {
+    im->api->clock->ops->disarm(im->api->clock, &im->timer);
+    list_del(&im->link);
+    nr_running--;
+    arena_free(im->a);
+    free(im);
+}
+
+static void on_edited(struct dataset_edit *e, const struct err *err) {
+    struct import *im = e->arg;
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    im->api->clock->ops->disarm(im->api->clock, &im->timer);
+    if (!err) {
+        log_info("import", "dataset=%.*s lines=%llu failed=%llu new=%llu merged=%llu ms=%llu",
+                 STR_ARG(e->name), (unsigned long long)atomic_load(&im->watch.lines),
+                 (unsigned long long)atomic_load(&im->watch.failed),
+                 (unsigned long long)im->merged.items_new,
+                 (unsigned long long)im->merged.items_merged,
+                 (unsigned long long)((time_mono() - im->began) / USEC_PER_MSEC));
+        operation_ended(im->op);
+    } else {
+        if (e->has_joined) {
+            operation_resumed(im->op);
+        }
+        log_warn("import failed", "dataset=%.*s error=\"%s\"", STR_ARG(e->name), err->msg);
+        operation_finish(im->op, &metadata_of(a, im)->base, NULL, err);
+    }
+    import_free(im);
+}
+
+static void on_cancel(struct operation *op, void *arg) {
+    struct import *im = arg;
+    dataset_edit_cancel(&im->edit);
+}
+
+/* ---- the request ---- */
+
+struct request {
+    struct dataset_change change;
+    struct dataset_name name;
+    struct import *im;
+    Google__Longrunning__Operation *msg;
+};
+
+static void check_import_labels(const char *field, size_t n,
+                                Aip__ImportDataConfig__DataItemLabelsEntry *const *labels,
+                                bool is_item, struct violations *vs) {
+    if (n > limits.max_item_labels) {
+        limits_hit(&limits.max_item_labels);
+        violations_add(vs, field,
+                       "At most %llu labels may be given (max_item_labels); the request "
+                       "has %zu.",
+                       (unsigned long long)limits.max_item_labels, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (is_item && strcmp(labels[i]->key, ML_USE_LABEL) == 0 &&
+            ml_use_of(str_of(labels[i]->value)) == ML_USE_NONE) {
+            violations_add(vs, field,
+                           "%s is \"%.60s\"; it must be \"training\", \"validation\" or \"test\".",
+                           ML_USE_LABEL, labels[i]->value);
+        }
+    }
+}
+
+static struct item_labels labels_of(struct arena *a, size_t n,
+                                    Aip__ImportDataConfig__DataItemLabelsEntry *const *labels,
+                                    enum ml_use *use) {
+    struct store_label *p = arena_own_array(a, n + 1, sizeof(*p));
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (use && strcmp(labels[i]->key, ML_USE_LABEL) == 0) {
+            *use = ml_use_of(str_of(labels[i]->value));
+        } else {
+            p[k++] = (struct store_label){arena_str(a, str_of(labels[i]->key)),
+                                          arena_str(a, str_of(labels[i]->value))};
+        }
+    }
+    return (struct item_labels){p, k};
+}
+
+static void check_config(const Aip__ImportDataConfig *cfg, size_t at, struct violations *vs) {
+    char field[80];
+    snprintf(field, sizeof(field), "import_configs[%zu].gcs_source.uris", at);
+    if (cfg->source_case != AIP__IMPORT_DATA_CONFIG__SOURCE_GCS_SOURCE ||
+        cfg->gcs_source->n_uris == 0) {
+        violations_add(vs, field, "Required: Cloud Storage URIs of import files; * is a wildcard.");
+    } else if (cfg->gcs_source->n_uris > limits.max_import_files) {
+        limits_hit(&limits.max_import_files);
+        violations_add(vs, field, "At most %llu URIs may be given (max_import_files).",
+                       (unsigned long long)limits.max_import_files);
+    } else {
+        for (size_t i = 0; i < cfg->gcs_source->n_uris; i++) {
+            struct str rest = str_of(cfg->gcs_source->uris[i]);
+            bool is_gs = str_starts(rest, STR("gs://"));
+            rest = str_sub(rest, 5, rest.n);
+            struct str bucket = str_cut(&rest, '/');
+            if (!is_gs || !bucket.n || !rest.n) {
+                violations_add(vs, field,
+                               "\"%.200s\" is not a Cloud Storage URI such as gs://BUCKET/PATH.",
+                               cfg->gcs_source->uris[i]);
+            }
+        }
+    }
+    snprintf(field, sizeof(field), "import_configs[%zu].data_item_labels", at);
+    check_import_labels(field, cfg->n_data_item_labels, cfg->data_item_labels, true, vs);
+    snprintf(field, sizeof(field), "import_configs[%zu].annotation_labels", at);
+    check_import_labels(field, cfg->n_annotation_labels, (void *)cfg->annotation_labels, false, vs);
+}
+
+/* The format, when the dataset can hold it. */
+static const struct import_format *check_format(const Aip__ImportDataConfig *cfg, size_t at,
+                                                enum dataset_type type, struct violations *vs) {
+    const struct import_format *f = import_format_find(str_of(cfg->import_schema_uri));
+    char field[80];
+    auto_buf struct buf known = BUF_INIT(4096);
+    snprintf(field, sizeof(field), "import_configs[%zu].import_schema_uri", at);
+    if (f && annotation_media(f->kind) == dataset_type_media(type)) {
+        return f;
+    }
+    for (size_t i = 0; import_format_at(i); i++) {
+        if (annotation_media(import_format_at(i)->kind) == dataset_type_media(type)) {
+            buf_printf(&known, "%s%s", known.n ? ", " : "", import_format_at(i)->name);
+        }
+    }
+    if (!cfg->import_schema_uri[0]) {
+        violations_add(vs, field, "Required field is not set.");
+    } else {
+        violations_add(vs, field,
+                       "\"%.200s\" is no format of %s datasets; these are: gs://google-cloud-"
+                       "aiplatform/schema/dataset/ioformat/NAME_io_format_1.0.0.yaml with NAME one "
+                       "of %s.",
+                       cfg->import_schema_uri, dataset_type_name(type), buf_cstr(&known));
+    }
+    return NULL;
+}
+
+/* Annotations that say no annotation set belong to the dataset's saved query of their kind. */
+static struct str set_of(const Aip__Dataset *ds, const struct import_format *f) {
+    for (size_t i = 0; i < ds->n_saved_queries; i++) {
+        const struct import_format *q =
+            import_format_of_problem(str_of(ds->saved_queries[i]->problem_type));
+        if (q && q->kind == f->kind) {
+            return str_of(ds->saved_queries[i]->display_name);
+        }
+    }
+    return STR("");
+}
+
+static struct import *import_new(struct api *api, const Aip__ImportDataRequest *req,
+                                 const Aip__Dataset *ds, struct violations *vs) {
+    struct import *im = xcalloc(1, sizeof(*im));
+    size_t total = 0;
+    im->api = api;
+    im->a = arena_new(ARENA_NO_MAX);
+    im->began = time_mono();
+    im->nr = req->n_import_configs;
+    im->timer.fn = on_timer;
+    list_push_tail(&running, &im->link);
+    nr_running++;
+    im->sources = arena_own_array(im->a, im->nr, sizeof(*im->sources));
+    im->pattern_from = arena_own_array(im->a, im->nr + 1, sizeof(*im->pattern_from));
+    for (size_t i = 0; i < im->nr; i++) {
+        total += req->import_configs[i]->gcs_source->n_uris;
+    }
+    im->patterns = arena_own_array(im->a, total, sizeof(*im->patterns));
+    total = 0;
+    for (size_t i = 0; i < im->nr; i++) {
+        const Aip__ImportDataConfig *cfg = req->import_configs[i];
+        struct import_source *s = &im->sources[i];
+        s->format = check_format(cfg, i, dataset_type_of(str_of(ds->metadata_schema_uri)), vs);
+        s->item_labels = labels_of(im->a, cfg->n_data_item_labels, cfg->data_item_labels, &s->use);
+        s->annotation_labels =
+            labels_of(im->a, cfg->n_annotation_labels, (void *)cfg->annotation_labels, NULL);
+        s->set_name = s->format ? arena_str(im->a, set_of(ds, s->format)) : STR("");
+        im->pattern_from[i] = total;
+        for (size_t k = 0; k < cfg->gcs_source->n_uris; k++) {
+            im->patterns[total++] = arena_strdup(im->a, cfg->gcs_source->uris[k]);
+        }
+    }
+    im->pattern_from[im->nr] = total;
+    return im;
+}
+
+/* The operation is durable: now the work begins. */
+static void on_begun(struct dataset_change *ch) {
+    struct request *r = ch->arg;
+    struct import *im = r->im;
+    struct api *api = ch->call->api;
+    im->edit.name = ch->dataset;
+    im->edit.run = run;
+    im->edit.join = join;
+    im->edit.cb = on_edited;
+    im->edit.arg = im;
+    api->clock->ops->arm(api->clock, &im->timer,
+                         api->clock->ops->mono(api->clock) + PROGRESS_EVERY);
+    dataset_edit_start(api->datasets, &im->edit);
+    svc_operation_reply(ch->call, r->msg, ch->call->rpc->is_beta);
+}
+
+static void refuse(struct dataset_change *ch, const struct err *err) {
+    dataset_change_end(ch);
+    call_fail(ch->call, err);
+}
+
+static void begin_import(struct dataset_change *ch, const struct store_row *row) {
+    struct request *r = ch->arg;
+    struct call *c = ch->call;
+    struct violations vs;
+    Aip__Dataset *ds;
+    struct err err;
+    if (dataset_message(c->arena, row, &ds, &err)) {
+        refuse(ch, &err);
+        return;
+    }
+    if (dataset_type_media(dataset_type_of(str_of(ds->metadata_schema_uri))) == ITEM_MEDIA_NONE) {
+        err_field(&err, ERR_INVALID_ARGUMENT, "name",
+                  "Nothing can be imported into a %s dataset: its rows are the files that its "
+                  "metadata names.",
+                  dataset_type_name(dataset_type_of(str_of(ds->metadata_schema_uri))));
+        refuse(ch, &err);
+        return;
+    }
+    if (nr_running >= limits.max_imports_waiting) {
+        limits_hit(&limits.max_imports_waiting);
+        err_set(&err, ERR_RESOURCE_EXHAUSTED,
+                "%u imports are under way or waiting; max_imports_waiting is %llu.", nr_running,
+                (unsigned long long)limits.max_imports_waiting);
+        refuse(ch, &err);
+        return;
+    }
+    violations_init(&vs, c->arena);
+    struct import *im = r->im = import_new(c->api, (Aip__ImportDataRequest *)c->req, ds, &vs);
+    if (vs.n) {
+        import_free(im);
+        dataset_change_end(ch);
+        call_fail_violations(c, &vs);
+        return;
+    }
+    Aip__ImportDataOperationMetadata meta = AIP__IMPORT_DATA_OPERATION_METADATA__INIT;
+    Aip__GenericOperationMetadata generic = AIP__GENERIC_OPERATION_METADATA__INIT;
+    meta.generic_metadata = &generic;
+    im->op = ch->op = operation_begin(c->api->operations, &ch->txn,
+                                      &(struct operation_about){.parent = r->name.parts.parent,
+                                                                .resource = r->name.parts.rest,
+                                                                .is_nested = true,
+                                                                .is_beta = c->rpc->is_beta,
+                                                                .metadata = &meta.base,
+                                                                .cancel = on_cancel,
+                                                                .arg = im});
+    r->msg = operation_message(im->op, c->arena);
+    dataset_change_commit(ch);
+}
+
+static void on_not_begun(struct dataset_change *ch) {
+    struct request *r = ch->arg;
+    if (r->im) {
+        import_free(r->im);
+    }
+}
+
+void svc_dataset_import(struct call *c) {
+    Aip__ImportDataRequest *req = (Aip__ImportDataRequest *)c->req;
+    struct request *r = arena_own(c->arena, sizeof(*r));
+    struct violations vs;
+    struct err err;
+    if (dataset_name_parse(c, req->name, "name", NULL, NULL, &r->name, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    violations_init(&vs, c->arena);
+    if (!req->n_import_configs) {
+        violations_add(&vs, "import_configs", "Required field is not set.");
+    }
+    for (size_t i = 0; i < req->n_import_configs; i++) {
+        check_config(req->import_configs[i], i, &vs);
+    }
+    if (vs.n) {
+        call_fail_violations(c, &vs);
+        return;
+    }
+    r->change = (struct dataset_change){.call = c,
+                                        .dataset = r->name.dataset,
+                                        .what = "Dataset",
+                                        .name = r->name.dataset,
+                                        .then = begin_import,
+                                        .done = on_begun,
+                                        .refused = on_not_begun,
+                                        .arg = r};
+    dataset_change(&r->change);
+}
+
+/* ---- how far they are ---- */
+
+static void put_import(struct jw *w, const struct import *im) {
+    const struct import_watch *v = &im->watch;
+    jw_object(w);
+    jw_key(w, "operation");
+    jw_str(w, operation_name(im->op));
+    jw_key(w, "bytesDone");
+    jw_u64(w, atomic_load(&v->bytes_done));
+    jw_key(w, "bytesTotal");
+    jw_u64(w, atomic_load(&v->bytes_total));
+    jw_key(w, "lines");
+    jw_u64(w, atomic_load(&v->lines));
+    jw_key(w, "failedLines");
+    jw_u64(w, atomic_load(&v->failed));
+    jw_end_object(w);
+}
+
+bool dataset_imports_handle(struct api *api, struct xch *x) {
+    struct str name;
+    struct name_parts n;
+    struct err err;
+    auto_buf struct buf b = BUF_INIT(1 << 20);
+    struct import *im;
+    struct jw w;
+    if (!cusp_path_match(x, ":imports", &name)) {
+        return false;
+    }
+    if (name_parse_in(api->projects, xch_arena(x), name, "datasets", "name", &n, &err)) {
+        reply_error(x, &err);
+        return true;
+    }
+    jw_init(&w, &b, 2);
+    jw_object(&w);
+    jw_key(&w, "imports");
+    jw_array(&w);
+    list_each (im, &running, link) {
+        if (im->op && str_eq(im->edit.name, n.canonical)) {
+            put_import(&w, im);
+        }
+    }
+    jw_end_array(&w);
+    jw_end_object(&w);
+    reply_json(x, 200, buf_str(&b));
+    return true;
+}
