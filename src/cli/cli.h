@@ -128,6 +128,7 @@ json_t *configfile_load(const char *path, struct err *err);
 /* ---- commands: argv after the command's own words; return the exit code, errors in *err */
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_datasets(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
 /* imagemove.c: between the server and another registry, progress on stderr */

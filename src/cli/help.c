@@ -3,6 +3,7 @@
 
 #define GLOBAL                                                                                     \
     "\nGlobal flags: --project --region --endpoint --format=json --quiet (see cusp --help)\n"
+#define DATASET_IS "\nDATASET is an id or a whole resource name.\n"
 #define PIPELINE_IS "\nPIPELINE is an id or a full resource name.\n"
 #define JOB_IS "\nJOB is an id or a full resource name.\n"
 
@@ -15,6 +16,7 @@ static const struct {
      "  cusp serve --data-dir DIR   run the server in the foreground\n"
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp training-pipelines …   create, list, describe, stream-logs, wait, cancel, delete\n"
+     "  cusp datasets …             create, list, describe, import, export, delete, data-items\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
      "  cusp images …               ls, build, import, pull, push, rm, prune: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
@@ -111,6 +113,54 @@ static const struct {
     {"training-pipelines stream-logs",
      "cusp training-pipelines stream-logs PIPELINE [--task-name=workerpool0-0] [--no-follow]\n\n"
      "What its job prints, from when there is one until it ends.\n" PIPELINE_IS GLOBAL},
+    {"datasets",
+     "cusp datasets: managed datasets\n\n"
+     "  create      a table of CSV files, or a place for images, texts or videos\n"
+     "  list        datasets, newest first\n"
+     "  describe    one dataset\n"
+     "  import      add the items that import files name, with their labels\n"
+     "  data-items  items of a dataset and how they are labelled\n"
+     "  export      items and labels as files\n"
+     "  delete      forget a dataset and its items; source files stay\n\n"
+     "cusp datasets COMMAND --help says more.\n" GLOBAL},
+    {"datasets create",
+     "cusp datasets create --display-name=NAME --type=TYPE [flags]\n\n"
+     "  --type=TYPE              tabular, time_series, image, text or video\n"
+     "  --gcs-source=gs://…      CSV files of a table, import files of others; several with commas or\n"
+     "                           by repeating the flag; * is a wildcard\n"
+     "  --import-schema=FORMAT   import at once (see cusp datasets import --help)\n"
+     "  --time-column= --time-series-identifier-column=   of time_series\n"
+     "  --description=TEXT  --labels=KEY=VALUE,…\n\n"
+     "Prints the dataset's id on standard output.\n" GLOBAL},
+    {"datasets list",
+     "cusp datasets list [--filter=EXPRESSION] [--sort-by=FIELD] [--limit=N]\n\n"
+     "  --filter     e.g. 'display_name=\"iris\"', 'labels.team=red'\n"
+     "  --sort-by    display_name, create_time or update_time; \"display_name desc\"\n"
+     "  --limit      at most so many (default 100)\n" GLOBAL},
+    {"datasets describe", "cusp datasets describe DATASET\n" DATASET_IS GLOBAL},
+    {"datasets import",
+     "cusp datasets import DATASET --gcs-source=gs://… --import-schema=FORMAT [flags]\n\n"
+     "  --gcs-source=gs://…      import files (JSON lines, also .gz; CSV for image classification); several\n"
+     "                           with commas or by repeating the flag; * is a wildcard\n"
+     "  --import-schema=FORMAT   image_classification_single_label, image_classification_multi_label,\n"
+     "                           image_bounding_box, image_segmentation, text_classification_single_label,\n"
+     "                           text_classification_multi_label, text_extraction, text_sentiment,\n"
+     "                           video_classification, video_action_recognition, video_object_tracking\n"
+     "  --data-item-labels=KEY=VALUE,…   of all items, where their lines do not say otherwise\n"
+     "  --annotation-labels=KEY=VALUE,…  of all annotations\n"
+     "  --async                  do not wait; prints the operation's name\n\n"
+     "Lines that do not read are named on standard error and left out; the others are imported.\n" DATASET_IS GLOBAL},
+    {"datasets data-items",
+     "cusp datasets data-items DATASET [--filter=EXPRESSION] [--limit=N]\n\n"
+     "  --filter     e.g. 'labels.aiplatform.googleapis.com/ml_use=test', 'labeled=false'\n"
+     "  --limit      at most so many (default 100)\n" DATASET_IS GLOBAL},
+    {"datasets export",
+     "cusp datasets export DATASET --output-dir=gs://… [flags]\n\n"
+     "  --output-dir=gs://…      a new folder is made in it\n"
+     "  --fraction-split=0.8,0.1,0.1   training, validation, test\n"
+     "  --annotations-filter=EXPRESSION   only these annotations\n\n"
+     "Prints the URIs of the files.\n" DATASET_IS GLOBAL},
+    {"datasets delete", "cusp datasets delete DATASET\n\nIts items and versions go with it; source files stay.\n" DATASET_IS GLOBAL},
     {"storage",
      "cusp storage: objects of this server\n\n"
      "  cp       copy between files and gs://\n"

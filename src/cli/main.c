@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     {"custom-jobs", true, cmd_custom_jobs},
     {"training-pipelines", true, cmd_training_pipelines},
+    {"datasets", true, cmd_datasets},
     {"storage", true, cmd_storage},
     {"images", true, cmd_images},
     {"tls", true, cmd_tls},
