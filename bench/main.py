@@ -4,6 +4,7 @@ import sys
 
 from blob_figures import transfer
 from call_figures import grpc, rest
+from dataset_figures import datasets
 from drain_figures import drain
 from object_figures import objects
 from lab import Lab, Short
@@ -14,7 +15,7 @@ from store_figures import cli, creates, many
 from table import Table
 from wire_figures import wire
 
-FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects,
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "datasets": datasets,
            "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
            "pipeline": pipeline}
 
