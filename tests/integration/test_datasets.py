@@ -4,9 +4,11 @@ import json
 import os
 import re
 
+import grpc
 import pytest
 
 from conftest import PARENT, wait_until
+from grpcraw import V1, connect
 
 ROOT = "gs://google-cloud-aiplatform/schema/dataset/"
 USE = "aiplatform.googleapis.com/ml_use"
@@ -524,4 +526,46 @@ def test_full_disk_and_errors_of_the_disk_leave_nothing(make_server):
     assert "dataItemCount" not in s.get(ds["name"]) and items(s, ds) == []
     do_import(s, ds, uri)
     assert len(items(s, ds)) == 1
+    s.stop()
+
+
+# ---- gRPC
+
+def test_datasets_over_grpc(make_server):
+    """The same methods as messages: what JSON hides (Any, Value, maps) and errors with their details."""
+    s = make_server("--engine=fake").start()
+    channel, rpc = connect(s)
+    service = V1 + "DatasetService/"
+    put(s, "g.jsonl", image(1, "cat", "test") + "{\n")
+
+    def ended(op):
+        wait_until(lambda: rpc("google.longrunning.Operations/GetOperation", name=op.name).done)
+        return rpc("google.longrunning.Operations/GetOperation", name=op.name)
+    op = rpc(service + "CreateDataset", parent=PARENT,
+             dataset={"display_name": "g", "metadata_schema_uri": schema("image")})
+    assert op.done and op.response.type_url.endswith("google.cloud.aiplatform.v1.Dataset")
+    ds = rpc(service + "ListDatasets", parent=PARENT).datasets[0]
+    op = ended(rpc(service + "ImportData", name=ds.name, import_configs=[
+        {"gcs_source": {"uris": ["gs://data/g.jsonl"]}, "import_schema_uri": io_format("image_classification_multi_label")}]))
+    assert op.WhichOneof("result") == "response" and op.metadata.type_url.endswith("ImportDataOperationMetadata")
+    assert rpc(service + "GetDataset", name=ds.name).data_item_count == 1
+    item, = rpc(service + "ListDataItems", parent=ds.name).data_items
+    assert item.payload.struct_value.fields["gcsUri"].string_value == "gs://elsewhere/1.jpg"
+    note, = rpc(service + "ListAnnotations", parent=item.name).annotations
+    spec = note.payload.struct_value.fields["annotationSpecId"].string_value
+    assert rpc(service + "GetAnnotationSpec", name=f"{ds.name}/annotationSpecs/{spec}").display_name == "cat"
+    assert len(rpc(service + "SearchDataItems", dataset=ds.name, data_item_filter=f"has_annotation({spec})").data_item_views) == 1
+    assert rpc(service + "CreateDatasetVersion", parent=ds.name, dataset_version={"display_name": "one"}).done
+    version, = rpc(service + "ListDatasetVersions", parent=ds.name).dataset_versions
+    assert rpc(service + "RestoreDatasetVersion", name=version.name).done
+    new = rpc(service + "UpdateDataset", dataset={"name": ds.name, "display_name": "h"}, update_mask={"paths": ["display_name"]})
+    assert new.display_name == "h"
+    with pytest.raises(grpc.RpcError) as e:
+        rpc(service + "CreateDataset", parent=PARENT, dataset={"display_name": "x", "metadata_schema_uri": "nope"})
+    assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "metadata_schema_uri" in e.value.details()
+    assert rpc(service + "DeleteDataset", name=ds.name).done
+    with pytest.raises(grpc.RpcError) as e:
+        rpc(service + "GetDataset", name=ds.name)
+    assert e.value.code() == grpc.StatusCode.NOT_FOUND
+    channel.close()
     s.stop()
