@@ -129,6 +129,7 @@ json_t *configfile_load(const char *path, struct err *err);
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_datasets(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_models(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
 /* imagemove.c: between the server and another registry, progress on stderr */
@@ -152,6 +153,9 @@ int cmd_serve(const struct cli *c, int argc, char **argv, struct err *err);
             {.name = "--enable-dashboard-access", .is_bool = true},                                \
             {.name = "--stream-logs", .is_bool = true},                                            \
     }
+/* "a,b" (or "^;^a;b") as an array; "k=v,k=v" as an object of texts, NULL when it is not that. */
+json_t *flag_list(const char *text);
+json_t *flag_pairs(const char *flag, const char *text, struct err *err);
 json_t *job_body_from_flags(const struct args *a, struct err *err);
 /* joblogs.c: follows a job's log on stdout, over restarts of the server */
 int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err);

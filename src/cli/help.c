@@ -5,6 +5,7 @@
     "\nGlobal flags: --project --region --endpoint --format=json --quiet (see cusp --help)\n"
 #define DATASET_IS "\nDATASET is an id or a whole resource name.\n"
 #define PIPELINE_IS "\nPIPELINE is an id or a full resource name.\n"
+#define MODEL_IS "\nMODEL is an id or a full resource name; VERSION a number or an alias.\n"
 #define JOB_IS "\nJOB is an id or a full resource name.\n"
 
 /* clang-format off */
@@ -17,6 +18,7 @@ static const struct {
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp training-pipelines …   create, list, describe, stream-logs, wait, cancel, delete\n"
      "  cusp datasets …             create, list, describe, import, export, delete, data-items\n"
+     "  cusp models …               upload, list, describe, list-version, update, copy, export, verify, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
      "  cusp images …               ls, build, import, pull, push, rm, prune: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
@@ -161,6 +163,65 @@ static const struct {
      "  --annotations-filter=EXPRESSION   only these annotations\n\n"
      "Prints the URIs of the files.\n" DATASET_IS GLOBAL},
     {"datasets delete", "cusp datasets delete DATASET\n\nIts items and versions go with it; source files stay.\n" DATASET_IS GLOBAL},
+    {"models",
+     "cusp models: the model registry\n\n"
+     "  upload          register a model, or a new version of one\n"
+     "  list            models, newest first\n"
+     "  list-version    the versions of a model\n"
+     "  describe        a model or version: its files, what it was made from\n"
+     "  update          names, descriptions, labels, aliases\n"
+     "  verify          are the files still what was registered?\n"
+     "  export          copy the files to a folder of their own\n"
+     "  copy            another model, or version, with the same files\n"
+     "  delete-version  one version\n"
+     "  delete          a model with all its versions\n\n"
+     "cusp models COMMAND --help says more.\n" GLOBAL},
+    {"models upload",
+     "cusp models upload --display-name=NAME [flags]\n\n"
+     "  --artifact-uri=gs://…         folder of the model's files; they are sealed: sizes and checksums are kept\n"
+     "  --container-image-uri=IMAGE   that serves it (required with --artifact-uri)\n"
+     "  --model-id=ID                 else a number is chosen\n"
+     "  --parent-model=MODEL          a new version of this model\n"
+     "  --version-aliases=A,B         \"default\" among them makes it the default version\n"
+     "  --description=  --version-description=  --labels=KEY=VALUE,…\n"
+     "  --container-command=A,B  --container-args=A,B  --container-env-vars=NAME=VALUE,…\n"
+     "  --container-ports=PORT,…  --container-grpc-ports=PORT,…\n"
+     "  --container-predict-route=  --container-health-route=\n"
+     "  --container-deployment-timeout-seconds=  --container-shared-memory-size-mb=\n\n"
+     "Prints MODEL@VERSION on standard output. Example:\n"
+     "  cusp models upload --display-name=iris --artifact-uri=gs://models/iris --version-aliases=prod \\\n"
+     "    --container-image-uri=us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest\n" GLOBAL},
+    {"models list",
+     "cusp models list [--filter=EXPRESSION] [--limit=N] [--order-by=FIELD]\n\n"
+     "  --filter     e.g. 'display_name=\"iris\" AND labels.team=red', 'model=iris'\n"
+     "  --limit      at most so many (default 100)\n"
+     "  --order-by   display_name, create_time, update_time; \"desc\" behind it\n" GLOBAL},
+    {"models list-version",
+     "cusp models list-version MODEL [--filter='labels.KEY=VALUE'] [--limit=N] [--order-by=create_time]\n" MODEL_IS GLOBAL},
+    {"models describe",
+     "cusp models describe MODEL[@VERSION] [--lineage]\n\n"
+     "The default version when none is named. --format=json prints the Model; with --lineage what it was made\n"
+     "from: pipeline, job, dataset, images, packages, and what was copied from it.\n" MODEL_IS GLOBAL},
+    {"models update",
+     "cusp models update MODEL[@VERSION] FLAG…\n\n"
+     "  of a model:    --display-name= --description= --labels=KEY=VALUE,… (all of them)\n"
+     "  of a version:  --version-description= --labels=KEY=VALUE,…\n"
+     "                 --add-aliases=A,B  --remove-aliases=A,B\n" MODEL_IS GLOBAL},
+    {"models verify",
+     "cusp models verify MODEL[@VERSION]\n\n"
+     "Compares every file with what was sealed when the version was registered. Exit code 1 when a file was\n"
+     "added, removed or changed.\n" MODEL_IS GLOBAL},
+    {"models export",
+     "cusp models export MODEL[@VERSION] --destination=gs://BUCKET/PREFIX\n\n"
+     "Copies the files below PREFIX into a folder of their own and prints its name. Files that are no longer\n"
+     "what was registered are not exported.\n" MODEL_IS GLOBAL},
+    {"models copy",
+     "cusp models copy --source-model=MODEL[@VERSION] [--destination-model-id=ID | --destination-parent-model=MODEL]\n\n"
+     "Into the region of --region. A source in another region is given by its full name.\n" GLOBAL},
+    {"models delete", "cusp models delete MODEL\n\nWith all its versions. The files stay.\n" MODEL_IS GLOBAL},
+    {"models delete-version",
+     "cusp models delete-version MODEL@VERSION\n\n"
+     "If it is the default one, the most recent of the others becomes that. The last one stays.\n" MODEL_IS GLOBAL},
     {"storage",
      "cusp storage: objects of this server\n\n"
      "  cp       copy between files and gs://\n"

@@ -74,7 +74,7 @@ static bool pool_key(void *arg, struct str key, struct str v) {
     return true;
 }
 
-static json_t *list_of(const char *text) {
+json_t *flag_list(const char *text) {
     json_t *arr = json_array();
     char sep;
     struct str rest = list_text(text, &sep);
@@ -91,6 +91,15 @@ static bool label_key(void *arg, struct str key, struct str v) {
     return true;
 }
 
+json_t *flag_pairs(const char *flag, const char *text, struct err *err) {
+    json_t *pairs = json_object();
+    if (each_pair(flag, text, label_key, pairs, err)) {
+        json_decref(pairs);
+        return NULL;
+    }
+    return pairs;
+}
+
 /* --args and --command are copied into every pool that has a task. */
 static void set_in_tasks(json_t *pools, const char *key, const char *text, bool packages_too) {
     size_t i;
@@ -101,7 +110,7 @@ static void set_in_tasks(json_t *pools, const char *key, const char *text, bool 
             task = json_object_get(pool, "pythonPackageSpec");
         }
         if (task) {
-            json_object_set_new(task, key, list_of(text));
+            json_object_set_new(task, key, flag_list(text));
         }
     }
 }
@@ -152,7 +161,7 @@ static int add_pools(const struct args *a, json_t *spec, struct err *err) {
         json_array_foreach(pools, i, pool) {
             json_t *py = json_object_get(pool, "pythonPackageSpec");
             if (py) {
-                json_object_set_new(py, "packageUris", list_of(text));
+                json_object_set_new(py, "packageUris", flag_list(text));
             }
         }
     }

@@ -17,6 +17,7 @@ static const struct {
     {"custom-jobs", true, cmd_custom_jobs},
     {"training-pipelines", true, cmd_training_pipelines},
     {"datasets", true, cmd_datasets},
+    {"models", true, cmd_models},
     {"storage", true, cmd_storage},
     {"images", true, cmd_images},
     {"tls", true, cmd_tls},
