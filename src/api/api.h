@@ -16,6 +16,7 @@ struct models;
 struct model_jobs;
 struct blob;
 struct datasets;
+struct dataset_exports;
 
 struct api {
     struct clock *clock;
@@ -30,6 +31,7 @@ struct api {
     struct models *models;
     struct model_jobs *model_jobs; /* uploads and exports under way */
     struct datasets *datasets;
+    struct dataset_exports *exports;
     bool ready; /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;

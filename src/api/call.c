@@ -44,6 +44,7 @@ static const call_handler handlers[] = {
     [RPC_DATASET_UPDATE_DATASET] = svc_dataset_update,
     [RPC_DATASET_DELETE_DATASET] = svc_dataset_delete,
     [RPC_DATASET_IMPORT_DATA] = svc_dataset_import,
+    [RPC_DATASET_EXPORT_DATA] = svc_dataset_export,
     [RPC_DATASET_LIST_DATA_ITEMS] = svc_dataset_items,
     [RPC_DATASET_SEARCH_DATA_ITEMS] = svc_dataset_search,
     [RPC_DATASET_LIST_ANNOTATIONS] = svc_dataset_annotations,

@@ -13,15 +13,17 @@
 #include "api/api.h"
 #include "pb/aip.h"
 #include "pb/violations.h"
+#include "sys/loop.h"
 
 struct blob;
 struct lane;
 struct loop;
 struct dataset_exports;
+struct dataset_export_work;
+struct export_plan;
 
-/* One a server. data_dir: where datasets keep their items (data/items.h). */
-struct dataset_exports *dataset_exports_new(struct api *api, struct loop *loop, struct blob *blob,
-                                            const char *data_dir);
+/* One a server. Items of datasets are read through api->datasets. */
+struct dataset_exports *dataset_exports_new(struct api *api, struct loop *loop, struct blob *blob);
 /* Removes what exports that a crash interrupted had made visible; cb on the loop, never from
  * within. Before any other call. */
 void dataset_exports_recover(struct dataset_exports *x, void (*cb)(void *arg), void *arg);
@@ -42,24 +44,30 @@ struct dataset_export_check {
     const Aip__InputDataConfig *config;
     const char *field; /* of config in the request: "training_pipeline.input_data_config" */
     enum dataset_export_use use;
+    bool items_only;  /* a table is refused: ExportData */
+    usec_t timestamp; /* as of the export; 0 when directory is not wanted */
     struct arena *arena;
     struct violations *vs; /* what is wrong with the request is added here */
     /* Once, never from within. err: NOT_FOUND (the dataset), FAILED_PRECONDITION (BigQuery), or the
-     * store's own; NULL: look at vs->n. dataset: its canonical name, in the arena, valid when err
-     * is NULL and nothing was added to vs. */
-    void (*cb)(struct dataset_export_check *, struct str dataset, const struct err *err);
+     * store's own; NULL: look at vs->n. */
+    void (*cb)(struct dataset_export_check *, const struct err *err);
     void *arg;
+    /* out, in the arena, when nothing is wrong */
+    struct str dataset;    /* its canonical name */
+    const char *directory; /* "gs://BUCKET/PREFIX/dataset-.../" */
     /* the module's */
     struct dataset_exports *x;
     struct store_get get;
-    struct str name;
+    struct export_plan *plan;
+    struct loop_task task;
+    struct err err;
+    bool is_refused;
 };
 void dataset_export_check(struct dataset_exports *x, struct dataset_export_check *c);
 
 /* ---- one export ---- */
 enum { DATASET_EXPORT_SETS = 3 }; /* training, validation, test, in this order everywhere */
 
-struct dataset_export_work;
 struct dataset_export {
     /* in; views and config must outlive the export. config need not have been checked: what
      * dataset_export_check would have said comes through cb then. */
@@ -67,6 +75,7 @@ struct dataset_export {
     const Aip__InputDataConfig *config; /* dataset_id: an id or a whole name */
     const char *field;                  /* as in the check; NULL: "input_data_config" */
     enum dataset_export_use use;
+    bool items_only;
     usec_t timestamp; /* wall; names the directory (milliseconds) */
     /* Now and then while it runs: done and total have changed. May be NULL. */
     void (*progress)(struct dataset_export *);

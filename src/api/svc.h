@@ -49,6 +49,7 @@ void svc_dataset_list(struct call *c);
 void svc_dataset_update(struct call *c);
 void svc_dataset_delete(struct call *c);
 void svc_dataset_import(struct call *c);
+void svc_dataset_export(struct call *c); /* svc_dataset_export.c */
 void svc_dataset_items(struct call *c);
 void svc_dataset_search(struct call *c);
 void svc_dataset_annotations(struct call *c);

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "api/call.h"
+#include "api/dataset_export.h"
 #include "api/datasets.h"
 #include "api/gcs.h"
 #include "api/grpc.h"
@@ -375,9 +376,14 @@ static void on_datasets_stopped(void *arg) {
     operations_stop(s->api.operations, on_operations_stopped, s);
 }
 
-static void on_models_stopped(void *arg) {
+static void on_exports_stopped(void *arg) {
     struct server *s = arg;
     datasets_stop(s->api.datasets, on_datasets_stopped, s);
+}
+
+static void on_models_stopped(void *arg) {
+    struct server *s = arg;
+    dataset_exports_stop(s->api.exports, on_exports_stopped, s);
 }
 
 static void on_model_jobs_stopped(void *arg) {
@@ -642,10 +648,17 @@ static void on_projects_loaded(void *arg, const struct err *err) {
     ctl_start(s->ctl, on_ctl_started, s);
 }
 
-static void on_blob_recovered(void *arg) {
+static void on_exports_recovered(void *arg) {
     struct server *s = arg;
     if (!s->stopping) {
         projects_load(s->api.projects, on_projects_loaded, s);
+    }
+}
+
+static void on_blob_recovered(void *arg) {
+    struct server *s = arg;
+    if (!s->stopping) {
+        dataset_exports_recover(s->api.exports, on_exports_recovered, s);
     }
 }
 
@@ -773,6 +786,7 @@ static int open_modules(struct server *s, struct err *err) {
     if (!s->api.datasets) {
         return -1;
     }
+    s->api.exports = dataset_exports_new(&s->api, s->loop, s->blob);
     load_ca(s);
     return 0;
 }
@@ -851,6 +865,7 @@ static void tear_down(struct server *s) {
     projects_free(s->api.projects);
     model_jobs_free(s->api.model_jobs);
     models_free(s->api.models);
+    dataset_exports_free(s->api.exports);
     datasets_free(s->api.datasets);
     operations_free(s->api.operations);
     holds_free(s->api.holds);
