@@ -286,8 +286,9 @@ static const struct {
      "there even when it is here already. Credentials: those of docker login, of the user that the server\n"
      "runs as, or [registry HOST] of its configuration. Ctrl-C stops it; the next pull goes on from there.\n" GLOBAL},
     {"images push",
-     "cusp images push NAME TO\n\n"
-     "NAME: an image that was pushed to, pulled or imported by this server. TO: HOST[:PORT]/NAME:TAG.\n"
+     "cusp images push NAME|FILE TO\n\n"
+     "NAME: an image that was pushed to, pulled or imported by this server. FILE: an archive as import takes\n"
+     "it, or the directory of an OCI layout; the server has it as TO afterwards. TO: HOST[:PORT]/NAME:TAG.\n"
      "What the other registry has already is not sent again.\n" GLOBAL},
     {"images inspect", "cusp images inspect NAME\n" GLOBAL},
     {"images rm", "cusp images rm NAME\n" GLOBAL},

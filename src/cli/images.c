@@ -80,6 +80,25 @@ static int import(const struct cli *c, const char *file, const char *name, struc
     return 0;
 }
 
+/* A directory (an OCI layout) is read by the server itself, which is on this machine or refuses. */
+static int import_any(const struct cli *c, const char *path, const char *name, struct err *err) {
+    struct stat st;
+    struct cli quiet = *c;
+    quiet.quiet = true;
+    quiet.json = false;
+    if (stat(path, &st) || !S_ISDIR(st.st_mode)) {
+        return import(&quiet, path, name, err);
+    }
+    auto_free char *whole = realpath(path, NULL);
+    if (!whole) {
+        return err_sys(err, errno, "open %s", path);
+    }
+    json_t *body = json_pack("{s:s,s:s}", "path", whole, "name", name);
+    int rc = http_json(c, "POST", "/cusp/v1/images:importPath", body, NULL, err);
+    json_decref(body);
+    return rc;
+}
+
 static int inspect(const struct cli *c, const char *name, struct err *err) {
     json_t *j, *im, *v;
     const char *key;
@@ -168,6 +187,12 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
         return prune(c, err);
     }
     if (strcmp(verb, "push") == 0 && a.nr_words == 2) {
+        /* A file becomes an image of this server on its way. */
+        if (access(a.words[0], F_OK) == 0) {
+            return import_any(c, a.words[0], a.words[1], err)
+                       ? -1
+                       : images_push(c, a.words[1], a.words[1], err);
+        }
         return images_push(c, a.words[0], a.words[1], err);
     }
     if (a.nr_words != 1 || strcmp(verb, "push") == 0) {

@@ -651,8 +651,8 @@ def test_a_prune_takes_what_no_tag_of_a_copy_leads_to(server, other):
     cusp = [os.path.join(BUILD, "cusp"), "--endpoint", s.url, "images"]
     assert subprocess.run([*cusp, "rm", f"{ref}@{first['digest']}"]).returncode == 0
     assert subprocess.run([*cusp, "rm", ref + ":v1"]).returncode == 0
-    out = s.call("POST", "/cusp/v1/images:prune").json()
-    assert out["imagesRemoved"] == "2" and s.call("GET", "/cusp/v1/images").json()["images"] == [], (out, third)
+    # a copy takes no room once it is removed
+    assert kept(s) == [] and s.call("GET", "/cusp/v1/images").json()["images"] == [], third
     s.stop()
 
 
@@ -909,4 +909,70 @@ def test_dockers_own_registry(jobs, dockers, other, runnable):
     if shutil.which("skopeo"):
         r = subprocess.run(["skopeo", "inspect", "--tls-verify=false", "docker://" + s2], capture_output=True, text=True)
         assert json.loads(r.stdout)["Digest"] == d["digest"], r
+    s.stop()
+
+
+# ---- what was imported is served too
+
+def test_imports_are_served_and_go_on_to_other_registries(server, make_server, other, tmp_path):
+    s = server()
+    tar = one_file_layer("hello", b"imported")
+    r = s.http.post(s.url + "/cusp/v1/images:import", params={"name": "mine", "cmd": "/bin/x", "env": "A=b"}, data=tar)
+    assert r.status_code == 200, r.text
+    m = s.call("GET", "/v2/mine/manifests/latest")
+    assert m.status_code == 200 and len(m.json()["layers"]) == 1
+    assert s.call("GET", "/v2/mine/blobs/" + m.json()["layers"][0]["digest"]).content == tar
+    config = s.call("GET", "/v2/mine/blobs/" + m.json()["config"]["digest"]).json()
+    assert config["config"]["Cmd"] == ["/bin/x"] and "A=b" in config["config"]["Env"]
+    assert config["rootfs"]["diff_ids"] == [sha(tar)] and config["architecture"] == ARCH
+    assert [i["name"] for i in s.call("GET", "/cusp/v1/images").json()["images"]] == ["mine"]
+    # another server runs it, another registry gets it
+    b = server(name="b")
+    assert good(b, s.url.split("//")[1] + "/mine:latest")["cmd"] == ["/bin/x"] and text_in(b, None, "hello") == b"imported"
+    cusp(s, "push", "mine", f"{other.host}/team/mine:v1")
+    assert other.manifests["team/mine", "v1"] == m.content
+    b.stop()
+    # imported again, it is another image and the old one goes; removed, it is gone from both sides
+    assert s.http.post(s.url + "/cusp/v1/images:import", params={"name": "mine"}, data=one_file_layer("x", b"2")).status_code == 200
+    assert s.call("GET", "/v2/mine/manifests/latest").content != m.content
+    cusp(s, "rm", "mine")
+    assert s.call("GET", "/v2/mine/manifests/latest").status_code == 404 and kept(s) == []
+    s.stop()
+
+
+def test_a_push_by_a_client_makes_the_repository_the_clients(server, other):
+    """What was pushed without a tag is not taken away with the import beside it."""
+    s = server("--limit=registry_blob_grace_s=0")
+    assert s.http.post(s.url + "/cusp/v1/images:import", params={"name": "a/b"}, data=one_file_layer("x", b"1")).status_code == 200
+    other.image(repo="p", layers=big(1))
+    push_to(s, other, "p", "v1", into="a/b")
+    digest = sha(other.manifests["p", "v1"])
+    assert s.call("DELETE", "/v2/a/b/manifests/v1").status_code == 202
+    cusp(s, "rm", "a/b")
+    assert s.call("POST", "/cusp/v1/images:prune").status_code == 200
+    assert s.call("GET", f"/v2/a/b/manifests/{digest}").status_code == 200
+    s.stop()
+
+
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_archives_of_skopeo_are_served_as_they_are(server, other, tmp_path, form):
+    if not shutil.which("skopeo"):
+        pytest.skip("skopeo is not installed")
+    s = server()
+    d = other.image(layers=big(2))
+    out = tmp_path / "image.tar"
+
+    def skopeo(*args):
+        r = subprocess.run(["skopeo", "--insecure-policy", "copy", *args], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 0, r.stderr
+    skopeo("--src-tls-verify=false", f"docker://{other.host}/team/app:v1", f"{form}-archive:{out}:team/app:v1")
+    cusp(s, "import", str(out), "--name=team/app:v1")
+    host = s.url.split("//")[1]
+    skopeo("--src-tls-verify=false", f"docker://{host}/team/app:v1", f"oci:{tmp_path}/back:v1")
+    back = json.loads((tmp_path / "back/index.json").read_text())["manifests"][0]["digest"]
+    assert form == "docker" or back == d["digest"]
+    cusp(s, "push", str(out), f"{other.host}/from/file:v2")
+    assert sha(other.manifests["from/file", "v2"]) == back or form == "docker"
+    cusp(s, "push", str(tmp_path / "back"), f"{other.host}/from/directory:v3")
+    assert sha(other.manifests["from/directory", "v3"]) == back
     s.stop()

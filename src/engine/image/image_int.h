@@ -134,8 +134,9 @@ void store_import_end(struct image_store *s);
 struct unpack_progress {
     atomic_uint layers, done; /* layers 0: not begun */
 };
-/* dir_fd: an OCI layout or an unpacked `docker save`. ret_hex: the first image's. */
-int import_layout(struct image_store *s, int dir_fd, const char *name,
+/* dir_fd: an OCI layout or an unpacked `docker save`. is_ours: nobody else has its files. ret_hex:
+ * the first image's. */
+int import_layout(struct image_store *s, int dir_fd, bool is_ours, const char *name,
                   char ret_hex[SHA256_HEX_LEN + 1], char **ret_name, struct err *err);
 bool layout_is_image(int dir_fd);
 /* A manifest (no index) whose blobs are all in the store: its layers, then its record. */

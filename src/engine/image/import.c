@@ -1,6 +1,7 @@
 /* image_import: what is this file, and then the plain case, a root file system. */
 #include "base/limits.h"
 #include "engine/image/image_int.h"
+#include "engine/image/shelve.h"
 #include "sys/files.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ const char **image_env_with_path(struct arena *a, const char *const *env) {
     return ret;
 }
 
-static int import_rootfs(struct image_store *s, int fd, const char *name,
+static int import_rootfs(struct image_store *s, int fd, bool is_ours, const char *name,
                          const struct image_config *c, char ret_hex[SHA256_HEX_LEN + 1],
                          struct err *err) {
     char diff[SHA256_HEX_LEN + 1];
@@ -69,7 +70,15 @@ static int import_rootfs(struct image_store *s, int fd, const char *name,
         .created = time_wall(),
     };
     rootfs_digest(diff, c, env, r.hex);
-    if (store_publish(s, &r, name, err) < 0) {
+    auto_buf struct buf config = BUF_INIT(BUF_NO_MAX);
+    shelve_make_config(&r, &config);
+    const struct shelve in = {.name = name,
+                              .config = buf_str(&config),
+                              .dir_fd = -1,
+                              .fd = fd,
+                              .nr_layers = 1,
+                              .is_ours = is_ours};
+    if (shelve_image(s, &in, err) < 0 || store_publish(s, &r, name, err) < 0) {
         return -1;
     }
     memcpy(ret_hex, r.hex, sizeof(r.hex));
@@ -86,14 +95,15 @@ static int import_archive(struct image_store *s, int fd, const char *name,
     auto_close int dir = openat(s->dir_fd, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = dir >= 0 ? archive_spill(fd, dir, err) : err_sys(err, errno, "open a work directory");
     if (rc == 0) {
-        rc = import_layout(s, dir, name, ret_hex, ret_name, err);
+        rc = import_layout(s, dir, true, name, ret_hex, ret_name, err);
     }
     store_drop_tmp(s, tmp);
     return rc;
 }
 
-static int import_fd(struct image_store *s, int fd, const char *name, const struct image_config *c,
-                     char ret_hex[SHA256_HEX_LEN + 1], char **ret_name, struct err *err) {
+static int import_fd(struct image_store *s, int fd, bool is_ours, const char *name,
+                     const struct image_config *c, char ret_hex[SHA256_HEX_LEN + 1],
+                     char **ret_name, struct err *err) {
     struct stat st;
     if (fstat(fd, &st) < 0) {
         return err_sys(err, errno, "look at the file");
@@ -103,7 +113,7 @@ static int import_fd(struct image_store *s, int fd, const char *name, const stru
             return err_set(err, ERR_INVALID_ARGUMENT,
                            "the directory is no OCI layout (it has no index.json)");
         }
-        return import_layout(s, fd, name, ret_hex, ret_name, err);
+        return import_layout(s, fd, false, name, ret_hex, ret_name, err);
     }
     if (!S_ISREG(st.st_mode)) {
         return err_set(err, ERR_INVALID_ARGUMENT, "this is neither a file nor a directory");
@@ -120,7 +130,7 @@ static int import_fd(struct image_store *s, int fd, const char *name, const stru
                          "a root file system archive carries no name: give one");
     }
     *ret_name = xstrdup(name);
-    return import_rootfs(s, fd, name, c, ret_hex, err);
+    return import_rootfs(s, fd, is_ours, name, c, ret_hex, err);
 }
 
 static int check_config(const struct image_config *c, struct err *err) {
@@ -155,7 +165,9 @@ int image_import_with(struct image_store *s, const char *path, const char *name,
     char hex[SHA256_HEX_LEN + 1];
     auto_free char *as = NULL;
     store_import_begin(s);
-    int rc = import_fd(s, fd, name, c, hex, &as, err);
+    /* An upload's spool file is gone with its request, and nobody writes to it any more. */
+    auto_free char *tmp = xasprintf("%s/tmp/", s->dir);
+    int rc = import_fd(s, fd, strncmp(path, tmp, strlen(tmp)) == 0, name, c, hex, &as, err);
     store_import_end(s);
     if (rc < 0) {
         return -1;

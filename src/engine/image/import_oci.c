@@ -8,6 +8,7 @@
  * config's (the image id docker shows). */
 #include "base/limits.h"
 #include "engine/image/image_int.h"
+#include "engine/image/shelve.h"
 #include "sys/files.h"
 
 #include <fcntl.h>
@@ -30,6 +31,7 @@ struct import {
     const char *forced_name; /* the caller's, or NULL */
     bool is_stored; /* dir_fd is the store's: blobs are where they belong, no name is given */
     struct unpack_progress *progress; /* may be NULL */
+    struct shelve shelf;              /* of the image at hand */
     unsigned nr_images;
     char first_hex[SHA256_HEX_LEN + 1];
     char *first_name;
@@ -193,7 +195,8 @@ static int publish(struct import *im, const struct image_record *r, const char *
         return err_field(err, ERR_INVALID_ARGUMENT, "name",
                          "the archive carries no name: give one");
     }
-    if (store_publish(im->s, r, name, err) < 0) {
+    im->shelf.name = name;
+    if (shelve_image(im->s, &im->shelf, err) < 0 || store_publish(im->s, r, name, err) < 0) {
         return -1;
     }
     if (im->nr_images++ == 0) {
@@ -201,6 +204,12 @@ static int publish(struct import *im, const struct image_record *r, const char *
         im->first_name = arena_strdup(im->a, name);
     }
     return 0;
+}
+
+static void shelf_layers(struct import *im, const struct buf *config, size_t n) {
+    im->shelf.config = buf_str(config);
+    im->shelf.paths = arena_calloc(im->a, n + 1, sizeof(*im->shelf.paths));
+    im->shelf.nr_layers = n;
 }
 
 /* ---- OCI */
@@ -227,6 +236,11 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
         return err_set(err, ERR_INVALID_ARGUMENT, "the manifest has %zu layers, the config %zu",
                        json_array_size(layers), r.nr_layers);
     }
+    const char *type = string_of(manifest, "mediaType");
+    im->shelf.manifest = buf_str(&text);
+    im->shelf.manifest_type =
+        str_of(type[0] != '\0' ? type : "application/vnd.oci.image.manifest.v1+json");
+    shelf_layers(im, &config_text, r.nr_layers);
     if (im->progress != NULL) {
         atomic_store(&im->progress->layers, (unsigned)r.nr_layers);
     }
@@ -235,7 +249,8 @@ static int import_manifest(struct import *im, const json_t *descriptor, const ch
         if (!digest_parse(str_of(string_of(json_array_get(layers, i), "digest")), blob)) {
             return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu has no sha256 digest", i + 1);
         }
-        if (add_layer(im, &r, i, arena_printf(im->a, "blobs/sha256/%s", blob), blob, err) < 0) {
+        im->shelf.paths[i] = arena_printf(im->a, "blobs/sha256/%s", blob);
+        if (add_layer(im, &r, i, im->shelf.paths[i], blob, err) < 0) {
             return -1;
         }
         if (im->progress != NULL) {
@@ -351,12 +366,15 @@ static int import_docker_image(struct import *im, const json_t *image, struct er
         return err_set(err, ERR_INVALID_ARGUMENT, "manifest.json has %zu layers, the config %zu",
                        json_array_size(layers), r.nr_layers);
     }
+    im->shelf.manifest = (struct str){0};
+    shelf_layers(im, &text, r.nr_layers);
     for (size_t i = 0; i < r.nr_layers; i++) {
         const char *path = json_string_value(json_array_get(layers, i));
         if (path == NULL) {
             return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu of manifest.json is no text",
                            i + 1);
         }
+        im->shelf.paths[i] = path;
         if (add_layer(im, &r, i, path, NULL, err) < 0) {
             return -1;
         }
@@ -401,10 +419,14 @@ bool layout_is_image(int dir_fd) {
            faccessat(dir_fd, "manifest.json", F_OK, 0) == 0;
 }
 
-int import_layout(struct image_store *s, int dir_fd, const char *name,
+int import_layout(struct image_store *s, int dir_fd, bool is_ours, const char *name,
                   char ret_hex[SHA256_HEX_LEN + 1], char **ret_name, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct import im = {.s = s, .a = a, .dir_fd = dir_fd, .forced_name = name};
+    struct import im = {.s = s,
+                        .a = a,
+                        .dir_fd = dir_fd,
+                        .forced_name = name,
+                        .shelf = {.dir_fd = dir_fd, .fd = -1, .is_ours = is_ours}};
     /* manifest.json first: an archive with both has its names there in full. */
     bool is_docker = faccessat(dir_fd, "manifest.json", F_OK, 0) == 0;
     const char *file = is_docker ? "manifest.json" : "index.json";

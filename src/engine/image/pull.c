@@ -129,8 +129,8 @@ void pull_unplan(struct pull_plan *p) {
 static int put(struct pull_plan *p, const char *reference, const char *type, struct str bytes,
                struct err *err) {
     struct registry_manifest m;
-    return registry_manifest_put(p->store, p->arena, str_of(p->ref->shelf), str_of(reference),
-                                 str_of(type), bytes, &m, err);
+    return registry_manifest_copy(p->store, p->arena, str_of(p->ref->shelf), str_of(reference),
+                                  str_of(type), bytes, &m, err);
 }
 
 int pull_keep(struct pull_plan *p, struct err *err) {

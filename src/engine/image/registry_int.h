@@ -64,10 +64,15 @@ void store_unclaim(struct image_store *s, struct store_claim *c);
  * it. path NULL: the blob is here already. */
 int registry_blob_adopt(struct image_store *s, struct str repo, const char *hex, const char *path,
                         struct err *err);
-/* Repository repo holds copies of another registry's images: a prune takes what no tag leads to. */
+/* Repository repo holds copies (of another registry's images, of imported files), of which a prune
+ * takes what no tag leads to. A repository that somebody pushed to stays what it is. */
 int registry_mark_pulled(struct image_store *s, struct str repo, struct err *err);
 /* What somebody asked for by its digest stays, whatever becomes of the tags. */
 int registry_keep_digest(struct image_store *s, struct str repo, const char *hex, struct err *err);
+/* registry_manifest_put for those copies: a put by a client makes the repository the client's. */
+int registry_manifest_copy(struct image_store *s, struct arena *a, struct str repo,
+                           struct str reference, struct str media_type, struct str bytes,
+                           struct registry_manifest *ret, struct err *err);
 bool registry_is_pulled(struct image_store *s, struct str repo);
 /* Parts of blobs that nobody fetches; with `all` the young ones too. Lock held, or not yet shared.
  */
@@ -78,6 +83,9 @@ void registry_expire_parts(struct image_store *s, bool all);
  * nothing refers to and nobody is pushing are taken away first. Lock held. */
 int registry_live(struct image_store *s, bool drop, struct hexset *images, struct hexset *blobs,
                   struct err *err);
+/* Forgets of all repositories of copies what no tag leads to, with its blobs, however young. Lock
+ * held. */
+int registry_drop_copies(struct image_store *s, struct err *err);
 /* Uploads that nobody continued. */
 void registry_expire_uploads(struct image_store *s);
 void registry_close(struct image_store *s);

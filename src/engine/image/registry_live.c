@@ -132,6 +132,52 @@ static int live_repo(struct image_store *s, struct str repo, bool drop, struct h
     return rc;
 }
 
+static int drop_blobs(struct image_store *s, struct str repo, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct hexset used = {0};
+    char **names;
+    size_t n;
+    int rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct rec r;
+        struct str v;
+        rc = manifest_rec(s, a, repo, names[i], &r, err);
+        for (size_t it = 0; rc == 0 && rec_next(&r, "blob", &it, &v);) {
+            hexset_add(&used, v);
+        }
+    }
+    hexset_seal(&used);
+    if (rc == 0) {
+        rc = store_names(s, a, repo_path(a, repo, "blobs", NULL), &names, &n, err);
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (!hexset_has(&used, names[i]) && !registry_is_pinned(s, names[i]) &&
+            unlinkat(s->dir_fd, repo_path(a, repo, "blobs", names[i]), 0) < 0) {
+            rc = err_sys(err, errno, "forget blob %s", names[i]);
+        }
+    }
+    hexset_fini(&used);
+    return rc;
+}
+
+int registry_drop_copies(struct image_store *s, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    char **dirs;
+    size_t n;
+    if (store_names(s, a, "repos", &dirs, &n, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct str repo = repo_of_dir(a, dirs[i]);
+        /* Nobody's import may stand between its blobs and its manifest. */
+        if (s->importing == 0 && registry_is_pulled(s, repo) &&
+            (drop_untagged(s, repo, err) < 0 || drop_blobs(s, repo, err) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* A repository in which nothing is left, or to which nothing was ever completed. */
 static int drop_empty(struct image_store *s, struct str repo, struct err *err) {
     static const char *const parts[] = {"uploads", "blobs", "manifests", "tags"};

@@ -290,9 +290,9 @@ static int write_manifest(struct put *p, const char *hex, struct str tag, struct
 
 /* A manifest that is all that stands between two requests for the same tag: the lock is held from
  * the look at the blobs to the tag. */
-int registry_manifest_put(struct image_store *s, struct arena *a, struct str repo,
-                          struct str reference, struct str media_type, struct str bytes,
-                          struct registry_manifest *ret, struct err *err) {
+static int put_one(struct image_store *s, struct arena *a, struct str repo, struct str reference,
+                   struct str media_type, struct str bytes, bool is_copy,
+                   struct registry_manifest *ret, struct err *err) {
     struct put p = {.s = s, .a = a, .repo = repo, .rec = BUF_INIT(REGISTRY_REC_MAX)};
     char hex[SHA256_HEX_LEN + 1], want[SHA256_HEX_LEN + 1];
     bool by_digest = str_chr(reference, ':') >= 0;
@@ -311,6 +311,9 @@ int registry_manifest_put(struct image_store *s, struct arena *a, struct str rep
     if (rc == 0) {
         rc = take_manifest(&p, media_type, bytes, err);
     }
+    if (rc == 0 && !is_copy) {
+        (void)unlinkat(s->dir_fd, repo_path(a, repo, "pulled", NULL), 0);
+    }
     if (rc == 0) {
         rc = write_manifest(&p, hex, by_digest ? (struct str){0} : reference, bytes, err);
     }
@@ -324,6 +327,18 @@ int registry_manifest_put(struct image_store *s, struct arena *a, struct str rep
     json_decref(p.doc);
     buf_fini(&p.rec);
     return rc;
+}
+
+int registry_manifest_put(struct image_store *s, struct arena *a, struct str repo,
+                          struct str reference, struct str media_type, struct str bytes,
+                          struct registry_manifest *ret, struct err *err) {
+    return put_one(s, a, repo, reference, media_type, bytes, false, ret, err);
+}
+
+int registry_manifest_copy(struct image_store *s, struct arena *a, struct str repo,
+                           struct str reference, struct str media_type, struct str bytes,
+                           struct registry_manifest *ret, struct err *err) {
+    return put_one(s, a, repo, reference, media_type, bytes, true, ret, err);
 }
 
 /* ---- reading */

@@ -131,9 +131,11 @@ void registry_expire_parts(struct image_store *s, bool all) {
 
 int registry_mark_pulled(struct image_store *s, struct str repo, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    int rc = 0;
+    char **names;
+    size_t n;
     (void)pthread_mutex_lock(&s->lock);
-    if (!registry_is_pulled(s, repo)) {
+    int rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
+    if (rc == 0 && n == 0 && !registry_is_pulled(s, repo)) {
         rc = repo_make(s, repo, err);
         if (rc == 0) {
             rc = store_mark(s, a, repo_path(a, repo, ".", NULL), "pulled", err);

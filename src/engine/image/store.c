@@ -690,6 +690,10 @@ int image_list(struct image_store *s, struct arena *a, struct image **ret, size_
         rc = store_load(s, a, s->refs.p[i].hex, s->refs.p[i].name, &list[i], err);
     }
     for (size_t i = 0; i < nr_tags && rc == 0; i++) {
+        const char *canonical = image_name_canonical(a, str_of(tags[i].name));
+        if (find_ref(s, str_of(canonical)) != NULL) {
+            continue; /* imported, and served under the same name */
+        }
         if (has_record(s, tags[i].hex)) { /* others are still being unpacked, or are no images */
             rc = store_load(s, a, tags[i].hex, tags[i].name, &list[n++], err);
         }
@@ -705,7 +709,7 @@ int image_list(struct image_store *s, struct arena *a, struct image **ret, size_
 /* The tag goes; with its last tag the manifest goes too. What it was made of waits for a prune. */
 static int remove_pushed(struct image_store *s, struct arena *a, const char *ref,
                          bool (*in_use)(void *arg, const char *digest), void *arg,
-                         struct err *err) {
+                         bool *ret_was_copy, struct err *err) {
     struct registry_name n;
     struct registry_tag *tags;
     size_t nr_tags, same = 0;
@@ -716,6 +720,7 @@ static int remove_pushed(struct image_store *s, struct arena *a, const char *ref
                  (registry_find(s, a, str_of(ref), false, image, &ignored, NULL) ||
                   registry_find_foreign(s, a, str_of(ref), image, &n.repo, NULL)) &&
                  (n.tag.p == NULL || manifest_find(s, n.repo, n.tag, hex, NULL) == 0);
+    *ret_was_copy = found && registry_is_pulled(s, n.repo);
     (void)pthread_mutex_unlock(&s->lock);
     if (!found) {
         return err_set(err, ERR_NOT_FOUND, "there is no image \"%.300s\"", ref);
@@ -741,19 +746,30 @@ static int remove_pushed(struct image_store *s, struct arena *a, const char *ref
         s, n.repo, same > 1 ? n.tag : str_of(arena_printf(a, "sha256:%s", hex)), err);
 }
 
-int image_remove(struct image_store *s, const char *ref,
-                 bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err) {
+/* Copies and imports take no room once they are removed; what was pushed waits for a prune. */
+static int tidy(struct image_store *s, bool (*in_use)(void *arg, const char *digest), void *arg,
+                struct err *err) {
+    struct image_prune p = {.in_use = in_use, .arg = arg};
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = registry_drop_copies(s, err) < 0 ? -1 : sweep(s, &p, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+/* The name goes, and what is served under it. */
+static int remove_named(struct image_store *s, const char *ref, char **ret_name,
+                        bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct image_ref found;
-    bool pushed = false;
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
     if (!lookup(s, a, str_of(ref), &found)) {
-        pushed = true; /* or not there at all */
+        *ret_name = NULL;
     } else if (in_use != NULL && in_use(arg, arena_printf(a, "sha256:%s", found.hex))) {
         rc =
             err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is used by a running job", ref);
     } else {
+        *ret_name = xstrdup(found.name);
         size_t i = (size_t)(find_ref(s, str_of(found.name)) - s->refs.p);
         struct image_ref gone = s->refs.p[i];
         vec_remove(&s->refs, i);
@@ -762,10 +778,25 @@ int image_remove(struct image_store *s, const char *ref,
             vec_push(&s->refs, gone);
         } else {
             free(gone.name);
-            struct image_prune p = {.in_use = in_use, .arg = arg};
-            rc = sweep(s, &p, err);
         }
     }
     (void)pthread_mutex_unlock(&s->lock);
-    return pushed ? remove_pushed(s, a, ref, in_use, arg, err) : rc;
+    return rc;
+}
+
+int image_remove(struct image_store *s, const char *ref,
+                 bool (*in_use)(void *arg, const char *digest), void *arg, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    auto_free char *name = NULL;
+    struct err why = {0};
+    bool was_copy = false;
+    if (remove_named(s, ref, &name, in_use, arg, err) < 0) {
+        return -1;
+    }
+    int rc = remove_pushed(s, a, name != NULL ? name : ref, in_use, arg, &was_copy, &why);
+    if (rc < 0 && (name == NULL || why.code != ERR_NOT_FOUND)) {
+        *err = why;
+        return -1;
+    }
+    return name != NULL || was_copy ? tidy(s, in_use, arg, err) : 0;
 }
