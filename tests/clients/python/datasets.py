@@ -11,6 +11,7 @@ import connection
 RESULTS = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # the SDK's own log goes to stdout: keep it away from the result
 BUCKET = "gs://sdk-data/"
+NAME = f"table-{os.getpid()}"
 
 
 def init(protocol):
@@ -23,12 +24,12 @@ def init(protocol):
 
 
 def tabular(aiplatform):
-    ds = aiplatform.TabularDataset.create(display_name="table", gcs_source=BUCKET + "table.csv", labels={"team": "sdk"})
-    assert ds.column_names == ["a", "b", "label"], ds.column_names
-    assert ds.labels["team"] == "sdk" and ds.display_name == "table"
+    ds = aiplatform.TabularDataset.create(display_name=NAME, gcs_source=BUCKET + "table.csv", labels={"team": "sdk"})
+    assert sorted(ds.column_names) == ["a", "b", "label"], ds.column_names
+    assert ds.labels["team"] == "sdk" and ds.display_name == NAME
     same = aiplatform.TabularDataset(ds.resource_name)
     assert same.create_time == ds.create_time and same.gca_resource.metadata == ds.gca_resource.metadata
-    assert [d.resource_name for d in aiplatform.TabularDataset.list(filter='display_name="table"')] == [ds.resource_name]
+    assert [d.resource_name for d in aiplatform.TabularDataset.list(filter=f'display_name="{NAME}"')] == [ds.resource_name]
     assert ds.resource_name not in [d.resource_name for d in aiplatform.ImageDataset.list()]
     ds.update(display_name="renamed", description="from the SDK", labels={"team": "two"})
     again = aiplatform.TabularDataset(ds.resource_name)
@@ -39,7 +40,7 @@ def tabular(aiplatform):
     except Exception as e:
         assert "absent.csv" in str(e), e
     series = aiplatform.TimeSeriesDataset.create(display_name="series", gcs_source=[BUCKET + "table.csv"])
-    assert series.column_names == ["a", "b", "label"]
+    assert sorted(series.column_names) == ["a", "b", "label"]
     return [ds, series]
 
 

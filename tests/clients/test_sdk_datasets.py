@@ -10,7 +10,7 @@ from conftest import BUILD, Server
 from matrix import missing, program
 
 ALL = [(p, v) for p in ("rest", "rest-tls", "grpc-tls") for v in ("v1", "v2")]
-QUICK = [("rest", "v1"), ("grpc-tls", "v2")]
+QUICK = [("grpc-tls", "v1")]
 FILES = {
     "table.csv": "a,b,label\n1,2,x\n3,4,y\n",
     "images.jsonl": [{"imageGcsUri": f"gs://elsewhere/{i}.jpg", "classificationAnnotation": {"displayName": "cat"}} for i in range(3)],
