@@ -10,19 +10,9 @@
 #include "engine/job_spec.h"
 #include "sys/loop.h"
 
-#define METADATA_PREFIX "/computeMetadata/v1"
 #define REPLY_MAX (1u << 20)
 #define AUDIENCE_MAX 2048
 #define PATH_SHOWN 512 /* bytes of a path in the access log */
-
-struct identity {
-    struct clock *clock;
-    struct projects *projects;
-    struct token_keys *keys;
-    struct access_log *access;
-    struct map callers; /* by id, as text */
-    uint64_t next_id;
-};
 
 /* ---- callers */
 
@@ -30,7 +20,7 @@ static struct str id_text(char ret[24], uint64_t id) {
     return str_n(ret, (size_t)snprintf(ret, 24, "%llu", (unsigned long long)id));
 }
 
-static const struct caller *caller_of(const struct identity *d, const struct xch *x) {
+struct caller *identity_caller(const struct identity *d, const struct xch *x) {
     char key[24];
     return xch_door(x) ? map_get(&d->callers, id_text(key, xch_door(x))) : NULL;
 }
@@ -78,39 +68,53 @@ bool identity_is_job(const struct xch *x) {
     return xch_door(x) != 0;
 }
 
-bool identity_refuse(struct xch *x) {
+/* The token that a request bears; .p NULL: none. */
+static struct str bearer_of(const struct xch *x) {
+    struct str h = xch_header(x, "authorization");
+    return str_starts(h, STR("Bearer ")) ? str_trim(str_sub(h, 7, h.n)) : (struct str){NULL, 0};
+}
+
+bool identity_refuse(struct identity *d, struct xch *x) {
     struct str path = xch_head(x)->path;
+    struct token_claims t;
     struct err err;
-    if (!identity_is_job(x) || !(str_starts(path, STR("/cusp/")) || str_eqc(path, "/metrics"))) {
+    if (!(str_starts(path, STR("/cusp/")) || str_eqc(path, "/metrics")) ||
+        !(identity_is_job(x) || bearer_read(d->keys, xch_arena(x), bearer_of(x), &t))) {
         return false;
     }
     err_set(&err, ERR_PERMISSION_DENIED,
-            "%.*s administers the server; jobs may not ask for it. Ask from outside the container.",
+            "%.*s administers the server; jobs may not ask for it. Ask from outside the container, "
+            "without a job's token.",
             (int)(path.n > 200 ? 200 : path.n), path.p);
     reply_error(x, &err);
     return true;
 }
 
-/* ---- replies */
-
-static void answer(struct xch *x, int status, struct str type, struct str body) {
-    const struct header h[] = {{STR("content-type"), type},
-                               {STR("metadata-flavor"), STR("Google")},
-                               {STR("server"), STR("Metadata Server for cusp")}};
-    xch_reply(x, status, h, NR_OF(h), body);
-}
-
-static void refuse(struct xch *x, int status, const char *why) {
-    answer(x, status, STR("text/plain; charset=UTF-8"), str_of(why));
-}
-
-static void not_found(struct xch *x) {
-    refuse(x, 404, "There is no such metadata.\n");
+bool identity_reject(struct identity *d, struct xch *x) {
+    struct str token = bearer_of(x);
+    struct token_claims t;
+    struct err err;
+    if (!bearer_is_ours(token)) {
+        return false;
+    }
+    if (!bearer_read(d->keys, xch_arena(x), token, &t)) {
+        err_set(&err, ERR_UNAUTHENTICATED,
+                "Request had invalid authentication credentials: the access token was not made by "
+                "this server, or was changed.");
+    } else if (t.expires <= d->clock->ops->wall(d->clock) / USEC_PER_SEC) {
+        err_set(&err, ERR_UNAUTHENTICATED,
+                "Request had invalid authentication credentials: the access token has expired. The "
+                "metadata server gives fresh ones.");
+    } else {
+        return false;
+    }
+    reply_error(x, &err);
+    return true;
 }
 
 /* ---- tokens */
 
-static void put_access_token(struct identity *d, const struct caller *c, struct buf *b) {
+void identity_put_token(struct identity *d, const struct caller *c, struct buf *b) {
     auto_buf struct buf token = BUF_INIT(REPLY_MAX);
     struct jw w;
     bearer_make(d->keys, c, d->clock->ops->wall(d->clock), &token);
@@ -144,16 +148,16 @@ static void signing_ready(struct token_wait *t, const struct err *err) {
     } else if (!g->audience.p) {
         rc = token_put_certs(d->keys, g->jwks, &b, &e);
     } else {
-        const struct caller *c = caller_of(d, g->x); /* the job may have ended meanwhile */
+        const struct caller *c = identity_caller(d, g->x); /* the job may have ended meanwhile */
         rc = c ? token_make_identity(d->keys, c, g->audience, g->full,
                                      d->clock->ops->wall(d->clock), &b, &e)
                : err_set(&e, ERR_NOT_FOUND, "The job has ended.");
     }
     if (rc) {
         log_error("identity token", "error=\"%s\"", e.msg);
-        refuse(g->x, 503, "No identity token can be made now.\n");
+        metadata_refuse(g->x, 503, "No identity token can be made now.\n");
     } else if (g->audience.p) {
-        answer(g->x, 200, STR("application/text"), buf_str(&b));
+        metadata_answer(g->x, 200, STR("application/text"), (struct str){NULL, 0}, buf_str(&b));
     } else {
         reply_json(g->x, 200, buf_str(&b));
     }
@@ -172,81 +176,16 @@ static void sign_later(struct identity *d, struct xch *x, struct str audience, b
     token_keys_need(d->keys, &g->wait);
 }
 
-static void identity_token(struct identity *d, struct xch *x) {
+void identity_sign(struct identity *d, struct xch *x) {
     struct str audience = cusp_query_get(x, "audience"), format = cusp_query_get(x, "format");
     if (!audience.n) {
-        refuse(x, 400, "non-empty audience parameter required\n");
+        metadata_refuse(x, 400, "non-empty audience parameter required\n");
     } else if (audience.n > AUDIENCE_MAX) {
-        refuse(x, 400, "audience: at most 2048 bytes\n");
+        metadata_refuse(x, 400, "audience: at most 2048 bytes\n");
     } else if (format.n && !str_eqc(format, "full") && !str_eqc(format, "standard")) {
-        refuse(x, 400, "format: full or standard\n");
+        metadata_refuse(x, 400, "format: full or standard\n");
     } else {
         sign_later(d, x, audience, str_eqc(format, "full"), false);
-    }
-}
-
-/* ---- the metadata server */
-
-/* "token" of instance/service-accounts/default/token; .p NULL for anything else. */
-static struct str account_leaf(const struct caller *c, struct str path) {
-    struct str rest = path;
-    static const char base[] = "instance/service-accounts/";
-    if (!str_starts(rest, str_of(base))) {
-        return (struct str){NULL, 0};
-    }
-    rest = str_sub(rest, sizeof(base) - 1, rest.n);
-    struct str account = str_cut(&rest, '/');
-    return str_eqc(account, "default") || str_eqc(account, c->email) ? rest : (struct str){NULL, 0};
-}
-
-static void get(struct identity *d, struct xch *x, const struct caller *c, struct str path) {
-    auto_buf struct buf b = BUF_INIT(REPLY_MAX);
-    struct str leaf = account_leaf(c, path), alt = cusp_query_get(x, "alt");
-    struct str recursive = cusp_query_get(x, "recursive");
-    enum metadata_form form;
-    if (str_eqc(leaf, "token")) {
-        put_access_token(d, c, &b);
-        answer(x, 200, STR("application/json"), buf_str(&b));
-    } else if (str_eqc(leaf, "identity")) {
-        identity_token(d, x);
-    } else if (alt.n && !str_eqc(alt, "json") && !str_eqc(alt, "text")) {
-        refuse(x, 400, "alt: json or text\n");
-    } else if (metadata_get(c, xch_arena(x), path, str_ieq(recursive, STR("true")),
-                            !alt.n                 ? NULL
-                            : str_eqc(alt, "json") ? "json"
-                                                   : "text",
-                            &b, &form)) {
-        answer(x, 200, form == METADATA_JSON ? STR("application/json") : STR("application/text"),
-               buf_str(&b));
-    } else {
-        not_found(x);
-    }
-}
-
-static void metadata(struct identity *d, struct xch *x, const struct caller *c) {
-    const struct xch_head *h = xch_head(x);
-    struct str path;
-    if (!str_eqc(h->method, "GET") && !str_eqc(h->method, "HEAD")) {
-        refuse(x, 405, "GET and HEAD only\n");
-    } else if (str_eqc(h->path, "/")) {
-        answer(x, 200, STR("application/text"), STR("computeMetadata/\n"));
-    } else if (!str_ieq(xch_header(x, "metadata-flavor"), STR("Google"))) {
-        refuse(x, 403, "Missing required header \"Metadata-Flavor: Google\".\n");
-    } else if (xch_header(x, "x-forwarded-for").p) {
-        refuse(x, 403, "Requests by a proxy (X-Forwarded-For) are refused.\n");
-    } else if (!str_starts(h->path, STR(METADATA_PREFIX)) ||
-               !enc_unpercent(xch_arena(x),
-                              str_sub(h->path, sizeof(METADATA_PREFIX) - 1, h->path.n), false,
-                              &path)) {
-        if (str_eqc(h->path, "/computeMetadata") || str_eqc(h->path, "/computeMetadata/")) {
-            answer(x, 200, STR("application/text"), STR("v1/\n"));
-        } else {
-            not_found(x);
-        }
-    } else if (path.n && path.p[0] != '/') {
-        not_found(x);
-    } else {
-        get(d, x, c, str_sub(path, 1, path.n));
     }
 }
 
@@ -259,7 +198,7 @@ static void token_endpoint(struct identity *d, struct xch *x, const struct calle
         return;
     }
     /* Whatever is shown (a refresh token, a key): the job is what it is. */
-    put_access_token(d, c, &b);
+    identity_put_token(d, c, &b);
     reply_json(x, 200, buf_str(&b));
 }
 
@@ -290,7 +229,7 @@ static void token_info(struct identity *d, struct xch *x) {
 
 bool identity_handle(struct identity *d, struct xch *x) {
     const struct xch_head *h = xch_head(x);
-    const struct caller *c = caller_of(d, x);
+    const struct caller *c = identity_caller(d, x);
     bool google = str_find(h->authority, STR(".googleapis.com")) >= 0;
     bool oauth = str_starts(h->authority, STR("oauth2.googleapis.com"));
     if (str_eqc(h->path, "/oauth2/v3/certs") || str_eqc(h->path, "/oauth2/v1/certs")) {
@@ -304,7 +243,7 @@ bool identity_handle(struct identity *d, struct xch *x) {
     } else if (oauth && str_eqc(h->path, "/token")) {
         token_endpoint(d, x, c);
     } else if (str_starts(h->path, STR("/computeMetadata")) || (str_eqc(h->path, "/") && !google)) {
-        metadata(d, x, c);
+        metadata_serve(d, x, c);
     } else {
         return false;
     }
@@ -325,13 +264,12 @@ static void put_quoted(struct buf *b, const char *name, struct str v) {
 
 void identity_finished(struct identity *d, struct xch *x, int status) {
     const struct xch_head *h = xch_head(x);
-    const struct caller *c = caller_of(d, x);
-    struct str bearer = xch_header(x, "authorization");
+    const struct caller *c = identity_caller(d, x);
+    struct str bearer = bearer_of(x);
     struct token_claims t = {0};
     usec_t now = d->clock->ops->wall(d->clock);
     const char *token = "none";
-    if (str_starts(bearer, STR("Bearer "))) {
-        bearer = str_trim(str_sub(bearer, 7, bearer.n));
+    if (bearer.n) {
         token = !bearer_read(d->keys, xch_arena(x), bearer, &t) ? "foreign"
                 : t.expires <= now / USEC_PER_SEC               ? "expired"
                                                                 : "valid";
@@ -376,6 +314,7 @@ struct identity *identity_new(struct loop *loop, struct lane *disk, const char *
     d->keys = keys;
     d->access = access_log_new(loop, disk, data_dir);
     map_init(&d->callers);
+    list_init(&d->waiting);
     return d;
 }
 

@@ -33,9 +33,14 @@ void identity_close(struct identity *d, uint64_t id);
 bool identity_handle(struct identity *d, struct xch *x);
 /* True for what came by a door. Web pages do not get there (origin.h). */
 bool identity_is_job(const struct xch *x);
-/* Answers 403 and returns true when a job asks for what administers the server (/cusp/, /metrics):
- * code that somebody submitted must not import host paths as images or read other jobs' events. */
-bool identity_refuse(struct xch *x);
+/* Answers 403 and returns true when a job asks (by its door, or anywhere with a job's token, good
+ * or expired) for what administers the server (/cusp/, /metrics): code that somebody submitted must
+ * not import host paths as images or read other jobs' events. */
+bool identity_refuse(struct identity *d, struct xch *x);
+/* Answers 401 and returns true when the request bears an access token of ours that has expired or
+ * is not genuine: clients fetch a fresh one then. Other people's tokens are not looked at. After
+ * identity_handle: whoever asks for a fresh one may bear the old one. */
+bool identity_reject(struct identity *d, struct xch *x);
 
 /* net_config.finished: a line in DIR/access.log for every request of a job. */
 void identity_finished(struct identity *d, struct xch *x, int status);

@@ -1,4 +1,4 @@
-/* Private to identity*.c, metadata.c and access.c. */
+/* Private to identity*.c, metadata*.c and access.c. */
 #ifndef CUSP_API_IDENTITY_INT_H
 #define CUSP_API_IDENTITY_INT_H
 
@@ -16,7 +16,25 @@ struct caller {
     char *job; /* full resource name */
     char *job_id, *replica, *project_id, *location, *email;
     uint64_t project_number;
+    unsigned nr_waiting; /* its metadata requests that wait for a change */
 };
+
+struct identity {
+    struct clock *clock;
+    struct projects *projects;
+    struct token_keys *keys;
+    struct access_log *access;
+    struct map callers; /* struct caller by id, as text */
+    uint64_t next_id;
+    struct list waiting; /* metadata_serve.c */
+};
+
+/* By the door that the exchange came in; NULL: by none, or the job has ended. */
+struct caller *identity_caller(const struct identity *d, const struct xch *x);
+/* The answer of the token endpoints: a fresh access token, as JSON. */
+void identity_put_token(struct identity *d, const struct caller *c, struct buf *b);
+/* Answers …/identity?audience=A&format=F, later. */
+void identity_sign(struct identity *d, struct xch *x);
 
 /* ---- identity_token.c */
 
@@ -26,6 +44,11 @@ void token_keys_free(struct token_keys *k);
 
 /* Appends an access token for the caller, valid for TOKEN_LIFE_S from now (wall). */
 void bearer_make(const struct token_keys *k, const struct caller *c, usec_t now, struct buf *b);
+/* It looks like one of ours, good or bad; anything else is a stranger's and none of our business.
+ */
+bool bearer_is_ours(struct str token);
+/* BODY and MAC around claims; bearer_make's last step. */
+void bearer_seal(const struct token_keys *k, struct str claims_json, struct buf *b);
 /* What a token says, in the arena. False: not ours or tampered with. Expired ones are told too. */
 struct token_claims {
     struct str job, email, scope;
@@ -53,6 +76,11 @@ enum metadata_form { METADATA_TEXT, METADATA_JSON };
 /* False: there is no such path. */
 bool metadata_get(const struct caller *c, struct arena *a, struct str path, bool recursive,
                   const char *alt, struct buf *b, enum metadata_form *ret_form);
+
+/* ---- metadata_serve.c: requests of a job to its metadata server, answered now or at a change. */
+void metadata_serve(struct identity *d, struct xch *x, const struct caller *c);
+void metadata_answer(struct xch *x, int status, struct str type, struct str etag, struct str body);
+void metadata_refuse(struct xch *x, int status, const char *why);
 
 /* ---- access.c */
 

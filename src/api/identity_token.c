@@ -97,9 +97,19 @@ static void put_u64(struct jw *w, const char *name, uint64_t v) {
     jw_u64(w, v);
 }
 
-void bearer_make(const struct token_keys *k, const struct caller *c, usec_t now, struct buf *b) {
-    auto_buf struct buf json = BUF_INIT(TOKEN_MAX), body = BUF_INIT(TOKEN_MAX);
+void bearer_seal(const struct token_keys *k, struct str claims_json, struct buf *b) {
+    auto_buf struct buf body = BUF_INIT(TOKEN_MAX);
     uint8_t m[MAC_BYTES];
+    enc_base64url(&body, claims_json.p, claims_json.n);
+    mac(k, buf_str(&body), m);
+    buf_puts(b, PREFIX);
+    buf_put_str(b, buf_str(&body));
+    buf_putc(b, '.');
+    enc_base64url(b, m, sizeof(m));
+}
+
+void bearer_make(const struct token_keys *k, const struct caller *c, usec_t now, struct buf *b) {
+    auto_buf struct buf json = BUF_INIT(TOKEN_MAX);
     uint64_t salt, seconds = now / USEC_PER_SEC;
     struct jw w;
     rng_secret(&salt, sizeof(salt));
@@ -113,12 +123,7 @@ void bearer_make(const struct token_keys *k, const struct caller *c, usec_t now,
     put_u64(&w, "jti",
             salt >> 1); /* no two tokens are the same; JSON readers have signed numbers */
     jw_end_object(&w);
-    enc_base64url(&body, json.p, json.n);
-    mac(k, buf_str(&body), m);
-    buf_puts(b, PREFIX);
-    buf_put_str(b, buf_str(&body));
-    buf_putc(b, '.');
-    enc_base64url(b, m, sizeof(m));
+    bearer_seal(k, buf_str(&json), b);
 }
 
 static struct str claim(struct arena *a, json_t *root, const char *name) {
@@ -126,11 +131,15 @@ static struct str claim(struct arena *a, json_t *root, const char *name) {
     return str_of(arena_strdup(a, s ? s : ""));
 }
 
+bool bearer_is_ours(struct str token) {
+    return str_starts(token, STR(PREFIX));
+}
+
 bool bearer_read(const struct token_keys *k, struct arena *a, struct str token,
                  struct token_claims *ret) {
     auto_buf struct buf given = BUF_INIT(TOKEN_MAX), json = BUF_INIT(TOKEN_MAX);
     uint8_t m[MAC_BYTES];
-    if (token.n > TOKEN_MAX || !str_starts(token, STR(PREFIX))) {
+    if (token.n > TOKEN_MAX || !bearer_is_ours(token)) {
         return false;
     }
     struct str rest = str_sub(token, sizeof(PREFIX) - 1, token.n);

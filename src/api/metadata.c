@@ -40,7 +40,10 @@ static void make(struct tree *t, const struct caller *c, struct arena *a) {
     add(t, TEXT, "instance/hostname",
         arena_printf(a, "%s-%s.c.%s.internal", c->job_id, c->replica, c->project_id));
     add(t, NUMBER, "instance/id", c->job_id);
+    /* Watched by libraries that save a checkpoint before the machine goes; it never does here. */
+    add(t, TEXT, "instance/maintenance-event", "NONE");
     add(t, TEXT, "instance/name", arena_printf(a, "%s-%s", c->job_id, c->replica));
+    add(t, TEXT, "instance/preempted", "FALSE");
     add(t, TEXT, "instance/region", arena_printf(a, "projects/%s/regions/%s", number, c->location));
     add_account(t, a, c->email, c->email);
     add_account(t, a, "default", c->email);
@@ -102,10 +105,13 @@ static void put_json(struct jw *w, struct arena *a, const struct tree *t, struct
             continue;
         }
         struct str rest = str_sub(str_of(l->path), dir.n, SIZE_MAX), name = rest;
-        bool is_dir = str_chr(rest, '/') >= 0;
+        if (!rest.n) { /* the directory itself, which is empty */
+            i++;
+            continue;
+        }
         struct str first = str_cut(&name, '/');
         put_key(w, a, first);
-        if (!is_dir || l->kind == EMPTY_DIR) {
+        if (!name.n) { /* a value, or an empty directory right here */
             put_value(w, l);
             i++;
             continue;

@@ -57,6 +57,7 @@
     X(max_replicas, 1024, "replicas of one job")                                                   \
     X(max_open_uploads, 10000, "resumable uploads in progress")                                    \
     X(max_follow_streams, 256, "log streams being followed")                                       \
+    X(metadata_waits, 64, "metadata requests of one replica that wait for a change")               \
     X(max_object_name, 1024, "bytes of an object name")                                            \
     X(max_object_bytes, 5497558138880, "bytes of one uploaded object")                             \
     X(max_object_metadata, 65536, "bytes of the JSON that describes one object")                   \
