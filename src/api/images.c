@@ -183,9 +183,16 @@ static void block_remove(struct image_request *r) {
     }
 }
 
+static void tell_removed(const struct image_request *r) {
+    if (r->im->removed != NULL && !r->work.cancelled) {
+        r->im->removed(r->im->arg);
+    }
+}
+
 static void done_remove(struct lane_work *lw) {
     struct image_request *r = CONTAINER_OF(lw, struct image_request, work);
     (void)was_cancelled(r);
+    tell_removed(r);
     finish(r, STR("{}"));
 }
 
@@ -201,6 +208,7 @@ static void done_prune(struct lane_work *lw) {
     auto_buf struct buf b = BUF_INIT(LIST_MAX);
     struct jw w;
     (void)was_cancelled(r);
+    tell_removed(r);
     jw_init(&w, &b, 2);
     jw_object(&w);
     jw_kv_u64_string(&w, "imagesRemoved", r->prune.images);
@@ -530,6 +538,10 @@ struct api_images *api_images_new(struct loop *loop, struct lane *disk, struct i
 
 void api_images_set_puller(struct api_images *im, struct puller *puller) {
     im->puller = puller;
+}
+
+void api_images_on_removed(struct api_images *im, void (*fn)(void *arg)) {
+    im->removed = fn;
 }
 
 void api_images_free(struct api_images *im) {

@@ -33,6 +33,8 @@ struct api_images *api_images_new(struct loop *loop, struct lane *disk, struct i
                                   const char **(*in_use)(void *arg, struct arena *a), void *arg);
 /* Of images:pull and images:push, which without it are refused. Outlives the last request. */
 void api_images_set_puller(struct api_images *im, struct puller *puller);
+/* fn(arg of api_images_new), on the loop, after images may have been removed. */
+void api_images_on_removed(struct api_images *im, void (*fn)(void *arg));
 /* After the lane is closed (nothing of ours is in flight). NULL is fine. */
 void api_images_free(struct api_images *im);
 /* False: not one of our paths, nothing was done. */

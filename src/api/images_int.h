@@ -11,6 +11,7 @@ struct api_images {
     struct image_store *store;
     char *spool_dir;
     const char **(*in_use)(void *arg, struct arena *a);
+    void (*removed)(void *arg);
     void *arg;
     unsigned importing;
     struct puller *puller; /* NULL: nothing goes to or comes from other registries */

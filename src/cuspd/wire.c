@@ -169,21 +169,33 @@ static void open_early_doors(struct server *s) {
     vec_fini(&s->early);
 }
 
-/* What containers are told. %DOOR% is filled in by the engine. */
+/* What containers are told. %DOOR% and %HAVE% are filled in by the engine. */
 #define METADATA_ENV                                                                               \
     "GCE_METADATA_HOST=%DOOR%", "GCE_METADATA_IP=%DOOR%", "GCE_METADATA_ROOT=%DOOR%"
-static const char *plain_env[] = {METADATA_ENV, "STORAGE_EMULATOR_HOST=http://%DOOR%",
-                                  "CLOUD_STORAGE_EMULATOR_ENDPOINT=http://%DOOR%",
-                                  "GOOGLE_CLOUD_PROJECT=%PROJECT_ID%", NULL};
+static const char *plain_env[] = {
+    METADATA_ENV,
+    "STORAGE_EMULATOR_HOST=http://%DOOR%",
+    "CLOUD_STORAGE_EMULATOR_ENDPOINT=http://%DOOR%",
+    "GOOGLE_CLOUD_PROJECT=%PROJECT_ID%",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE=http://%DOOR%/storage/v1/",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM=http://%DOOR%/",
+    NULL};
 static const char *metadata_names[] = {"metadata.google.internal", "metadata", NULL};
 
 #define BUNDLE_ENV(name) name "=" DOOR_BUNDLE
+/* The one variable that every Java reads, whoever starts it; what the image says in it stays. */
+#define JAVA_ENV                                                                                   \
+    "JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=" DOOR_STORE                                     \
+    " -Djavax.net.ssl.trustStoreType=PKCS12"                                                       \
+    " -Djavax.net.ssl.trustStorePassword=" DOOR_STORE_PASSWORD " %HAVE%"
 static const char *transparent_env[] = {METADATA_ENV,
                                         BUNDLE_ENV("REQUESTS_CA_BUNDLE"),
                                         BUNDLE_ENV("SSL_CERT_FILE"),
                                         BUNDLE_ENV("CURL_CA_BUNDLE"),
                                         BUNDLE_ENV("NODE_EXTRA_CA_CERTS"),
                                         BUNDLE_ENV("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),
+                                        BUNDLE_ENV("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"),
+                                        JAVA_ENV,
                                         NULL};
 static const char *const google_names[] = {
     "aiplatform.googleapis.com", "storage.googleapis.com", "www.googleapis.com",
@@ -346,6 +358,13 @@ static const char **images_in_use(void *arg, struct arena *a) {
     return s->engine && strcmp(s->engine->ops->name, "local") == 0
                ? engine_local_images_in_use(s->engine, a)
                : NULL;
+}
+
+static void images_removed(void *arg) {
+    const struct server *s = arg;
+    if (s->engine && !s->stopping && strcmp(s->engine->ops->name, "local") == 0) {
+        engine_local_tidy(s->engine);
+    }
 }
 
 /* ---- stop ---- */
@@ -905,6 +924,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     }
     s.api_images = api_images_new(s.loop, s.disk, s.images, s.data_dir, images_in_use, &s);
     api_images_set_puller(s.api_images, s.puller);
+    api_images_on_removed(s.api_images, images_removed);
     s.registry = api_registry_new(s.loop, s.images);
     blob_recover(s.blob, on_blob_recovered, &s);
     loop_run(s.loop);

@@ -2,16 +2,18 @@
 import base64
 import json
 import glob
+import hmac
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 
-from conftest import container_job, needs_root, wait_until
+from conftest import BUILD, container_job, needs_root, wait_until
 
 pytestmark = needs_root
 MD = "http://169.254.169.254/computeMetadata/v1"
@@ -153,6 +155,141 @@ def test_a_job_does_not_administer(local):
                     "wget -q -S -O /dev/null http://169.254.169.254$p 2>&1 | grep -m1 -o 'HTTP/1.1 [0-9]*'; done")
     assert out == ["HTTP/1.1 403"] * 3 + ["HTTP/1.1 200"]
     assert s.call("GET", "/cusp/v1/images").status_code == 200 and s.call("GET", "/metrics").status_code == 200
+
+
+def seal(server, **c):
+    """An access token with the server's own key, as only the server can make one."""
+    key = open(os.path.join(server.data_dir, "identity/token.key"), "rb").read()
+    enc = lambda b: base64.urlsafe_b64encode(b).rstrip(b"=").decode()
+    body = enc(json.dumps(c).encode())
+    return f"cusp.{body}.{enc(hmac.new(key, body.encode(), 'sha256').digest())}"
+
+
+def test_tokens_that_are_no_good(local):
+    """Expired or changed ones of ours get 401 (clients fetch a fresh one then), strangers' are nobody's business."""
+    s = local()
+    name = "projects/1/locations/us-central1/customJobs/77"
+    now = int(time.time())
+    good = seal(s, job=name, email=ACCOUNT, iat=now, exp=now + 60)
+    expired = seal(s, job=name, email=ACCOUNT, iat=now - 4000, exp=now - 400)
+    status = {}
+    for what, token in (("good", good), ("expired", expired), ("changed", good[:-3] + "AAA"), ("foreign", "ya29.a0Af"),
+                        ("half", "cusp.e30")):
+        r = s.call("GET", "/storage/v1/b?project=demo&prefix=" + what, headers={"Authorization": "Bearer " + token})
+        status[what] = r.status_code
+        if r.status_code == 401:
+            assert r.json()["error"]["status"] == "UNAUTHENTICATED" and "access token" in r.json()["error"]["message"]
+    assert status == {"good": 200, "expired": 401, "changed": 401, "foreign": 200, "half": 401}
+    access_log(s, job=name, by="token", token="expired", account=ACCOUNT, status=401)
+    access_log(s, job=name, by="token", token="valid", status=200)
+    assert s.call("GET", "/oauth2/v3/tokeninfo?access_token=" + expired).status_code == 400
+    # A job's token administers nothing, wherever it is shown; without one this machine's users do.
+    for token in (good, expired):
+        for path in ("/cusp/v1/images", "/metrics"):
+            r = s.call("GET", path, headers={"Authorization": "Bearer " + token})
+            assert r.status_code == 403 and "administers" in r.text
+    assert s.call("POST", "/cusp/v1/images:importPath", {"path": "/etc/passwd", "name": "x"},
+                  headers={"Authorization": "Bearer " + good}).status_code == 403
+    assert s.call("GET", "/metrics", headers={"Authorization": "Bearer ya29.a0Af"}).status_code == 200
+
+
+def test_token_of_another_job(local):
+    """By a door the door says who it is; that the token is somebody else's is in the log."""
+    s = local()
+    other = "projects/1/locations/us-central1/customJobs/78"
+    now = int(time.time())
+    token = seal(s, job=other, email="other@demo.iam.gserviceaccount.com", iat=now, exp=now + 60)
+    job, _ = run(s, f"wget -q -O - --header 'Authorization: Bearer {token}' http://169.254.169.254/storage/v1/b?project=demo")
+    access_log(s, job=job["name"], by="door", token="valid", token_job=other, path="/storage/v1/b", status=200)
+
+
+def test_wait_for_change(local):
+    """Nothing of a job changes: a request waits until its time is up, or as long as the job; never when it has old news."""
+    s = local()
+    url = "/instance/maintenance-event?wait_for_change=true"
+    _, out = run(s, "; echo; ".join([
+        f"{wget(url)} > /tmp/forever & true",  # answered never: ends with the job
+        wget(url + "&last_etag=0"),
+        f"E=$(wget -S -O /dev/null --header 'Metadata-Flavor: Google' {MD}/instance/maintenance-event 2>&1 | grep -i etag: | grep -o '[0-9a-f]*$')"
+        "; echo etag $E",
+        f"wget -q -O - --header 'Metadata-Flavor: Google' \"{MD}{url}&timeout_sec=1&last_etag=$E\"",
+        wget(url + "&timeout_sec=0"),
+        wget("/instance/service-accounts/default/token?wait_for_change=true") + " | grep -c cusp",
+        f"wget -S -O /dev/null --header 'Metadata-Flavor: Google' '{MD}{url}&timeout_sec=soon' 2>&1 | grep -m1 -o 'HTTP/1.1 [0-9]*'",
+        wget("/instance/preempted?wait_for_change=false")]) + "; echo; echo forever $(cat /tmp/forever)")
+    out = [l for l in out if l]
+    assert [l for l in out if not l.startswith("etag")] == ["NONE", "NONE", "NONE", "1", "HTTP/1.1 400", "FALSE", "forever"]
+    assert any(re.fullmatch("etag [0-9a-f]{16}", l) for l in out)
+    def ended():
+        lines = access_log(s, path="/computeMetadata/v1/instance/maintenance-event")
+        return lines if any(" status=0 " in l for l in lines) else None  # the one that waited is broken off with the job
+    took = [int(re.search(r"usec=(\d+)", l).group(1)) for l in wait_until(ended, 20, "the end of the job") if " status=200 " in l]
+    assert sum(t > 900000 for t in took) == 1  # the one that knew the ETag
+
+
+def test_waiting_requests_are_bounded(local):
+    s = local()
+    ask = wget("/instance/name?wait_for_change=true")
+    _, out = run(s, f"for i in $(seq 65); do {ask} 2> /tmp/said.$i & done; "
+                    "until cat /tmp/said.* | grep -q 503; do sleep 0.05; done; echo refused; " + wget("/project/project-id"))
+    assert out[0] == "refused" and out[1] == "demo"
+
+
+def test_door_is_fetched_again(local):
+    """The first try to get a replica's sockets fails; its requests wait for the second."""
+    if b"engine.doors.before_fetch" not in open(os.path.join(BUILD, "cuspd"), "rb").read():
+        pytest.skip("this build has no fail points")
+    s = local(env={"CUSP_FAILPOINTS": "engine.doors.before_fetch=errno:EAGAIN@1"})
+    _, out = run(s, wget("/project/project-id"))
+    assert out == ["demo"]
+    assert "door was not fetched" in s.log()
+
+
+def layers_of_authorities(s):
+    path = os.path.join(s.data_dir, "trust")
+    return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+
+def test_authorities_go_with_their_image(local, busybox_image):
+    """DIR/trust: one layer an image and CA; gone when the image is, or the CA, but not from under a job that runs on."""
+    s = local()
+    run(s, "true")
+    [first] = layers_of_authorities(s)
+    store = os.path.join(s.data_dir, "trust", first, ".cusp/ca-bundle.p12")
+    shown = subprocess.run(["openssl", "pkcs12", "-in", store, "-passin", "pass:changeit", "-nokeys"], capture_output=True, text=True)
+    assert shown.returncode == 0 and shown.stdout.count("BEGIN CERTIFICATE") >= 1
+    assert s.call("DELETE", "/cusp/v1/images/busybox").status_code == 200
+    wait_until(lambda: not layers_of_authorities(s), 20, "the layer to go")
+    with open(busybox_image, "rb") as f:
+        assert s.call("POST", "/cusp/v1/images:import?name=busybox", f.read()).status_code == 200
+    os.makedirs(os.path.join(s.data_dir, "buckets/sync"))
+    job = s.create(script_job("cat /.cusp/ca-bundle.pem > /dev/null && echo there; while [ ! -e /gcs/sync/go ]; do sleep 0.05; done;"
+                              "cat /.cusp/ca-bundle.pem > /dev/null && echo still"))
+    wait_until(lambda: "there" in output(s, job["name"]), 30, "the job to run")
+    [old] = layers_of_authorities(s)
+    s.stop()
+    shutil.rmtree(os.path.join(s.data_dir, "identity/tls"))  # another CA from the next start on
+    os.makedirs(os.path.join(s.data_dir, "trust/0123-4567"))
+    s.start()
+    wait_until(lambda: "0123-4567" not in layers_of_authorities(s), 20, "what nobody needs to go")
+    assert layers_of_authorities(s) == [old]
+    open(os.path.join(s.data_dir, "buckets/sync/go"), "w").close()
+    assert s.wait(job["name"])["state"] == "JOB_STATE_SUCCEEDED" and "still" in output(s, job["name"])
+    run(s, "true")
+    s.stop()
+    s.start()
+    wait_until(lambda: old not in layers_of_authorities(s), 20, "the old CA's layer to go")
+    assert len(layers_of_authorities(s)) == 1
+
+
+def test_java_options_keep_the_images_own(local, busybox_image):
+    s = local()
+    with open(busybox_image, "rb") as f:
+        assert s.call("POST", "/cusp/v1/images:import?name=java&env=JAVA_TOOL_OPTIONS=-Xmx1g", f.read()).status_code == 200
+    job = s.create(container_job("sh", "-c", "echo $JAVA_TOOL_OPTIONS", image="java"))
+    s.wait(job["name"])
+    [line] = output(s, job["name"])
+    assert "-Djavax.net.ssl.trustStore=/.cusp/ca-bundle.p12" in line and line.endswith(" -Xmx1g")
 
 
 def test_identity_token(local):

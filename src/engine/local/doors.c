@@ -2,6 +2,7 @@
  * that holds them. */
 #include "engine/local/local_int.h"
 
+#include "base/fail.h"
 #include "base/log.h"
 #include "engine/bundle/rundir.h"
 #include "sys/sock.h"
@@ -13,6 +14,10 @@
 #include <unistd.h>
 
 #define ASK_TIMEOUT_SEC 5
+/* The runner answers as long as its container runs; when it did not, it was busy or the server
+ * short of something. Until then the replica's connections wait in the backlog. */
+#define RETRY_FIRST (USEC_PER_SEC / 2)
+#define RETRY_MAX (30 * USEC_PER_SEC)
 
 /* -- addresses -------------------------------------------------------------------------------- */
 
@@ -50,6 +55,9 @@ int doors_plan(struct local_replica *r, const char ***ret, const char **ret_addr
 
 struct door_ask {
     struct lane_work work;
+    struct timer again;
+    usec_t delay; /* before the next try */
+    bool working; /* on the lane; else waiting for `again` */
     struct local *eng;
     struct local_replica *r; /* NULL: nobody wants them any more */
     char *dir;
@@ -65,6 +73,9 @@ static int fetch(struct door_ask *q, struct err *err) {
     auto_close int dir = open(q->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) {
         return err_sys(err, errno, "open %s", q->dir);
+    }
+    if (FAIL_POINT("engine.doors.before_fetch", err) < 0) {
+        return -1;
     }
     auto_close int fd = sock_unix_connect(dir, RUNDIR_SOCK, err);
     if (fd < 0) {
@@ -88,27 +99,51 @@ static void ask_run(struct lane_work *w) {
     q->rc = fetch(q, &q->err);
 }
 
+static void ask_free(struct door_ask *q) {
+    free(q->dir);
+    free(q);
+}
+
+static void ask_again(struct timer *t) {
+    struct door_ask *q = CONTAINER_OF(t, struct door_ask, again);
+    q->working = true;
+    q->nr = 0;
+    q->err = (struct err){0};
+    local_submit(q->eng, &q->work);
+}
+
+static void ask_later(struct door_ask *q) {
+    const struct local_replica *r = q->r;
+    struct clock *c = q->eng->clock;
+    log_warn("a replica's door was not fetched", "job=%s replica=%s again_in_ms=%llu error=\"%s\"",
+             r->att->run->spec->id, r->name, (unsigned long long)(q->delay / USEC_PER_MSEC),
+             q->err.msg);
+    c->ops->arm(c, &q->again, c->ops->mono(c) + q->delay);
+    q->delay = q->delay * 2 < RETRY_MAX ? q->delay * 2 : RETRY_MAX;
+}
+
 static void ask_done(struct lane_work *w) {
     struct door_ask *q = CONTAINER_OF(w, struct door_ask, work);
     struct local *eng = q->eng;
     bool over = local_done(eng), given = false;
+    q->working = false;
+    if (!over && q->r != NULL && !w->cancelled && q->rc < 0) {
+        ask_later(q);
+        return;
+    }
     if (!over && q->r != NULL) {
         struct local_replica *r = q->r;
         r->door_ask = NULL;
-        if (!w->cancelled && q->rc == 0 && q->nr > 0) {
+        if (!w->cancelled && q->nr > 0) {
             const struct engine_doors *d = eng->opts.doors;
             r->door = d->open(d->arg, r->att->run->spec, r->name, q->fds, q->nr);
             given = true;
-        } else if (!w->cancelled && q->rc < 0) {
-            log_warn("a replica has no door to the server", "job=%s replica=%s error=\"%s\"",
-                     r->att->run->spec->id, r->name, q->err.msg);
         }
     }
     for (size_t i = 0; i < q->nr && !given; i++) {
         close(q->fds[i]);
     }
-    free(q->dir);
-    free(q);
+    ask_free(q);
 }
 
 void doors_want(struct local_replica *r) {
@@ -122,16 +157,30 @@ void doors_want(struct local_replica *r) {
     q->dir = xstrdup(r->dir);
     q->work.run = ask_run;
     q->work.done = ask_done;
+    q->again.fn = ask_again;
+    q->delay = RETRY_FIRST;
+    q->working = true;
     r->door_ask = q;
     local_submit(eng, &q->work);
 }
 
+void doors_let_go(struct local_replica *r) {
+    struct door_ask *q = r->door_ask;
+    if (q == NULL) {
+        return;
+    }
+    r->door_ask = NULL;
+    q->r = NULL;
+    if (!q->working) { /* else its end finds that nobody wants it */
+        struct clock *c = q->eng->clock;
+        c->ops->disarm(c, &q->again);
+        ask_free(q);
+    }
+}
+
 void doors_drop(struct local_replica *r) {
     const struct engine_doors *d = r->att->eng->opts.doors;
-    if (r->door_ask != NULL) {
-        r->door_ask->r = NULL;
-        r->door_ask = NULL;
-    }
+    doors_let_go(r);
     if (r->door != 0) {
         d->close(d->arg, r->door);
         r->door = 0;

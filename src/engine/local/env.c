@@ -202,12 +202,15 @@ static void service_vars(struct arena *a, const struct env_input *in, struct env
 
 /* -- the site's variables --------------------------------------------------------------------- */
 
-static const char *fill_words(struct arena *a, const struct env_input *in, struct str text) {
+/* have: what the variable is so far. */
+static const char *fill_words(struct arena *a, const struct env_input *in, const char *have,
+                              struct str text) {
     const struct {
         struct str word;
         const char *value;
     } words[] = {
         {STR("%DOOR%"), in->door},
+        {STR("%HAVE%"), have},
         {STR("%GATEWAY%"), in->gateway != NULL ? in->gateway : "127.0.0.1"},
         {STR("%PROJECT_ID%"), in->spec->project_id},
         {STR("%PROJECT_NUMBER%"), arena_printf(a, "%" PRIu64, in->spec->project_number)},
@@ -240,8 +243,10 @@ static void put_list(struct arena *a, const struct env_input *in, const char **l
             continue; /* images in the wild carry entries without '='; nothing can be set from them
                        */
         }
-        const char *value = site ? fill_words(a, in, rest) : arena_strndup(a, rest.p, rest.n);
-        env_set(e, arena_strndup(a, name.p, name.n), value, site);
+        const char *key = arena_strndup(a, name.p, name.n);
+        env_set(e, key,
+                site ? fill_words(a, in, env_get(e, key), rest) : arena_strndup(a, rest.p, rest.n),
+                site);
     }
 }
 

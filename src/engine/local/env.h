@@ -33,7 +33,8 @@ struct env_input {
     const char *gateway;    /* replaces %GATEWAY%: where the container reaches this host */
     const char *home;       /* HOME when the image sets none */
 };
-/* In extra_env: %DOOR% %GATEWAY% %PROJECT_ID% %PROJECT_NUMBER% %JOB_ID% %REGION%. */
+/* In extra_env and door_env: %HAVE% (what the variable is so far, "" when unset) %DOOR% %GATEWAY%
+ * %PROJECT_ID% %PROJECT_NUMBER% %JOB_ID% %REGION%. */
 
 /* Image variables, then the service's, then extra_env, then the user's in order; later wins, and a
  * name keeps its first place. */

@@ -183,6 +183,7 @@ static void sweep_run(struct lane_work *w) {
     if (s->eng->host_doors.dir != NULL) {
         ipam_sweep(&s->eng->host_doors, s->eng->run_root);
     }
+    trust_tidy(s->eng);
 }
 
 static void sweep_done(struct lane_work *w) {
@@ -224,6 +225,7 @@ static void local_close(struct engine *e) {
         images_forget(a);
         for (uint32_t i = 0; i < a->nr_reps; i++) {
             sup_let_go(&a->reps[i].sup);
+            doors_let_go(&a->reps[i]);
         }
     }
     packages_let_go(eng);
@@ -364,6 +366,30 @@ const char **engine_local_images_in_use(struct engine *e, struct arena *a) {
         }
     }
     return out;
+}
+
+struct tidying {
+    struct lane_work work;
+    struct local *eng;
+};
+
+static void tidy_run(struct lane_work *w) {
+    trust_tidy(CONTAINER_OF(w, struct tidying, work)->eng);
+}
+
+static void tidy_done(struct lane_work *w) {
+    struct tidying *t = CONTAINER_OF(w, struct tidying, work);
+    struct local *eng = t->eng;
+    free(t);
+    (void)local_done(eng);
+}
+
+void engine_local_tidy(struct engine *e) {
+    struct tidying *t = xcalloc(1, sizeof(*t));
+    t->eng = of(e);
+    t->work.run = tidy_run;
+    t->work.done = tidy_done;
+    local_submit(t->eng, &t->work);
 }
 
 const char *engine_local_describe(struct engine *e) {

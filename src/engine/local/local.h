@@ -58,10 +58,13 @@ struct engine_doors {
     /* Names that resolve to the door (not with the host's network); NULL-terminated. */
     const char **names;
     /* PEM of a CA that containers are to trust, or NULL: with their image's own ones it is in
-     * DOOR_BUNDLE, and in the places where distributions keep theirs. */
+     * DOOR_BUNDLE and DOOR_STORE, and in the places where distributions keep theirs. */
     const char *ca_pem;
 };
 #define DOOR_BUNDLE "/.cusp/ca-bundle.pem"
+/* The same as a PKCS #12 trust store, for Java. */
+#define DOOR_STORE "/.cusp/ca-bundle.p12"
+#define DOOR_STORE_PASSWORD "changeit"
 
 struct engine *engine_local_new(const struct engine_local_opts *o, struct err *err);
 
@@ -69,6 +72,10 @@ struct engine *engine_local_new(const struct engine_local_opts *o, struct err *e
  * attempt that was picked up after a restart, or is only now looking for its image, is answered for
  * by what its URI names today. [loop] Reads small files. */
 const char **engine_local_images_in_use(struct engine *e, struct arena *a);
+
+/* Removes what was made for images that are gone (layers of authorities). After an image was
+ * removed; the engine does it at a sweep by itself. [loop] The work is done on the lane. */
+void engine_local_tidy(struct engine *e);
 
 /* What the probe found, for `cuspd` start-up lines and /metrics: "runc 1.1.5, cgroup hybrid,
  * network bridge cusp0 (nft)". */

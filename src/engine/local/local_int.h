@@ -157,6 +157,8 @@ void stage_images_ready(struct local_attempt *a, const struct err *why);
 /* doors.c: the replica's sockets are asked for and given to the server; taken back. */
 void doors_want(struct local_replica *r);
 void doors_drop(struct local_replica *r);
+/* The engine closes: nothing is asked again; what is open stays with the server. */
+void doors_let_go(struct local_replica *r);
 /* Where programs in the replica reach the server; NULL-terminated "ADDRESS:PORT", and the host part
  * of them. NULL and "" without doors. [lane] */
 int doors_plan(struct local_replica *r, const char ***ret, const char **ret_address,
@@ -165,6 +167,8 @@ int doors_plan(struct local_replica *r, const char ***ret, const char **ret_addr
 /* trust.c: the layer that makes an image trust the doors' CA; made once an image. [lane] */
 int trust_layer(struct local *eng, struct arena *a, const struct image *img, const char **ret,
                 struct err *err);
+/* Removes layers that are not of an image there is, or of an older CA, and not mounted. [lane] */
+void trust_tidy(struct local *eng);
 
 /* Fills what every container of this host has in common. */
 struct rundir_plan;
