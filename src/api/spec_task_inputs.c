@@ -3,6 +3,7 @@
 #include "api/spec_task_inputs.h"
 
 #include "api/spec.h"
+#include "api/spec_study.h"
 #include "base/jw.h"
 #include "base/limits.h"
 #include "pb/pb.h"
@@ -285,12 +286,7 @@ static void check_tuning(const Aip__HyperparameterTuningJob *t, struct violation
     if (!t->study_spec) {
         violations_add(vs, ROOT ".study_spec", "Required field is not set.");
     } else {
-        if (!t->study_spec->n_metrics) {
-            violations_add(vs, ROOT ".study_spec.metrics", "Required field is not set.");
-        }
-        if (!t->study_spec->n_parameters) {
-            violations_add(vs, ROOT ".study_spec.parameters", "Required field is not set.");
-        }
+        study_spec_check(t->study_spec, ROOT ".study_spec", vs);
     }
     if (t->max_trial_count <= 0) {
         violations_add(vs, ROOT ".max_trial_count",

@@ -100,7 +100,8 @@
     X(max_model_versions, 10000, "versions of one model")                                          \
     X(max_model_aliases, 500, "version aliases of one model")                                      \
     X(max_model_files, 100000, "files of one model's artefact")                                    \
-    X(max_model_slices, 1000, "slices imported at once into a model's evaluation")
+    X(max_model_slices, 1000, "slices imported at once into a model's evaluation")                 \
+    X(max_study_parameters, 500, "parameters of one study, conditional ones included")
 
 struct limits {
 #define X(name, def, what) uint64_t name;

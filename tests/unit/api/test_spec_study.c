@@ -1,0 +1,245 @@
+/* StudySpec: rules, flattening, settings (reference 04 §3, §5). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "api/spec_study.h"
+#include "base/mem.h"
+#include "pb/pb.h"
+
+#include <math.h>
+
+static const Aip__StudySpec *parse(struct arena *a, const char *json) {
+    ProtobufCMessage *m;
+    struct violations vs;
+    struct err err;
+    violations_init(&vs, a);
+    int rc =
+        pb_from_json(a, &aip__study_spec__descriptor, PB_V1, str_of(json), NULL, &m, &vs, &err);
+    if (rc) {
+        fail_msg("%s: %s", json, vs.n ? vs.v[0].description.p : err.msg);
+    }
+    return (const Aip__StudySpec *)m;
+}
+
+#define METRIC "\"metrics\":[{\"metricId\":\"loss\",\"goal\":\"MINIMIZE\"}]"
+#define LR "{\"parameterId\":\"lr\",\"doubleValueSpec\":{\"minValue\":1e-5,\"maxValue\":0.1}}"
+#define STUDY(parameters) "{" METRIC ",\"parameters\":[" parameters "]}"
+#define CATEGORY(rest)                                                                             \
+    "{\"parameterId\":\"opt\",\"categoricalValueSpec\":{\"values\":[\"sgd\",\"adam\"]}" rest "}"
+#define CHILD(id, condition)                                                                       \
+    "{" condition ",\"parameterSpec\":{\"parameterId\":\"" id                                      \
+    "\",\"integerValueSpec\":{\"minValue\":1,\"maxValue\":9}}}"
+#define WHEN(values) "\"parentCategoricalValues\":{\"values\":[" values "]}"
+
+static const struct {
+    const char *json, *field, *text;
+} mistakes[] = {
+    {"{\"parameters\":[" LR "]}", "study_spec.metrics", "Required"},
+    {"{" METRIC "}", "study_spec.parameters", "Required"},
+    {"{\"metrics\":[{\"metricId\":\"a\"},{\"metricId\":\"a\"}],\"parameters\":[" LR "]}",
+     "study_spec.metrics[1].metric_id", "twice"},
+    {"{\"metrics\":[{\"metricId\":\"a b\"}],\"parameters\":[" LR "]}",
+     "study_spec.metrics[0].metric_id", "white space"},
+    {"{\"metrics\":[{\"metricId\":\"a\",\"safetyConfig\":{\"safetyThreshold\":1}}],\"parameters\":"
+     "[" LR "]}",
+     "study_spec.metrics", "objective"},
+    {"{\"metrics\":[{\"metricId\":\"b\"},{\"metricId\":\"a\",\"safetyConfig\":{"
+     "\"desiredMinSafeTrialsFraction\":1.5}}],\"parameters\":[" LR "]}",
+     "study_spec.metrics[1].safety_config.desired_min_safe_trials_fraction", "1.5"},
+    {STUDY("{\"parameterId\":\"x\"}"), "study_spec.parameters[0]", "One of"},
+    {STUDY("{\"doubleValueSpec\":{\"maxValue\":1}}"), "study_spec.parameters[0].parameter_id",
+     "Required"},
+    {STUDY(LR "," LR), "study_spec.parameters[1].parameter_id", "twice"},
+    {STUDY("{\"parameterId\":\"x\",\"doubleValueSpec\":{\"minValue\":2,\"maxValue\":1}}"),
+     "study_spec.parameters[0].double_value_spec", "larger than"},
+    {STUDY("{\"parameterId\":\"x\",\"doubleValueSpec\":{\"minValue\":\"NaN\",\"maxValue\":1}}"),
+     "study_spec.parameters[0].double_value_spec", "finite"},
+    {STUDY("{\"parameterId\":\"x\",\"doubleValueSpec\":{\"maxValue\":1,\"defaultValue\":3}}"),
+     "study_spec.parameters[0].double_value_spec.default_value", "none of"},
+    {STUDY("{\"parameterId\":\"x\",\"scaleType\":\"UNIT_LOG_SCALE\",\"doubleValueSpec\":{"
+           "\"minValue\":0,\"maxValue\":1}}"),
+     "study_spec.parameters[0].scale_type", "larger than 0"},
+    {STUDY("{\"parameterId\":\"x\",\"scaleType\":\"UNIT_REVERSE_LOG_SCALE\",\"discreteValueSpec\":{"
+           "\"values\":[0,1]}}"),
+     "study_spec.parameters[0].scale_type", "larger than 0"},
+    {STUDY("{\"parameterId\":\"x\",\"integerValueSpec\":{\"minValue\":\"9\",\"maxValue\":\"3\"}}"),
+     "study_spec.parameters[0].integer_value_spec", "larger than"},
+    {STUDY("{\"parameterId\":\"x\",\"integerValueSpec\":{\"maxValue\":\"9007199254740993\"}}"),
+     "study_spec.parameters[0].integer_value_spec", "2^53"},
+    {STUDY("{\"parameterId\":\"x\",\"categoricalValueSpec\":{}}"),
+     "study_spec.parameters[0].categorical_value_spec.values", "At least one"},
+    {STUDY("{\"parameterId\":\"x\",\"categoricalValueSpec\":{\"values\":[\"a\",\"a\"]}}"),
+     "study_spec.parameters[0].categorical_value_spec.values", "twice"},
+    {STUDY("{\"parameterId\":\"x\",\"scaleType\":1,\"categoricalValueSpec\":{\"values\":[\"a\"]}}"),
+     "study_spec.parameters[0].scale_type", "no scale"},
+    {STUDY("{\"parameterId\":\"x\",\"discreteValueSpec\":{}}"),
+     "study_spec.parameters[0].discrete_value_spec.values", "At least one"},
+    {STUDY("{\"parameterId\":\"x\",\"discreteValueSpec\":{\"values\":[2,1]}}"),
+     "study_spec.parameters[0].discrete_value_spec.values", "1 follows 2"},
+    {STUDY("{\"parameterId\":\"x\",\"discreteValueSpec\":{\"values\":[1,1]}}"),
+     "study_spec.parameters[0].discrete_value_spec.values", "increase"},
+    {"{\"algorithm\":\"GRID_SEARCH\"," METRIC ",\"parameters\":[" LR "]}",
+     "study_spec.parameters[0].double_value_spec", "GRID_SEARCH"},
+    {"{\"algorithm\":1," METRIC ",\"parameters\":[" LR "]}", "study_spec.algorithm",
+     "does not exist"},
+    {STUDY(CATEGORY(",\"conditionalParameterSpecs\":[" CHILD(
+         "k", "\"parentIntValues\":{\"values\":[1]}") "]")),
+     "study_spec.parameters[0].conditional_parameter_specs[0]", "parent_categorical_values"},
+    {STUDY(CATEGORY(",\"conditionalParameterSpecs\":[" CHILD("k", WHEN("\"rmsprop\"")) "]")),
+     "study_spec.parameters[0].conditional_parameter_specs[0].parent_categorical_values.values",
+     "none of"},
+    {STUDY(CATEGORY(",\"conditionalParameterSpecs\":[" CHILD("k", WHEN("")) "]")),
+     "study_spec.parameters[0].conditional_parameter_specs[0].parent_categorical_values.values",
+     "At least one"},
+    {STUDY(CATEGORY(",\"conditionalParameterSpecs\":[{" WHEN("\"sgd\"") "}]")),
+     "study_spec.parameters[0].conditional_parameter_specs[0].parameter_spec", "Required"},
+    {STUDY(CATEGORY(",\"conditionalParameterSpecs\":[" CHILD("k", WHEN("\"sgd\"")) "," CHILD(
+         "k", WHEN("\"adam\",\"sgd\"")) "]")),
+     "study_spec.parameters[0].conditional_parameter_specs[1]", "same value"},
+    {STUDY(CATEGORY(",\"conditionalParameterSpecs\":[" CHILD("opt", WHEN("\"sgd\"")) "]")),
+     "study_spec.parameters[0].conditional_parameter_specs[0].parameter_spec.parameter_id",
+     "twice"},
+    {"{\"convexAutomatedStoppingSpec\":{\"learningRateParameterName\":\"eta\"}," METRIC
+     ",\"parameters\":[" LR "]}",
+     "study_spec.convex_automated_stopping_spec.learning_rate_parameter_name", "eta"},
+    {"{\"medianAutomatedStoppingSpec\":{},\"metrics\":[{\"metricId\":\"a\"},{\"metricId\":\"b\"}],"
+     "\"parameters\":[" LR "]}",
+     "study_spec", "one objective"},
+    {"{\"studyStoppingConfig\":{\"minNumTrials\":5,\"maxNumTrials\":2}," METRIC
+     ",\"parameters\":[" LR "]}",
+     "study_spec.study_stopping_config.min_num_trials", "larger than"},
+    {"{\"studyStoppingConfig\":{\"maximumRuntimeConstraint\":{}}," METRIC ",\"parameters\":[" LR
+     "]}",
+     "study_spec.study_stopping_config.maximum_runtime_constraint", "One of"},
+};
+
+static void test_every_mistake_is_named(void **state) {
+    for (size_t i = 0; i < NR_OF(mistakes); i++) {
+        struct arena *a = arena_new(1 << 20);
+        struct violations vs;
+        violations_init(&vs, a);
+        study_spec_check(parse(a, mistakes[i].json), "study_spec", &vs);
+        if (vs.n != 1 || !str_eqc(vs.v[0].field, mistakes[i].field) ||
+            !strstr(vs.v[0].description.p, mistakes[i].text)) {
+            fail_msg("%s: %zu violations, first %s: %s", mistakes[i].json, vs.n,
+                     vs.n ? vs.v[0].field.p : "none", vs.n ? vs.v[0].description.p : "");
+        }
+        arena_free(a);
+    }
+}
+
+#define GOOD                                                                                       \
+    "{" METRIC ",\"parameters\":[" LR                                                              \
+    "," CATEGORY(",\"conditionalParameterSpecs\":[" CHILD("k", WHEN("\"sgd\"")) "," CHILD(         \
+        "k", WHEN("\"adam\"")) "]") ",{\"parameterId\":\"b\",\"discreteValueSpec\":{"              \
+                                    "\"values\":[16,32.5]}}]}"
+
+static void test_a_tree_is_flat_for_the_tuner(void **state) {
+    struct arena *a = arena_new(1 << 20);
+    struct violations vs;
+    violations_init(&vs, a);
+    const Aip__StudySpec *spec = parse(a, GOOD);
+    study_spec_check(spec, "study_spec", &vs);
+    assert_int_equal(vs.n, 0);
+    struct study_plan p;
+    study_plan_init(&p, a, spec, 5);
+    assert_int_equal(p.study.nr_params, 5);
+    assert_int_equal(p.study.params[2].parent, 1);
+    assert_true(p.study.params[3].when[0] == 1);
+    assert_true(p.study.metrics[0].minimize);
+    struct err err;
+    struct tuner *t = tuner_new(&p.study, &err);
+    assert_non_null(t);
+    for (uint64_t i = 0; i < 5; i++) { /* what it suggests is a trial, and reads back */
+        double v[5], again[5];
+        assert_int_equal(tuner_suggest(t, NULL, 0, i, 1, v), 1);
+        Aip__Trial trial = AIP__TRIAL__INIT;
+        study_setting_to_trial(&p, a, v, &trial);
+        assert_int_equal(trial.n_parameters, 4);
+        assert_int_equal(study_setting_from_trial(&p, &trial, "trial", again, &vs), 0);
+        for (size_t k = 0; k < 5; k++) {
+            assert_true(v[k] == again[k] || (isnan(v[k]) && isnan(again[k])));
+        }
+    }
+    tuner_free(t);
+    arena_free(a);
+}
+
+static void test_trials_of_clients_are_checked(void **state) {
+    static const struct {
+        const char *json, *field, *text;
+    } bad[] = {
+        {"[{\"parameterId\":\"lr\",\"value\":0.01},{\"parameterId\":\"opt\",\"value\":\"sgd\"},"
+         "{\"parameterId\":\"k\",\"value\":3}]",
+         "trial.parameters", "\"b\" is not given"},
+        {"[{\"parameterId\":\"lr\",\"value\":5},{\"parameterId\":\"opt\",\"value\":\"sgd\"},"
+         "{\"parameterId\":\"k\",\"value\":3},{\"parameterId\":\"b\",\"value\":16}]",
+         "trial.parameters[0].value", "outside"},
+        {"[{\"parameterId\":\"lr\",\"value\":0.01},{\"parameterId\":\"opt\",\"value\":\"sgd\"},"
+         "{\"parameterId\":\"k\",\"value\":3.5},{\"parameterId\":\"b\",\"value\":16}]",
+         "trial.parameters[2].value", "whole"},
+        {"[{\"parameterId\":\"lr\",\"value\":0.01},{\"parameterId\":\"opt\",\"value\":\"x\"},"
+         "{\"parameterId\":\"b\",\"value\":16}]",
+         "trial.parameters[1].value", "none of"},
+        {"[{\"parameterId\":\"lr\",\"value\":0.01},{\"parameterId\":\"opt\",\"value\":\"sgd\"},"
+         "{\"parameterId\":\"k\",\"value\":3},{\"parameterId\":\"b\",\"value\":17}]",
+         "trial.parameters[3].value", "none of"},
+        {"[{\"parameterId\":\"lr\",\"value\":0.01},{\"parameterId\":\"opt\",\"value\":\"sgd\"},"
+         "{\"parameterId\":\"k\",\"value\":3},{\"parameterId\":\"b\",\"value\":16},"
+         "{\"parameterId\":\"z\",\"value\":1}]",
+         "trial.parameters[4].parameter_id", "no parameter"},
+    };
+    for (size_t i = 0; i < NR_OF(bad); i++) {
+        struct arena *a = arena_new(1 << 20);
+        struct violations vs;
+        struct study_plan p;
+        ProtobufCMessage *m;
+        double v[5];
+        violations_init(&vs, a);
+        study_plan_init(&p, a, parse(a, GOOD), 0);
+        const char *json = arena_printf(a, "{\"parameters\":%s}", bad[i].json);
+        assert_int_equal(
+            pb_from_json(a, &aip__trial__descriptor, PB_V1, str_of(json), NULL, &m, &vs, NULL), 0);
+        assert_int_equal(study_setting_from_trial(&p, (Aip__Trial *)m, "trial", v, &vs), -1);
+        if (!str_eqc(vs.v[0].field, bad[i].field) || !strstr(vs.v[0].description.p, bad[i].text)) {
+            fail_msg("%zu: %s: %s", i, vs.v[0].field.p, vs.v[0].description.p);
+        }
+        arena_free(a);
+    }
+}
+
+static void test_values_as_arguments(void **state) {
+    static const struct {
+        double v;
+        const char *text;
+    } all[] = {{16, "16"},
+               {-3, "-3"},
+               {0.1, "0.1"},
+               {1e-5, "1e-05"},
+               {-0.0, "0"},
+               {1.0 / 3, "0.3333333333333333"},
+               {123456789012, "123456789012"},
+               {1e300, "1e+300"}};
+    struct arena *a = arena_new(1 << 16);
+    for (size_t i = 0; i < NR_OF(all); i++) {
+        Google__Protobuf__Value v = GOOGLE__PROTOBUF__VALUE__INIT;
+        v.kind_case = GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE;
+        v.number_value = all[i].v;
+        Aip__Trial__Parameter p = AIP__TRIAL__PARAMETER__INIT;
+        p.value = &v;
+        assert_string_equal(study_value_text(a, &p), all[i].text);
+    }
+    arena_free(a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_mistake_is_named),
+        cmocka_unit_test(test_a_tree_is_flat_for_the_tuner),
+        cmocka_unit_test(test_trials_of_clients_are_checked),
+        cmocka_unit_test(test_values_as_arguments),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
