@@ -26,11 +26,16 @@ struct transfer {
     uint64_t skip;     /* bytes of this request that are stored already */
     uint64_t received; /* body bytes of this request */
     uint64_t credit;   /* granted and not yet come */
-    /* two buffers */
-    char *buf[2];
-    size_t n[2], cap;
-    int fill;
-    bool writing, body_over, is_cut, is_final;
+    /* Pieces, a ring: `busy` of them, up to the one being filled, are on their way to the disk. */
+    struct piece {
+        struct transfer *t;
+        char *p;
+        size_t n;
+        struct blob_write write;
+    } piece[GCS_PIECES];
+    size_t cap, held; /* bytes of a piece; bytes of all that cannot be filled now */
+    unsigned nr, fill, busy;
+    bool body_over, is_cut, is_final;
     bool is_faulted; /* a retry test said so: the rest is dropped and the call fails */
     unsigned fault_status;
     struct err err;

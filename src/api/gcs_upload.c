@@ -1,15 +1,17 @@
 /* Uploads: media, multipart, and the bytes of every other kind (reference 21 §3; sessions are
  * gcs_resumable.c's, parts of the XML API gcs_parts.c's).
  *
- * Bytes never gather. A transfer owns two buffers: one fills from the network while the other is on
- * its way to the disk; the client may send (credit) only what has room. When the peer vanishes what
- * arrived is kept for a session and dropped for the others. */
+ * Bytes never gather. A transfer owns a ring of pieces: one fills from the network while those
+ * before it are on their way to the disk; the client may send (credit) only what has room. When the
+ * peer vanishes what arrived is kept for a session and dropped for the others. */
 #include "api/gcs_transfer.h"
 
 #include "base/limits.h"
 #include "net/unzip.h"
 
 #define PACKED_STEP (32u << 10) /* packed bytes asked for, and bytes unpacked, at a time */
+#define LEAST_ROOM                                                                                 \
+    (32u << 10) /* a piece with less goes as it is: a read of its own must be worth it */
 
 void transfer_free(struct transfer *t) {
     blob_upload_unref(t->upload);
@@ -18,8 +20,9 @@ void transfer_free(struct transfer *t) {
     }
     gunzip_free(t->gunzip);
     buf_fini(&t->packed);
-    free(t->buf[0]);
-    free(t->buf[1]);
+    for (unsigned i = 0; i < GCS_PIECES; i++) {
+        free(t->piece[i].p);
+    }
     gcs_call_free(t->c);
     free(t);
 }
@@ -47,8 +50,9 @@ void transfer_answer_object(struct transfer *t, const struct blob_meta *m) {
 static void step(struct transfer *t);
 static void unpack(struct transfer *t);
 
-/* Keeps what may still come plus what is held below the room there is. The slack is for the few
- * bytes a multipart parser holds back and gives out later. */
+/* Keeps what may still come plus what is held below the room there is: all pieces but one, which
+ * makes up for those that go before they are full and for the few bytes a multipart parser holds
+ * back and gives out later. */
 static void regrant(struct transfer *t) {
     if (t->gunzip) { /* what it unpacks to nobody knows: a little at a time */
         if (!t->credit && !t->packed.n && !t->has_more && !t->failed && !t->is_peer_done) {
@@ -57,8 +61,8 @@ static void regrant(struct transfer *t) {
         }
         return;
     }
-    uint64_t room = t->cap < GCS_BUFFER ? t->cap : 2 * t->cap - 512;
-    uint64_t used = t->n[0] + t->n[1] + t->credit;
+    uint64_t room = t->nr == 1 ? t->cap : (t->nr - 1) * t->cap;
+    uint64_t used = t->held + t->credit;
     if (used < room && !t->failed && !t->body_over) {
         t->credit += room - used;
         xch_grant(t->c->x, room - used);
@@ -66,14 +70,15 @@ static void regrant(struct transfer *t) {
 }
 
 static void written(struct blob_write *w, const struct err *err) {
-    struct transfer *t = w->arg;
-    t->writing = false;
-    int done = 1 - t->fill;
+    struct piece *p = w->arg;
+    struct transfer *t = p->t;
     if (err && !t->failed) {
         t->failed = true;
         t->err = *err;
     }
-    t->n[done] = 0;
+    t->held -= t->cap;
+    p->n = 0;
+    t->busy--;
     if (t->gunzip) {
         unpack(t);
     }
@@ -82,38 +87,48 @@ static void written(struct blob_write *w, const struct err *err) {
 }
 
 static void submit(struct transfer *t) {
-    int i = t->fill;
-    t->fill = 1 - i;
-    t->writing = true;
-    t->write = (struct blob_write){
-        .bytes = str_n(t->buf[i], t->n[i]), .epoch = t->epoch, .cb = written, .arg = t};
-    blob_upload_write(t->upload, &t->write);
+    struct piece *p = &t->piece[t->fill];
+    CHECK(t->upload && t->busy < t->nr);
+    t->held += t->cap - p->n; /* what is left of it cannot be used meanwhile */
+    t->busy++;
+    t->fill = (t->fill + 1) % t->nr;
+    p->write =
+        (struct blob_write){.bytes = str_n(p->p, p->n), .epoch = t->epoch, .cb = written, .arg = p};
+    blob_upload_write(t->upload, &p->write);
+}
+
+/* The piece to fill, or NULL while all are on their way. */
+static struct piece *piece_to_fill(struct transfer *t) {
+    struct piece *p = &t->piece[t->fill];
+    if (t->busy == t->nr) {
+        return NULL;
+    }
+    if (!p->p) {
+        p->p = xmalloc(t->cap);
+        p->t = t;
+    }
+    return p;
 }
 
 static void start_multipart_upload(struct transfer *t);
 
-/* Credit never exceeds the room of both buffers, so everything fits. */
+/* Credit never exceeds the room of the pieces, so everything fits. */
 static void store(void *arg, struct str s) {
     struct transfer *t = arg;
     if (!t->upload) {
         start_multipart_upload(t); /* first media bytes: the JSON part is complete */
     }
     while (s.n && !t->failed) {
-        if (t->n[t->fill] == t->cap) {
-            CHECK(!t->writing && t->upload);
-            submit(t);
+        struct piece *p = piece_to_fill(t);
+        CHECK(p);
+        size_t room = t->cap - p->n, n = s.n < room ? s.n : room;
+        if (s.p != p->p + p->n) { /* else it was read there: body_room */
+            memcpy(p->p + p->n, s.p, n);
         }
-        int i = t->fill;
-        if (!t->buf[i]) {
-            t->buf[i] = xmalloc(t->cap);
-        }
-        size_t room = t->cap - t->n[i], n = s.n < room ? s.n : room;
-        if (s.p != t->buf[i] + t->n[i]) { /* else it was read there: body_room */
-            memcpy(t->buf[i] + t->n[i], s.p, n);
-        }
-        t->n[i] += n;
+        p->n += n;
+        t->held += n;
         s = str_sub(s, n, s.n);
-        if (t->n[i] == t->cap && !t->writing) {
+        if (p->n == t->cap) {
             submit(t);
         }
     }
@@ -152,15 +167,14 @@ void transfer_complete(struct transfer *t) {
 
 /* Goes on with whatever is due; may free t. */
 static void step(struct transfer *t) {
-    if (t->writing) {
+    if (t->body_over && !t->failed && t->upload && t->busy < t->nr && t->piece[t->fill].n) {
+        submit(t); /* the last one */
+    }
+    if (t->busy) {
         return;
     }
     if (t->failed) {
         transfer_answer_err(t, &t->err);
-        return;
-    }
-    if (t->n[t->fill] && t->upload && (t->n[t->fill] == t->cap || t->body_over)) {
-        submit(t);
         return;
     }
     if (!t->body_over) {
@@ -188,7 +202,7 @@ static void unpack(struct transfer *t) {
     char out[PACKED_STEP];
     size_t n;
     while (!t->failed && (t->packed.n || t->has_more) &&
-           t->n[0] + t->n[1] + PACKED_STEP + 512 <= 2 * t->cap) {
+           t->held + PACKED_STEP + 512 <= (t->nr - 1) * t->cap) {
         struct str in = buf_str(&t->packed);
         if (gunzip_step(t->gunzip, &in, out, sizeof(out), &n, &t->err) < 0 ||
             multipart_feed(&t->mp, str_n(out, n), &t->err) < 0) {
@@ -278,18 +292,16 @@ static char *body_room(struct xch *x, void *arg, size_t *ret_n) {
     if (t->failed || t->is_faulted || t->is_multipart || t->gunzip || t->skip || !t->upload) {
         return NULL;
     }
-    if (t->n[t->fill] == t->cap) {
-        if (t->writing) {
-            return NULL;
-        }
+    struct piece *p = piece_to_fill(t);
+    if (p && p->n && t->cap - p->n < LEAST_ROOM && t->nr > 1) {
         submit(t);
+        p = piece_to_fill(t);
     }
-    int i = t->fill;
-    if (!t->buf[i]) {
-        t->buf[i] = xmalloc(t->cap);
+    if (!p) {
+        return NULL;
     }
-    *ret_n = t->cap - t->n[i];
-    return t->buf[i] + t->n[i];
+    *ret_n = t->cap - p->n;
+    return p->p + p->n;
 }
 
 static void body_is_over(struct transfer *t) {
@@ -323,7 +335,9 @@ static void body_end(struct xch *x, void *arg, const struct err *err) {
 void transfer_read_body(struct transfer *t) {
     static const struct body_sink sink = {.data = body_data, .end = body_end, .room = body_room};
     int64_t n = xch_head(t->c->x)->content_length;
-    t->cap = n >= 0 && n < (int64_t)GCS_BUFFER && !t->gunzip ? (size_t)n + 1 : GCS_BUFFER;
+    bool is_small = n >= 0 && n < (int64_t)GCS_PIECE && !t->gunzip;
+    t->cap = is_small ? (size_t)n + 1 : GCS_PIECE;
+    t->nr = is_small ? 1 : GCS_PIECES;
     xch_read_body(t->c->x, limits.max_object_bytes, &sink, t);
     regrant(t);
 }

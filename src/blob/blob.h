@@ -235,6 +235,7 @@ struct blob_write {
     void (*cb)(struct blob_write *, const struct err *err);
     void *arg;
     struct list link; /* the module's */
+    bool is_late;     /* the module's: given after a newer request took the session over */
 };
 void blob_upload_write(struct blob_upload *u, struct blob_write *w);
 

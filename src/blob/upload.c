@@ -34,6 +34,7 @@ struct blob_upload *upload_make(struct blob *b, const struct blob_put *put, cons
     u->arena = arena_new(ARENA_NO_MAX);
     meta_copy_put(u->arena, put, &u->put);
     list_init(&u->queue);
+    list_init(&u->batch);
     list_init(&u->fins);
     list_init(&u->resumers);
     if (id) {
@@ -125,7 +126,7 @@ const struct blob_put *blob_upload_put(const struct blob_upload *u) {
 }
 
 bool upload_is_idle(const struct blob_upload *u) {
-    return !u->cur && list_is_empty(&u->queue) && !u->fin && list_is_empty(&u->fins);
+    return !u->is_writing && list_is_empty(&u->queue) && !u->fin && list_is_empty(&u->fins);
 }
 
 /* ---- writing ---- */
@@ -191,19 +192,28 @@ static int write_file(struct blob_upload *u, const struct blob_write *q, struct 
     return 0;
 }
 
-static void write_run(struct lane_work *w) {
-    struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
-    struct blob_write *q = u->cur;
-    u->failed = (u->fd < 0 && open_temp(u, &u->err) < 0) ||
-                (q->from_file ? write_file(u, q, &u->err) : write_all(u, q->bytes, &u->err)) < 0;
-    if (!u->failed && q->sync && fdatasync(u->fd) < 0) {
-        u->failed = true;
-        err_sys(&u->err, errno, "store uploaded bytes");
+static int write_one(struct blob_upload *u, const struct blob_write *q, struct err *err) {
+    if ((u->fd < 0 && open_temp(u, err) < 0) ||
+        (q->from_file ? write_file(u, q, err) : write_all(u, q->bytes, err)) < 0) {
+        return -1;
     }
-    if (!u->failed && u->offset - u->flushed >= FLUSH_STEP) {
+    if (q->sync && fdatasync(u->fd) < 0) {
+        return err_sys(err, errno, "store uploaded bytes");
+    }
+    if (u->offset - u->flushed >= FLUSH_STEP) {
         (void)sync_file_range(u->fd, (off_t)u->flushed, (off_t)(u->offset - u->flushed),
                               SYNC_FILE_RANGE_WRITE);
         u->flushed = u->offset; /* only a hint: the fsync decides */
+    }
+    return 0;
+}
+
+static void write_run(struct lane_work *w) {
+    struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
+    u->failed = false;
+    for (struct list *at = u->batch.next; at != &u->batch && !u->failed; at = at->next) {
+        u->failed = write_one(u, CONTAINER_OF(at, struct blob_write, link), &u->err) < 0;
+        u->nr_written += !u->failed;
     }
 }
 
@@ -211,17 +221,26 @@ static void write_pump(struct blob_upload *u);
 
 static void write_done(struct lane_work *w) {
     struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
-    struct blob_write *q = take(&u->cur);
+    struct list batch;
     struct err err = u->err;
-    bool failed = u->failed || w->cancelled;
+    size_t good = w->cancelled ? 0 : u->nr_written;
+    list_init(&batch);
+    list_move_all(&u->batch, &batch);
     if (w->cancelled) {
         err_set(&err, ERR_UNAVAILABLE, "the server is closing");
     }
-    if (failed && (!u->is_session || w->cancelled)) {
+    if ((u->failed || w->cancelled) && (!u->is_session || w->cancelled)) {
         u->is_dead = true;
         u->err = err;
+    } else if (u->failed) {
+        u->failed_epoch = list_first(&batch, struct blob_write, link)->epoch;
     }
-    q->cb(q, failed ? &err : NULL);
+    u->is_writing = false;
+    for (size_t i = 0; !list_is_empty(&batch); i++) {
+        struct blob_write *q = list_first(&batch, struct blob_write, link);
+        list_del(&q->link);
+        q->cb(q, i < good ? NULL : &err);
+    }
     write_pump(u);
     if (upload_is_idle(u)) {
         session_wake(u);
@@ -233,30 +252,42 @@ static void refuse_run(struct lane_work *w) {}
 
 static void refuse_done(struct lane_work *w) {
     struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
-    struct blob_write *q = u->cur;
+    const struct blob_write *q = list_first(&u->batch, struct blob_write, link);
     u->failed = true;
-    if (!u->is_dead) {
+    if (!u->is_dead && (q->epoch != u->failed_epoch || q->epoch != u->epoch)) {
         err_set(&u->err, ERR_ABORTED, "another request took over this upload");
     }
-    u->cur = q;
     write_done(w);
 }
 
 static void finish_next(struct blob_upload *u);
 
-/* One thing at a time: a write, or when none waits a finish. What comes too late (the upload is
- * done, or a newer request owns the session) is refused in its turn. */
+static bool is_refused(const struct blob_upload *u, const struct blob_write *q) {
+    return u->is_dead || u->is_complete || q->is_late ||
+           (u->is_session && q->epoch == u->failed_epoch);
+}
+
+/* What waits goes together: writes, or when there is none a finish. What comes too late (the upload
+ * is done, or a newer request owns the session) is refused in its turn. */
 static void write_pump(struct blob_upload *u) {
-    if (u->cur || u->fin) {
+    if (u->is_writing || u->fin) {
         return;
     }
     if (list_is_empty(&u->queue)) {
         finish_next(u);
         return;
     }
-    u->cur = list_first(&u->queue, struct blob_write, link);
-    list_del(&u->cur->link);
-    bool refused = u->is_dead || u->is_complete || u->cur->epoch != u->epoch;
+    bool refused = is_refused(u, list_first(&u->queue, struct blob_write, link));
+    while (!list_is_empty(&u->queue)) {
+        struct blob_write *q = list_first(&u->queue, struct blob_write, link);
+        if (is_refused(u, q) != refused) {
+            break;
+        }
+        list_del(&q->link);
+        list_push_tail(&u->batch, &q->link);
+    }
+    u->nr_written = 0;
+    u->is_writing = true;
     u->work = (struct lane_work){.run = refused ? refuse_run : write_run,
                                  .done = refused ? refuse_done : write_done};
     blob_upload_ref(u);
@@ -264,6 +295,8 @@ static void write_pump(struct blob_upload *u) {
 }
 
 void blob_upload_write(struct blob_upload *u, struct blob_write *w) {
+    /* What was given before a newer request came still counts: that one waits for it. */
+    w->is_late = w->epoch != u->epoch;
     list_push_tail(&u->queue, &w->link);
     write_pump(u);
 }

@@ -22,12 +22,14 @@ struct blob_upload {
     uint64_t flushed;      /* writeback was started up to here */
     struct digest *digest; /* of the first digest_length() bytes */
     uint64_t epoch;
-    /* writes, one at a time on the lane */
-    struct list queue;
-    struct blob_write *cur;
+    /* Writes: all that wait go to the lane together, where they run in order. */
+    struct list queue, batch;
+    bool is_writing;
+    size_t nr_written; /* of the batch, without fault */
     struct lane_work work;
-    struct err err; /* of the write under way; sticky when is_dead */
+    struct err err; /* of the write that failed; sticky when is_dead */
     bool failed;
+    uint64_t failed_epoch; /* session: what else this request wrote would leave a gap */
     /* finish */
     struct list fins;        /* waiting */
     struct blob_finish *fin; /* under way */
