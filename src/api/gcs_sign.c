@@ -1,6 +1,7 @@
-/* Signed URLs, V4 (GOOG4-RSA-SHA256, GOOG4-HMAC-SHA256): a request whose query carries a signature
- * does what it says only when the signature is right and not expired. HMAC secrets are those of the
- * hmacKeys methods; RSA public keys lie in DATA_DIR/signing-keys/EMAIL.pem (key or certificate). */
+/* Signed URLs, V4 (GOOG4-RSA-SHA256, GOOG4-HMAC-SHA256) and, with gcs_sign_v2.c, V2: a request
+ * whose query carries a signature does what it says only when the signature is right and not
+ * expired. HMAC secrets are those of the hmacKeys methods; RSA public keys lie in
+ * DATA_DIR/signing-keys/EMAIL.pem (key or certificate). */
 #include "api/gcs_int.h"
 #include "api/gcs_sign.h"
 
@@ -224,17 +225,22 @@ static EVP_PKEY *read_key(struct str pem) {
     return key;
 }
 
-bool sign_check_rsa(const struct sign_url *u, struct str pem, struct str to_sign) {
-    uint8_t given[1024];
+bool sign_rsa_is_right(struct str pem, struct str signature, struct str to_sign) {
     EVP_PKEY *key = read_key(pem);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool ok =
-        key && EVP_PKEY_base_id(key) == EVP_PKEY_RSA && enc_unhex(u->signature, given) &&
-        EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
-        EVP_DigestVerify(md, given, u->signature.n / 2, (const uint8_t *)to_sign.p, to_sign.n) == 1;
+    bool ok = key && EVP_PKEY_base_id(key) == EVP_PKEY_RSA &&
+              EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
+              EVP_DigestVerify(md, (const uint8_t *)signature.p, signature.n,
+                               (const uint8_t *)to_sign.p, to_sign.n) == 1;
     EVP_MD_CTX_free(md);
     EVP_PKEY_free(key);
     return ok;
+}
+
+bool sign_check_rsa(const struct sign_url *u, struct str pem, struct str to_sign) {
+    uint8_t given[1024];
+    return enc_unhex(u->signature, given) &&
+           sign_rsa_is_right(pem, str_n((const char *)given, u->signature.n / 2), to_sign);
 }
 
 /* ---- over a call ---- */
@@ -245,17 +251,45 @@ static int mismatch(struct err *err) {
                      "provided. Check your secret key and signing method.");
 }
 
+int sign_check(struct arena *a, const struct sign_url *u, const struct xch_head *h,
+               struct str bucket_of_host, struct str key, struct buf *canonical,
+               struct buf *to_sign, struct err *err) {
+    struct xch_head head = *h;
+    struct str port = h->authority;
+    head.authority = str_cut(&port, ':');
+    const struct xch_head *ways[] = {h, port.p ? &head : NULL};
+    if (u->is_v2) {
+        sign_v2_string(a, u, h, bucket_of_host, to_sign);
+        return sign_v2_check(u, key, buf_str(to_sign)) ? 0 : mismatch(err);
+    }
+    /* Some clients sign the host without the port they send: the last way tried is the one shown
+     * when neither is right. */
+    for (int i = 1; i >= 0; i--) {
+        if (!ways[i]) {
+            continue;
+        }
+        buf_clear(canonical);
+        buf_clear(to_sign);
+        if (sign_canonical(a, u, ways[i], canonical, err) < 0) {
+            return -1;
+        }
+        sign_string(u, buf_str(canonical), to_sign);
+        if (u->is_hmac ? sign_check_hmac(u, key, buf_str(to_sign))
+                       : sign_check_rsa(u, key, buf_str(to_sign))) {
+            return 0;
+        }
+    }
+    return mismatch(err);
+}
+
 static void verified(struct gcs_call *c, const struct sign_url *u, struct str key) {
     auto_buf struct buf canonical = BUF_INIT(BUF_NO_MAX), to_sign = BUF_INIT(BUF_NO_MAX);
+    const struct xch_head *h = xch_head(c->x);
     struct err err;
-    int r = sign_canonical(c->a, u, xch_head(c->x), &canonical, &err);
-    if (r == 0) {
-        sign_string(u, buf_str(&canonical), &to_sign);
-        bool ok = u->is_hmac ? sign_check_hmac(u, key, buf_str(&to_sign))
-                             : sign_check_rsa(u, key, buf_str(&to_sign));
-        r = ok ? 0 : mismatch(&err);
-    }
-    if (r < 0) {
+    bool in_host =
+        str_starts(h->authority, str_of(arena_printf(c->a, "%.*s.storage.", STR_ARG(c->bucket))));
+    if (sign_check(c->a, u, h, in_host ? c->bucket : STR(""), key, &canonical, &to_sign, &err) <
+        0) {
         c->why_not = str_of(arena_printf(c->a, "%s", buf_cstr(&to_sign)));
         c->why_canonical = str_of(arena_printf(c->a, "%s", buf_cstr(&canonical)));
         gcs_fail(c, &err);
@@ -308,7 +342,7 @@ static bool read_pem(struct gcs_call *c, struct str email, struct buf *ret) {
 }
 
 bool gcs_is_signed(const struct gcs_call *c) {
-    return str_find(c->q.raw, STR("X-Goog-Signature=")) >= 0;
+    return str_find(c->q.raw, STR("X-Goog-Signature=")) >= 0 || sign_is_v2(c->q.raw);
 }
 
 void gcs_verify(struct gcs_call *c, void (*next)(struct gcs_call *)) {
@@ -317,7 +351,8 @@ void gcs_verify(struct gcs_call *c, void (*next)(struct gcs_call *)) {
     auto_buf struct buf pem = BUF_INIT(2 * KEY_FILE_MAX);
     c->next = next;
     v->c = c;
-    if (sign_parse(c->a, c->q.raw, time_wall(), &v->url, &err) < 0) {
+    bool is_v2 = sign_is_v2(c->q.raw);
+    if ((is_v2 ? sign_v2_parse : sign_parse)(c->a, c->q.raw, time_wall(), &v->url, &err) < 0) {
         gcs_fail(c, &err);
     } else if (v->url.is_hmac) {
         v->key = (struct gcs_hmac_key){.access_id = v->url.key_id, .cb = hmac_found, .arg = v};

@@ -1,17 +1,24 @@
 """Signed URLs (V4): made by the official client's code, checked by the server."""
+import base64
 import datetime
 import hashlib
 import hmac
 import os
 import re
+import subprocess
+import sys
 from urllib.parse import quote
 
 import pytest
 import requests
+from conftest import BUILD
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
 from test_storage import bucket, client, server  # noqa: F401 (fixtures)
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import storage_conformance  # noqa: E402
 
 EMAIL = "signer@demo.iam.gserviceaccount.com"
 
@@ -50,6 +57,51 @@ def test_signed_get_put_delete(server, bucket, signer, name):
     assert requests.head(get).status_code == 403  # another method was signed
     assert requests.delete(sign(server, signer, bucket, name, method="DELETE")).status_code == 204
     assert requests.get(get).status_code == 404
+
+
+def sign_v2(server, signer, bucket, name, **kw):
+    kw.setdefault("expiration", datetime.timedelta(minutes=5))
+    return bucket.blob(name).generate_signed_url(version="v2", credentials=signer, api_access_endpoint=server.url, **kw)
+
+
+@pytest.mark.parametrize("name", ["plain", "dir/with space+plus&ünï~(x)"])
+def test_v2_signatures(server, bucket, signer, name):
+    put = sign_v2(server, signer, bucket, name, method="PUT", content_type="text/x-s", headers={"x-goog-meta-who": "me"})
+    assert requests.put(put, data=b"old", headers={"Content-Type": "text/x-s", "x-goog-meta-who": "you"}).status_code == 403
+    assert requests.put(put, data=b"old", headers={"Content-Type": "text/x-s", "x-goog-meta-who": "me"}).status_code == 200
+    assert bucket.get_blob(name).metadata == {"who": "me"}
+    get = sign_v2(server, signer, bucket, name, response_disposition="attachment; filename=x", response_type="a/b")
+    r = requests.get(get)
+    assert (r.content, r.headers["content-disposition"], r.headers["content-type"]) == (b"old", "attachment; filename=x", "a/b")
+    assert requests.get(sign_v2(server, signer, bucket, name, query_parameters={"acl": ""})).status_code == 501  # signed, not built
+    start = sign_v2(server, signer, bucket, name, method="RESUMABLE")
+    assert requests.post(start, headers={"x-goog-resumable": "start"}).status_code == 201
+    assert requests.delete(sign_v2(server, signer, bucket, name, method="DELETE")).status_code == 204
+
+
+def test_wrong_v2_signatures_are_refused(server, bucket, signer):
+    bucket.blob("a").upload_from_string("a")
+    bucket.blob("b").upload_from_string("b")
+    good = sign_v2(server, signer, bucket, "a")
+    assert requests.get(good).content == b"a"
+    expires = re.search(r"Expires=(\d+)", good).group(1)
+    for bad in (good.replace("/a?", "/b?"), good + "&acl", good.replace(expires, str(int(expires) + 1)),
+                good.replace("Signature=", "Signature=AAAA"), good.replace(EMAIL.split("@")[0], "nobody")):
+        assert requests.get(bad).status_code == 403, bad
+    assert requests.put(good, data=b"x").status_code == 403
+    old = sign_v2(server, signer, bucket, "a", expiration=datetime.datetime(2020, 1, 1))
+    assert "<Code>ExpiredToken</Code>" in requests.get(old).text
+    assert requests.get(good.replace("Expires=" + expires, "Expires=soon")).status_code == 400
+
+
+def test_v2_with_an_hmac_key(server, client, bucket):
+    bucket.blob("h").upload_from_string("by key")
+    key, secret = client.create_hmac_key(service_account_email=EMAIL, project_id="demo")
+    text = f"GET\n\n\n9999999999\n/{bucket.name}/h"
+    signature = base64.b64encode(hmac.new(secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
+    url = f"{server.url}/{bucket.name}/h?GoogleAccessId={key.access_id}&Expires=9999999999&Signature={quote(signature, safe='')}"
+    assert requests.get(url).content == b"by key"
+    assert requests.get(url.replace("9999999999", "9999999998")).status_code == 403
 
 
 def test_wrong_signatures_are_refused_and_say_why(server, bucket, signer):
@@ -114,3 +166,25 @@ def test_hmac_keys_and_what_they_sign(server, client, bucket):
     assert r.status_code == 403 and "InvalidAccessKeyId" in r.text
     meta.delete()
     assert meta.access_id not in [k.access_id for k in client.list_hmac_keys()]
+
+
+@pytest.mark.parametrize("slot", range(4))
+def test_conformance_data_of_signed_urls(slot, tmp_path):
+    """The public V4 data: each URL is right at its time and wrong when anything of it changes."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    cases = storage_conformance.load("v4_signatures.json")["signingV4Tests"]
+    private = load_pem_private_key(storage_conformance.load("service-account")["private_key"].encode(), None)
+    pem = tmp_path / "key.pem"
+    pem.write_bytes(private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    assert len(cases) > 20
+    for case in cases[slot::4]:
+        at = str(int(datetime.datetime.fromisoformat(case["timestamp"].replace("Z", "+00:00")).timestamp()))
+        headers = [x for k, v in case.get("headers", {}).items() for x in (k.lower(), v)]
+        run = lambda url, method=case["method"], headers=headers, at=at: subprocess.run(  # noqa: E731
+            [os.path.join(BUILD, "tests/unit/blob/sign_probe"), str(pem), at, method, url, *headers], capture_output=True, text=True, check=False)
+        done = run(case["expectedUrl"])
+        assert done.returncode == 0, (case["description"], done.stdout, done.stderr)
+        assert done.stdout.startswith(case["expectedStringToSign"]), case["description"]
+        assert run(case["expectedUrl"], method="PATCH").returncode == 1
+        assert run(case["expectedUrl"] + "&more=1").returncode == 1
+        assert run(case["expectedUrl"], at=str(int(at) + 604801)).returncode == 1
