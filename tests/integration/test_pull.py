@@ -3,11 +3,14 @@ misbehaves as it is told (tests/lib/faulty_registry.py), docker's own where that
 import base64
 import ctypes
 import ctypes.util
+import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 
 import pytest
@@ -452,7 +455,83 @@ def test_a_layer_that_the_config_does_not_promise_is_refused(server, other):
                                        **other.blob(json.dumps(config).encode())},
         "layers": [{"mediaType": LAYER, **other.blob(evil)}]}, "application/vnd.oci.image.manifest.v1+json")
     refused(s, f"{other.host}/team/app:v1", "digest")
-    assert os.listdir(os.path.join(s.data_dir, "images", "layers")) == []
+    assert [x for x in kept(s) if x != sha(other.manifests["team/app", "v1"])[7:]] == []  # the manifest's bytes wait for a prune
+    assert s.call("POST", "/cusp/v1/images:prune").status_code == 200 and kept(s) == []
+    s.stop()
+
+
+def archive(*entries):
+    """(name, type, link or bytes)"""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as t:
+        for name, kind, what in entries:
+            i = tarfile.TarInfo(name)
+            i.type = kind
+            if kind == tarfile.REGTYPE:
+                i.size = len(what)
+                t.addfile(i, io.BytesIO(what))
+            else:
+                i.linkname = what if isinstance(what, str) else ""
+                t.addfile(i)
+    return out.getvalue()
+
+
+FILE, LINK, HARD, DIR = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
+
+
+@pytest.mark.parametrize("entries,words", [
+    ([("../../evil", FILE, b"x")], '".."'), ([("a/../../evil", FILE, b"x")], '".."'), ([("/evil", FILE, b"x")], "absolute"),
+    ([("d", LINK, "/"), ("d/evil", FILE, b"x")], ""), ([("d", LINK, "../.."), ("d/evil", FILE, b"x")], ""),
+    ([("h", HARD, "/etc/passwd")], ""), ([("h", HARD, "../../../etc/passwd")], ""),
+    ([("d", LINK, "/etc"), ("h", HARD, "d/passwd")], ""), ([("x" * 5000, FILE, b"x")], ""),
+])
+def test_layers_that_reach_outside_are_refused_and_removed(server, other, entries, words):
+    s = server()
+    other.image(layers=[one_file_layer("base", b"1"), archive(*entries)])
+    refused(s, f"{other.host}/team/app:v1", "layer 2 of 2", words)
+    assert s.call("GET", "/cusp/v1/images").json()["images"] == []
+    assert not any(x.endswith("@") for x in kept(s)) and not os.path.exists(os.path.join(s.data_dir, "evil"))
+    assert s.call("POST", "/cusp/v1/images:prune").status_code == 200 and kept(s) == []
+    s.stop()
+
+
+def test_devices_and_privileges_of_a_layer_do_not_arrive(server, other):
+    s = server()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as t:
+        for name, kind, mode in (("dev0", tarfile.CHRTYPE, 0o666), ("blk", tarfile.BLKTYPE, 0o666), ("su", FILE, 0o6755)):
+            i = tarfile.TarInfo(name)
+            i.type, i.mode, i.devmajor, i.devminor = kind, mode, 1, 3
+            t.addfile(i)
+    other.image(layers=[out.getvalue()])
+    good(s, f"{other.host}/team/app:v1")
+    layer = os.path.join(s.data_dir, "images/layers", sha(out.getvalue())[7:])
+    assert os.listdir(layer) == ["su"] and os.stat(layer + "/su").st_mode & 0o7777 == 0o755
+    s.stop()
+
+
+def test_bombs_stop_at_the_limits_and_are_removed(server, other):
+    zeros = one_file_layer("zeros", bytes(64 << 20))
+    other.image(tag="bytes", layers=[zeros], pack=lambda x: gzip.compress(x, 9))  # 1000:1
+    many = archive(*((f"f{i}", FILE, b"") for i in range(2001)))
+    other.image(tag="many", layers=[many])
+    s = server("--limit=image_max_bytes=10000000", "--limit=image_max_entries=2000")
+    refused(s, f"{other.host}/team/app:bytes", "image_max_bytes")
+    refused(s, f"{other.host}/team/app:many", "image_max_entries")
+    assert s.call("POST", "/cusp/v1/images:prune").status_code == 200 and kept(s) == []
+    s.stop()
+
+
+@pytest.mark.skipif(os.environ.get("CUSP_EXTENDED") != "1", reason="only with CUSP_EXTENDED=1")
+def test_a_layer_of_a_million_entries(server, other):
+    other.image(layers=[archive(*((f"d{i // 1000}/f{i % 1000}", FILE, b"") for i in range(1000000)))])
+    s = server()
+    assert good(s, f"{other.host}/team/app:v1")["layers"] == 1
+    layers = os.path.join(s.data_dir, "images/layers")
+    layer = next(x for x in os.listdir(layers) if not x.endswith(".size"))
+    assert sum(len(f) for _, _, f in os.walk(os.path.join(layers, layer))) == 1000000
+    cusp(s, "rm", f"{other.host}/team/app:v1")
+    assert os.listdir(layers) == []
     s.stop()
 
 

@@ -170,8 +170,8 @@ static void tell_unpack(struct pull *p, const struct transfer_state *t) {
     if (t->phase == TRANSFER_UNPACKING && !p->told_unpack) {
         p->told_unpack = true;
         p->unpack_at = time_mono();
-        notef(p, "Unpacking image %s for its first use: %llu layers.", p->uri,
-              (unsigned long long)t->total);
+        notef(p, "Unpacking image %s for its first use: %llu layer%s.", p->uri,
+              (unsigned long long)t->total, t->total == 1 ? "" : "s");
     }
 }
 
@@ -308,6 +308,18 @@ static void block_plan(struct lane_work *w) {
     p->rc = pull_plan(&p->plan, &p->err);
 }
 
+/* What no honest image holds does not stay where the next job would find it. */
+static void reject_bad(struct pull *p) {
+    struct err ignored = {0};
+    bool is_bad = p->err.code == ERR_INVALID_ARGUMENT ||
+                  (p->err.code == ERR_RESOURCE_EXHAUSTED && p->err.sys == 0);
+    if (is_bad) {
+        pull_unplan(&p->plan);
+        (void)registry_reject_copy(p->owner->o.images, str_of(p->ref.shelf), p->plan.top_hex,
+                                   p->plan.image_hex, &ignored);
+    }
+}
+
 static void block_keep(struct lane_work *w) {
     struct pull *p = CONTAINER_OF(w, struct pull, work);
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
@@ -315,6 +327,9 @@ static void block_keep(struct lane_work *w) {
     p->rc = p->plan.is_current ? 0 : pull_keep(&p->plan, &p->err);
     if (p->rc == 0) {
         p->rc = store_resolve(p->owner->o.images, a, p->uri, &p->unpack, &img, &p->err);
+        if (p->rc < 0) {
+            reject_bad(p);
+        }
     }
 }
 
@@ -364,8 +379,8 @@ static void begin_fetch(struct pull *p) {
     auto_buf struct buf b = BUF_INIT(1024);
     p->parts = arena_calloc(p->arena, p->plan.nr_blobs + 1, sizeof(*p->parts));
     put_bytes(&b, p->plan.image.size);
-    notef(p, "Pulling image %s: digest sha256:%s, %zu layers, %s.", p->ref.text, p->plan.top_hex,
-          p->plan.nr_blobs - 1, buf_cstr(&b));
+    notef(p, "Pulling image %s: digest sha256:%s, %zu layer%s, %s.", p->ref.text, p->plan.top_hex,
+          p->plan.nr_blobs - 1, p->plan.nr_blobs == 2 ? "" : "s", buf_cstr(&b));
     p->meter.noted_at = p->meter.last_at = time_mono();
     fly(p);
 }

@@ -37,6 +37,9 @@ bool repo_has_blob(struct image_store *s, struct str repo, const char *hex);
 /* The rec of a manifest of repo. MANIFEST_UNKNOWN. */
 int manifest_rec(struct image_store *s, struct arena *a, struct str repo, const char *hex,
                  struct rec *ret, struct err *err);
+/* The manifest, its tags, its place among the referrers. Lock held. */
+int manifest_remove(struct image_store *s, struct arena *a, struct str repo, const char *hex,
+                    struct err *err);
 /* Tag or digest -> HEX. */
 int manifest_find(struct image_store *s, struct str repo, struct str reference,
                   char ret_hex[SHA256_HEX_LEN + 1], struct err *err);
@@ -74,6 +77,11 @@ int registry_manifest_copy(struct image_store *s, struct arena *a, struct str re
                            struct str reference, struct str media_type, struct str bytes,
                            struct registry_manifest *ret, struct err *err);
 bool registry_is_pulled(struct image_store *s, struct str repo);
+/* Takes a copy off the shelf that turned out to be no image: the manifests (either may be the
+ * other), their tags, and their blobs unless another repository has them or another pull wants
+ * them. */
+int registry_reject_copy(struct image_store *s, struct str repo, const char *top, const char *image,
+                         struct err *err);
 /* Parts of blobs that nobody fetches; with `all` the young ones too. Lock held, or not yet shared.
  */
 void registry_expire_parts(struct image_store *s, bool all);

@@ -452,8 +452,8 @@ static int remove_tags_on(struct image_store *s, struct arena *a, struct str rep
     return file_fsync_dir(s->dir_fd, repo_path(a, repo, "tags", NULL), err);
 }
 
-static int remove_manifest(struct image_store *s, struct arena *a, struct str repo, const char *hex,
-                           struct err *err) {
+int manifest_remove(struct image_store *s, struct arena *a, struct str repo, const char *hex,
+                    struct err *err) {
     struct rec r;
     if (manifest_rec(s, a, repo, hex, &r, err) < 0 || remove_tags_on(s, a, repo, hex, err) < 0) {
         return -1;
@@ -487,7 +487,7 @@ int registry_manifest_delete(struct image_store *s, struct str repo, struct str 
     (void)pthread_mutex_lock(&s->lock);
     int rc = manifest_find(s, repo, reference, hex, err);
     if (rc == 0) {
-        rc = str_chr(reference, ':') >= 0 ? remove_manifest(s, a, repo, hex, err)
+        rc = str_chr(reference, ':') >= 0 ? manifest_remove(s, a, repo, hex, err)
                                           : remove_tag(s, a, repo, reference, err);
     }
     (void)pthread_mutex_unlock(&s->lock);

@@ -145,6 +145,51 @@ int registry_mark_pulled(struct image_store *s, struct str repo, struct err *err
     return rc;
 }
 
+static bool is_marked(struct image_store *s, struct arena *a, const char *hex) {
+    char **dirs;
+    size_t n;
+    if (store_names(s, a, "repos", &dirs, &n, NULL) < 0) {
+        return true; /* nobody can say: it stays */
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (repo_has_blob(s, repo_of_dir(a, dirs[i]), hex)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int reject(struct image_store *s, struct arena *a, struct str repo, const char *top,
+                  const char *image, struct err *err) {
+    struct rec r;
+    struct str blob;
+    if (manifest_rec(s, a, repo, image, &r, err) < 0 ||
+        (strcmp(top, image) != 0 && manifest_remove(s, a, repo, top, err) < 0) ||
+        manifest_remove(s, a, repo, image, err) < 0) {
+        return -1;
+    }
+    for (size_t it = 0; rec_next(&r, "blob", &it, &blob);) {
+        const char *hex = arena_strndup(a, blob.p, blob.n);
+        if (registry_is_pinned(s, hex)) {
+            continue;
+        }
+        (void)unlinkat(s->dir_fd, repo_path(a, repo, "blobs", hex), 0);
+        if (!is_marked(s, a, hex)) {
+            (void)unlinkat(s->dir_fd, arena_printf(a, "blobs/sha256/%s", hex), 0);
+        }
+    }
+    return 0;
+}
+
+int registry_reject_copy(struct image_store *s, struct str repo, const char *top, const char *image,
+                         struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = registry_is_pulled(s, repo) ? reject(s, a, repo, top, image, err) : 0;
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 int registry_keep_digest(struct image_store *s, struct str repo, const char *hex, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct rec r;
