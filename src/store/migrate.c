@@ -35,6 +35,9 @@ static const char *const steps[] = {
     "  PRIMARY KEY (space, key)) WITHOUT ROWID;"
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
     "INSERT INTO meta VALUES ('token_key', randomblob(32));",
+    /* 2: kinds that are looked up by display name. Of the others nobody pays for it. */
+    "CREATE INDEX resource_named ON resource(kind, parent, display_name, create_time, id)"
+    "  WHERE kind IN ('model', 'dataset');",
 };
 _Static_assert(sizeof(steps) / sizeof(steps[0]) == STORE_SCHEMA_VERSION, "one step a version");
 

@@ -92,6 +92,10 @@ static void build_query(const struct lister *x, struct buf *q) {
     (void)buf_puts(q, x->rare ? "+kind = ?1 AND +parent = ?2 AND id IN (SELECT resource FROM label "
                                 "WHERE key = ?5 AND value = ?6)"
                               : "kind = ?1 AND parent = ?2");
+    if (str_eqc(l->kind, "model") || str_eqc(l->kind, "dataset")) {
+        /* The very words of the index resource_named: so SQLite sees that it may use it. */
+        (void)buf_puts(q, " AND kind IN ('model', 'dataset')");
+    }
     if (x->has_from) {
         build_after(l, q);
     }
