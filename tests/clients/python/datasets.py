@@ -52,6 +52,7 @@ def images(aiplatform):
     ds.import_data(gcs_source=[BUCKET + "boxes.jsonl"], import_schema_uri=schema.bounding_box,
                    data_item_labels={"from": "boxes"})
     assert aiplatform.ImageDataset(ds.resource_name).gca_resource.data_item_count == 4
+    exports(aiplatform, ds)
     empty = aiplatform.ImageDataset.create(display_name="empty")
     try:
         empty.import_data(gcs_source=BUCKET + "absent.jsonl", import_schema_uri=schema.bounding_box)
@@ -59,6 +60,29 @@ def images(aiplatform):
     except Exception as e:
         assert "absent.jsonl" in str(e), e
     return [ds, empty]
+
+
+def exports(aiplatform, ds):
+    files = ds.export_data(output_dir=BUCKET + "exported")
+    assert sorted(f.split("/")[-2:] for f in files) == [
+        [title, name] for title in ("ImageBoundingBox", "ImageClassification") for name in ("data-00000-of-00001.jsonl", "schema.yaml")]
+    root = "gs://google-cloud-aiplatform/schema/dataset/annotation/"
+    done = ds.export_data_for_custom_training(
+        output_dir=BUCKET + "training", annotation_schema_uri=root + "image_classification_1.0.0.yaml",
+        split={"training_fraction": 0.5, "validation_fraction": 0.25, "test_fraction": 0.25})
+    assert [f.split("/")[-1] for f in done["exportedFiles"]] == ["training-*.jsonl", "validation-*.jsonl", "test-*.jsonl"], done
+    assert sum(int(n) for k, n in done["dataStats"].items() if k.endswith("DataItemsCount")) == 3, done
+    done = ds.export_data_for_custom_training(
+        output_dir=BUCKET + "training", annotation_schema_uri=root + "image_bounding_box_1.0.0.yaml",
+        split={"training_filter": "labels.from=boxes", "validation_filter": "-", "test_filter": "-"})
+    assert done["dataStats"] == {"trainingDataItemsCount": "2", "trainingAnnotationsCount": "2"}, done
+    try:
+        ds.export_data_for_custom_training(
+            output_dir=BUCKET + "training", annotation_schema_uri=root + "text_extraction_1.0.0.yaml",
+            split={"training_fraction": 0.9, "validation_fraction": 0.9, "test_fraction": 0.9})
+        raise AssertionError("a request with two mistakes was taken")
+    except Exception as e:
+        assert "export_config.annotation_schema_uri" in str(e) and "sum to 2.7" in str(e), e
 
 
 def others(aiplatform):
