@@ -24,9 +24,10 @@ struct import {
     size_t *pattern_from;
     struct import_watch watch;
     struct item_merge_stats merged;
+    struct buf last_bucket; /* is_ours */
+    bool last_is_ours;
     struct operation *op;
     struct timer timer;
-    uint64_t shown_failures;
     usec_t began;
 };
 
@@ -68,10 +69,8 @@ static Aip__ImportDataOperationMetadata *metadata_of(struct arena *a, const stru
 
 static void on_timer(struct timer *t) {
     struct import *im = CONTAINER_OF(t, struct import, timer);
-    uint64_t failures = atomic_load(&im->watch.nr_failures);
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     operation_progress(im->op, &metadata_of(a, im)->base);
-    im->shown_failures = failures;
     im->api->clock->ops->arm(im->api->clock, &im->timer,
                              im->api->clock->ops->mono(im->api->clock) + PROGRESS_EVERY);
 }
@@ -79,15 +78,30 @@ static void on_timer(struct timer *t) {
 /* ---- the edit ---- */
 
 static int open_uri(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size, struct err *err) {
-    return blob_object_open(arg, uri, ret_fd, ret_size, err);
+    struct import *im = arg;
+    return blob_object_open(datasets_blob(im->api->datasets), uri, ret_fd, ret_size, err);
+}
+
+/* Lines name one bucket after the other: what was found of the last one holds for the next. */
+static bool is_ours(struct import *im, struct str uri) {
+    struct str bucket = str_sub(uri, 5, uri.n);
+    bucket = str_cut(&bucket, '/');
+    if (!im->last_bucket.n || !str_eq(bucket, buf_str(&im->last_bucket))) {
+        buf_clear(&im->last_bucket);
+        buf_put_str(&im->last_bucket, bucket);
+        im->last_is_ours = blob_uri_is_ours(datasets_blob(im->api->datasets), uri.p);
+    }
+    return im->last_is_ours;
 }
 
 /* Objects of our own buckets must be there; what lies elsewhere is not for us to know. */
 static int check_uri(void *arg, struct str uri, struct err *err) {
+    struct import *im = arg;
     uint64_t size;
     struct err why;
-    if (blob_stat_uri(arg, uri.p, &size, &why) == 0 || why.code != ERR_NOT_FOUND ||
-        !blob_uri_is_ours(arg, uri.p)) {
+    if (!is_ours(im, uri) ||
+        blob_stat_uri(datasets_blob(im->api->datasets), uri.p, &size, &why) == 0 ||
+        why.code != ERR_NOT_FOUND) {
         return 0;
     }
     *err = why;
@@ -132,8 +146,7 @@ static int nothing_read(const struct import *im, struct err *err) {
 static int run(struct dataset_edit *e, const char *from, const char *to, struct item_counts *ret,
                struct err *err) {
     struct import *im = e->arg;
-    struct blob *b = datasets_blob(im->api->datasets);
-    const struct import_io io = {.open = open_uri, .check = check_uri, .arg = b};
+    const struct import_io io = {.open = open_uri, .check = check_uri, .arg = im};
     if (expand(im, err)) {
         return -1;
     }
@@ -164,6 +177,7 @@ static void import_free(struct import *im) {
     im->api->clock->ops->disarm(im->api->clock, &im->timer);
     list_del(&im->link);
     nr_running--;
+    buf_fini(&im->last_bucket);
     arena_free(im->a);
     free(im);
 }
@@ -314,6 +328,7 @@ static struct import *import_new(struct api *api, const Aip__ImportDataRequest *
     size_t total = 0;
     im->api = api;
     im->a = arena_new(ARENA_NO_MAX);
+    im->last_bucket = BUF_INIT(BUF_NO_MAX);
     im->began = time_mono();
     im->nr = req->n_import_configs;
     im->timer.fn = on_timer;

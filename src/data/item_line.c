@@ -575,6 +575,12 @@ int item_fields_parse(struct arena *a, const struct import_format *f, const stru
         return bad(&r, "", "CSV files are for image classification; %s takes lines of JSON",
                    f->name);
     }
+    for (size_t i = 0; i < nr; i++) {
+        if (!str_is_utf8(fields[i]) || str_chr(fields[i], 0) >= 0) {
+            snprintf(r.at, sizeof(r.at), "column %zu", i + 1);
+            return bad(&r, "", "is not UTF-8 text");
+        }
+    }
     if (nr && !str_starts(fields[0], STR("gs://"))) {
         item.use = use_of_field(fields[at++], &known);
         if (!known) {

@@ -260,6 +260,8 @@ static void test_records(void **state) {
     assert_int_equal(parse_fields(one, "TEST", &item, a, &err), -1);
     assert_int_equal(parse_fields(one, "TEST,b/a.png", &item, a, &err), -1);
     assert_non_null(strstr(err.msg, "column 2: \"b/a.png\" is not a Cloud Storage URI"));
+    assert_int_equal(parse_fields(one, "gs://b/a.png,c\xff", &item, a, &err), -1);
+    assert_string_equal(err.msg, "column 2: is not UTF-8 text");
     assert_int_equal(parse_fields("text_sentiment", "gs://b/a.txt,3", &item, a, &err), -1);
     assert_non_null(strstr(err.msg, "CSV files are for image classification"));
 }
