@@ -54,7 +54,7 @@ void pipeline_seal(void *arg, struct pipeline_work *w) {
         seal_begin(u->api->blob, &(struct seal_wish){.folder = folder, .cb = on_sealed, .arg = u});
 }
 
-void pipeline_seal_cancel(void *arg, struct pipeline_work *w) {
+void pipeline_seal_cancel(struct pipeline_work *w) {
     struct upload *u = w->priv;
     if (u->seal) {
         seal_cancel(u->seal);

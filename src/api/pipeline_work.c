@@ -111,9 +111,19 @@ static int make_child(void *arg, struct arena *a, const struct pipeline_spec *sp
     return 0;
 }
 
+/* Of an export or a seal: which of the two, the phase tells. */
+static void cancel(void *arg, struct pipeline_work *w) {
+    if (w->status->phase == PIPELINE_EXPORTING) {
+        pipeline_export_cancel(w);
+    } else {
+        pipeline_seal_cancel(w);
+    }
+}
+
 const struct pipeline_ops pipeline_ops = {.decode = decode,
                                           .child = make_child,
+                                          .export_data = pipeline_export,
                                           .seal = pipeline_seal,
                                           .upload = pipeline_upload,
-                                          .cancel = pipeline_seal_cancel,
+                                          .cancel = cancel,
                                           .drop = pipeline_upload_drop};

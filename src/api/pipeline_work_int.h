@@ -12,10 +12,14 @@ struct pipeline_parsed {
     struct task_inputs in;
 };
 
+/* pipeline_data.c */
+void pipeline_export(void *arg, struct pipeline_work *w);
+void pipeline_export_cancel(struct pipeline_work *w);
+
 /* pipeline_upload.c: ops of the same names; arg is the struct api. */
 void pipeline_seal(void *arg, struct pipeline_work *w);
 void pipeline_upload(void *arg, struct pipeline_work *w);
-void pipeline_seal_cancel(void *arg, struct pipeline_work *w);
+void pipeline_seal_cancel(struct pipeline_work *w);
 void pipeline_upload_drop(void *arg, struct pipeline_work *w);
 /* What an upload of this pipeline will ask for, but for the artefact: everything that can be
  * refused when the pipeline is created. Views of the message, and of the arena. */

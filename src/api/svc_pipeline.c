@@ -1,6 +1,7 @@
 /* PipelineService: TrainingPipeline create, get, list, cancel, delete (reference 05). */
 #include "api/svc.h"
 
+#include "api/dataset_export.h"
 #include "api/hold.h"
 #include "api/names.h"
 #include "api/pipeline_message.h"
@@ -44,6 +45,7 @@ struct create {
     struct task_inputs in;
     struct violations vs;
     struct ctl_call ctl;
+    struct dataset_export_check data;
     struct model_upload upload;
     struct model_upload_check model_check;
 };
@@ -92,8 +94,6 @@ static bool refuse_unbuilt(struct create *cr) {
                   "Hyperparameter tuning tasks (%s) are understood, and this one is well formed, "
                   "but tuning jobs cannot be run yet. Supported: %s.",
                   TASK_TUNING_URI, TASK_CUSTOM_URI);
-    } else if (cr->msg->input_data_config) {
-        err_field(&err, ERR_UNIMPLEMENTED, "input_data_config", "Datasets cannot be used yet.");
     } else {
         return false;
     }
@@ -114,6 +114,10 @@ static void on_model_checked(struct model_upload_check *check, const struct err 
 static void check_model(struct create *cr) {
     struct call *c = cr->call;
     struct err err;
+    if (cr->vs.n) {
+        call_fail_violations(c, &cr->vs);
+        return;
+    }
     if (refuse_unbuilt(cr)) {
         return;
     }
@@ -127,6 +131,29 @@ static void check_model(struct create *cr) {
             (struct model_upload_check){.u = &cr->upload, .cb = on_model_checked, .arg = cr};
         model_upload_check(c->api->models, &cr->model_check);
     }
+}
+
+static void on_data_checked(struct dataset_export_check *check, const struct err *err) {
+    struct create *cr = check->arg;
+    if (err) {
+        call_fail(cr->call, err);
+    } else {
+        check_model(cr);
+    }
+}
+
+/* Adds to what is wrong. */
+static void check_data(struct create *cr) {
+    struct call *c = cr->call;
+    cr->data = (struct dataset_export_check){.parent = cr->parent.parent,
+                                             .config = cr->msg->input_data_config,
+                                             .field = "input_data_config",
+                                             .use = DATASET_EXPORT_TRAINING,
+                                             .arena = c->arena,
+                                             .vs = &cr->vs,
+                                             .cb = on_data_checked,
+                                             .arg = cr};
+    dataset_export_check(c->api->exports, &cr->data);
 }
 
 void svc_pipeline_create(struct call *c) {
@@ -155,8 +182,8 @@ void svc_pipeline_create(struct call *c) {
             return;
         }
     }
-    if (cr->vs.n) {
-        call_fail_violations(c, &cr->vs);
+    if (cr->msg && cr->msg->input_data_config) {
+        check_data(cr);
     } else {
         check_model(cr);
     }
