@@ -1,5 +1,5 @@
 """CustomTrainingJob, CustomPythonPackageTrainingJob and CustomContainerTrainingJob of the Python SDK, unmodified, with
-and without a managed dataset; what they leave in the registry is used again."""
+and without a managed dataset; what they leave in the registry is used again. PipelineServiceClient of Node."""
 import json
 import os
 import subprocess
@@ -13,22 +13,32 @@ HOME = os.environ.get("CUSP_CLIENT_ENV", os.path.join(
     os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp/clients/python"))
 FULL = os.environ.get("CUSP_TEST_MODE", "quick") == "full" or os.environ.get("CUSP_EXTENDED") == "1"
 extended = pytest.mark.skipif(not FULL, reason="only with CUSP_EXTENDED=1")
-WAYS = [("v1", "rest"), ("v1", "grpc-tls"), pytest.param("v2", "rest-tls", marks=extended),
-        pytest.param("v2", "grpc-tls", marks=extended), pytest.param("v1", "rest-tls", marks=extended)]
+
+
+def ways(quick):
+    """Venv and protocol; one of them in the quick mode of `make test`."""
+    every = [("v1", "rest"), ("v1", "grpc-tls"), ("v2", "rest-tls"), ("v2", "grpc-tls")]
+    return pytest.mark.parametrize("venv,protocol", [w if w == quick else pytest.param(*w, marks=extended) for w in every])
+
+
+def with_tls(make_server):
+    """A server of scripted jobs, and what clients are told of it."""
+    s = make_server("--engine=fake")
+    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True, stdout=subprocess.DEVNULL)
+    s.start()
+    port = s.url.rsplit(":", 1)[1]
+    return s, {**os.environ, "CUSP_ENDPOINT": s.url, "CUSP_HOSTPORT": "localhost:" + port,
+               "CUSP_CA": os.path.join(s.data_dir, "tls", "ca.pem"), "CUSP_IMAGE": "busybox"}
 
 
 def run(make_server, tmp_path, venv, protocol, *more):
     if missing("python"):
         pytest.skip(f"python: {missing('python')}")
-    s = make_server("--engine=fake")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True, stdout=subprocess.DEVNULL)
-    s.start()
-    port = s.url.rsplit(":", 1)[1]
+    s, env = with_tls(make_server)
     driver = os.path.join(os.path.dirname(program("python", "run")), "pipelines.py")
     done = subprocess.run([os.path.join(HOME, venv, "bin/python"), driver, protocol, *more], cwd=tmp_path,
                           capture_output=True, text=True, timeout=300, check=False,
-                          env={**os.environ, "CUSP_ENDPOINT": s.url, "CUSP_HOSTPORT": "localhost:" + port,
-                               "CUSP_CA": os.path.join(s.data_dir, "tls", "ca.pem"), "CUSP_IMAGE": "busybox"})
+                          env=env)
     assert done.returncode == 0, done.stderr[-3000:] + s.log()[-2000:]
     lines = [json.loads(x) for x in done.stdout.splitlines()]
     bad = [f"{x['case']}: {x['detail']}" for x in lines if not x["ok"]]
@@ -37,6 +47,25 @@ def run(make_server, tmp_path, venv, protocol, *more):
     return [x["case"] for x in lines]
 
 
-@pytest.mark.parametrize("venv,protocol", WAYS)
+@ways(("v1", "grpc-tls"))
 def test_training_classes(make_server, tmp_path, venv, protocol):
     assert run(make_server, tmp_path, venv, protocol) == ["script", "package", "container", "no_model", "failed", "cancelled"]
+
+
+@ways(("v1", "rest"))
+def test_training_classes_with_a_dataset(make_server, tmp_path, venv, protocol):
+    assert run(make_server, tmp_path, venv, protocol, "dataset") == ["script", "package", "container"]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", pytest.param("rest", marks=extended), pytest.param("rest-tls", marks=extended)])
+def test_node_creates_pipelines(make_server, protocol):
+    if missing("node"):
+        pytest.skip(f"node: {missing('node')}")
+    s, env = with_tls(make_server)
+    home = os.path.join(os.path.dirname(HOME), "node") if "CUSP_CLIENT_ENV" not in os.environ else HOME
+    env |= {"NODE_PATH": os.path.join(home, "node_modules"), "NODE_EXTRA_CA_CERTS": env["CUSP_CA"],
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": env["CUSP_CA"]}
+    script = os.path.join(os.path.dirname(program("node", "run")), "pipeline.js")
+    done = subprocess.run(["node", script, protocol], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
+    s.stop()

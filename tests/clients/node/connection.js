@@ -11,9 +11,9 @@ function beside(entry, name) {
   return require.resolve(name, {paths: [path.dirname(entry)]});
 }
 
-function connect(protocol, major) {
+function connect(protocol, major, service = 'JobServiceClient') {
   const pkg = `aiplatform-${major}`;
-  const {JobServiceClient} = require(pkg).v1;
+  const Client = require(pkg).v1[service];
   const {version} = require(path.join(process.env.NODE_PATH, pkg, 'package.json'));
   const gax = beside(require.resolve(pkg), 'google-gax');
   const {OAuth2Client} = require(beside(gax, 'google-auth-library'));
@@ -21,7 +21,7 @@ function connect(protocol, major) {
   authClient.setCredentials({access_token: 'local', expiry_date: Date.now() + 3600000});
   const options = {authClient, ...address(protocol)};
   if (protocol === 'grpc') options.sslCreds = require(gax).grpc.credentials.createInsecure();
-  return {client: new JobServiceClient(options), version};
+  return {client: new Client(options), version};
 }
 
 function address(protocol) {
