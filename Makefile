@@ -8,7 +8,7 @@ JOBS  ?= $(shell nproc)
 help:
 	@echo "make deps     install what the build and the tests need (Debian packages, npm protos, a venv)"
 	@echo "make build    release build: $(BUILD)/cuspd $(BUILD)/cusp $(BUILD)/cusp-runner"
-	@echo "make demo     the main road: train a real scikit-learn model through the API"
+	@echo "make demo     the main road: a dataset, a training pipeline, a scikit-learn model in the registry"
 	@echo "make test     all tests (sanitizer build in $(DEV)); TESTS=... narrows the Python part"
 	@echo "make test-clients  the official clients, all languages: installs their runtimes, prints the score table"
 	@echo "make bench    figures beside their peers, as a table"

@@ -1,10 +1,12 @@
 """Trains a classifier on the Wisconsin breast cancer data (bundled with scikit-learn).
 
-Written as for Vertex AI: reads --data from Cloud Storage, writes the model and its metrics to
-AIP_MODEL_DIR, reports the accuracy through cloudml-hypertune when it is there.
+Written as for Vertex AI: reads the sets of a managed dataset (AIP_TRAINING_DATA_URI and its
+siblings) or, without one, splits --data from Cloud Storage itself; writes the model and its metrics
+to AIP_MODEL_DIR, reports the accuracy through cloudml-hypertune when it is there.
 """
 import argparse
 import csv
+import glob
 import json
 import os
 import sys
@@ -23,24 +25,43 @@ def local(uri):
 
 
 def read(uri):
-    with open(local(uri), newline="") as f:
-        rows = list(csv.reader(f))
-    x = np.array([[float(v) for v in r[:-1]] for r in rows[1:]])
-    y = np.array([int(r[-1]) for r in rows[1:]])
+    """Rows of one CSV file, or of all that a wildcard URI stands for; each begins with the header."""
+    rows = []
+    for path in sorted(glob.glob(local(uri))):
+        with open(path, newline="") as f:
+            rows += list(csv.reader(f))[1:]
+    if not rows:
+        sys.exit(f"there are no rows in {uri}")
+    x = np.array([[float(v) for v in r[:-1]] for r in rows])
+    y = np.array([int(r[-1]) for r in rows])
     return x, y
+
+
+def managed_sets():
+    """What the service made of the dataset: it chose which row is for what."""
+    sets = {name: read(os.environ[f"AIP_{name.upper()}_DATA_URI"]) for name in ("training", "validation", "test")}
+    print("managed dataset: " + ", ".join(f"{len(y)} {name} rows" for name, (_, y) in sets.items()), flush=True)
+    return sets["training"] + sets["test"]
+
+
+def own_sets(uri):
+    x, y = read(uri)
+    print(f"read {len(y)} rows with {x.shape[1]} features from {uri}", flush=True)
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=7, stratify=y)
+    return x_train, y_train, x_test, y_test
 
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--data", required=True)
+    p.add_argument("--data", help="gs:// or local CSV file; not needed with a managed dataset")
     p.add_argument("--trees", type=int, default=200)
     p.add_argument("--rounds", type=int, default=5, help="training goes in rounds, so that there is something to watch")
     p.add_argument("--pause", type=float, default=0.0, help="seconds to wait between rounds")
     a = p.parse_args()
 
-    x, y = read(a.data)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=7, stratify=y)
-    print(f"read {len(y)} rows with {x.shape[1]} features from {a.data}", flush=True)
+    if not a.data and "AIP_TRAINING_DATA_URI" not in os.environ:
+        p.error("--data is needed where there is no managed dataset (AIP_TRAINING_DATA_URI)")
+    x_train, y_train, x_test, y_test = own_sets(a.data) if a.data else managed_sets()
 
     model = RandomForestClassifier(warm_start=True, n_estimators=0, random_state=7)
     for i in range(1, a.rounds + 1):
