@@ -38,9 +38,10 @@ struct log_line {
     struct str text;
 };
 
-/* Follows one job's log: everything already there, merged by time, then live lines as they are written
- * (inotify; first line <= 100 ms), until the service stream's SEG_EOF when follow is true, or until the
- * present end when false. on_line may return false to pause: call log_follow_resume. */
+/* Follows one job's log: everything already there, merged by time, then live lines as they are
+ * written (inotify; first line <= 100 ms), until the service stream's SEG_EOF when follow is true,
+ * or until the present end when false. on_line may return false to pause: call log_follow_resume.
+ */
 struct log_follow;
 /* How far a reader is that comes again: of this task and attempt it has the lines up to seq. */
 struct log_place {
@@ -50,7 +51,7 @@ struct log_place {
 };
 struct log_follow_opts {
     const char *job_id;
-    const char *task; /* NULL: all */
+    const char *task;              /* NULL: all */
     const struct log_place *after; /* what is behind them; valid as long as the follow */
     size_t nr_after;
     bool follow;
