@@ -68,7 +68,7 @@ static void step(struct chain *c) {
                                  .description = STR("a model among many"),
                                  .labels = c->labels,
                                  .nr_labels = NR_OF(c->labels),
-                                 .facts = STR("seal_files=3\nseal_bytes=123456\nseal_time=1\n"),
+                                 .seal = STR("123456 0a0b0c0d 1700000000000000 model.joblib\n"),
                                  .cb = on_uploaded,
                                  .arg = c};
     model_upload(models, &c->u);

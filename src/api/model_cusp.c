@@ -66,6 +66,12 @@ static void finish(struct view *v) {
     xch_unref(v->xch);
 }
 
+static void scan(struct view *v, struct str resource, struct str after,
+                 void (*cb)(struct store_kv_scan *, const struct store_kv_pair *, size_t,
+                            const struct err *));
+static void on_copies(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n,
+                      const struct err *err);
+
 /* ---- verify ---- */
 
 static void put_side(struct jw *w, const char *size, const char *sum, const struct seal_file *f) {
@@ -96,12 +102,13 @@ static void put_difference(void *arg, enum seal_difference d, const struct seal_
 
 static void put_sealed(struct view *v) {
     struct jw *w = &v->w;
-    const struct rec *facts = &v->record.facts;
+    struct seal_facts f;
+    seal_describe(v->a, v->seal, &f);
     jw_kv(w, "artifactUri", v->model->artifact_uri);
-    jw_kv_u64_string(w, "files", rec_get_u64(facts, MODEL_FACT_SEAL_FILES, 0));
-    jw_kv_u64_string(w, "bytes", rec_get_u64(facts, MODEL_FACT_SEAL_BYTES, 0));
-    put_str(w, "digest", rec_get(facts, MODEL_FACT_SEAL_DIGEST));
-    put_time(w, "sealTime", rec_get_u64(facts, MODEL_FACT_SEAL_TIME, 0));
+    jw_kv_u64_string(w, "files", f.files);
+    jw_kv_u64_string(w, "bytes", f.bytes);
+    put_str(w, "digest", f.digest);
+    put_time(w, "sealTime", v->record.create_time);
 }
 
 static void on_looked(void *arg, const struct seal_facts *f, const struct err *err) {
@@ -137,14 +144,18 @@ static void on_seal(struct store_kv_get *kv, struct str value, const struct err 
         return;
     }
     v->seal = value;
+    if (!v->is_verify) {
+        scan(v, v->version_name, STR(""), on_copies);
+        return;
+    }
     (void)seal_begin(v->api->blob, &(struct seal_wish){.folder = str_of(v->model->artifact_uri),
                                                        .is_quick = v->is_quick,
                                                        .cb = on_looked,
                                                        .arg = v});
 }
 
-static void verify(struct view *v) {
-    if (!v->model->artifact_uri[0]) {
+static void read_seal(struct view *v) {
+    if (v->is_verify && !v->model->artifact_uri[0]) {
         begin(v);
         jw_kv(&v->w, "state", "NO_ARTIFACT");
         finish(v);
@@ -248,10 +259,8 @@ static void on_version(struct model_get *g, const struct model_found *f, const s
         model_message(v->a, &view, f->version_row, &v->model, &e) ||
         version_record_decode(v->a, arena_str(v->a, f->version_row->status), &v->record, &e)) {
         fail(v, &e);
-    } else if (v->is_verify) {
-        verify(v);
     } else {
-        scan(v, v->version_name, STR(""), on_copies);
+        read_seal(v);
     }
 }
 

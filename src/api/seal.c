@@ -92,6 +92,44 @@ bool seal_next(struct str *text, struct seal_file *ret) {
     return true;
 }
 
+static EVP_MD_CTX *digest_begin(void) {
+    EVP_MD_CTX *d = EVP_MD_CTX_new();
+    int ok = d && EVP_DigestInit_ex(d, EVP_sha256(), NULL);
+    CHECK(ok);
+    return d;
+}
+
+static void digest_add(EVP_MD_CTX *d, const struct seal_file *f) {
+    auto_buf struct buf line = BUF_INIT(BUF_NO_MAX);
+    put_line(&line, f, false);
+    int ok = EVP_DigestUpdate(d, line.p, line.n);
+    CHECK(ok);
+}
+
+static void digest_end(EVP_MD_CTX *d, struct buf *b) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    int ok = EVP_DigestFinal_ex(d, sum, &n);
+    CHECK(ok);
+    EVP_MD_CTX_free(d);
+    buf_puts(b, "sha256:");
+    enc_hex(b, sum, n);
+}
+
+void seal_describe(struct arena *a, struct str text, struct seal_facts *ret) {
+    EVP_MD_CTX *d = digest_begin();
+    auto_buf struct buf hex = BUF_INIT(256);
+    struct seal_file f;
+    *ret = (struct seal_facts){.text = text};
+    while (seal_next(&text, &f)) {
+        ret->files++;
+        ret->bytes += f.size;
+        digest_add(d, &f);
+    }
+    digest_end(d, &hex);
+    ret->digest = arena_str(a, buf_str(&hex));
+}
+
 static bool is_same(const struct seal_file *x, const struct seal_file *y) {
     if (x->size != y->size) {
         return false;
@@ -134,21 +172,15 @@ static void next_page(struct seal *s);
 
 static void finish(struct seal *s) {
     struct seal_wish w = s->w;
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
     auto_buf struct buf hex = BUF_INIT(256);
     if (!s->failed && s->files == 0) {
         s->failed = true;
         err_set(&s->err, ERR_INVALID_ARGUMENT, "There are no files under \"%.*s\" to copy.",
                 (int)(w.folder.n < 500 ? w.folder.n : 500), w.folder.p);
     }
-    int ok = EVP_DigestFinal_ex(s->digest, sum, &n);
-    CHECK(ok);
-    buf_puts(&hex, "sha256:");
-    enc_hex(&hex, sum, n);
+    digest_end(s->digest, &hex);
     struct seal_facts f = {s->files, s->bytes, buf_str(&hex), buf_str(&s->text)};
     w.cb(w.arg, s->failed ? NULL : &f, s->failed ? &s->err : NULL);
-    EVP_MD_CTX_free(s->digest);
     blob_req_fini(&s->list);
     buf_fini(&s->text);
     arena_free(s->arena);
@@ -163,15 +195,11 @@ static void fail(struct seal *s, const struct err *err) {
 }
 
 static void page_done(struct seal *s) {
-    auto_buf struct buf line = BUF_INIT(BUF_NO_MAX);
     for (size_t i = 0; i < s->nr_page; i++) {
         struct seal_file f = s->page[i];
         f.name = str_sub(f.name, s->prefix.n, f.name.n);
         put_line(&s->text, &f, true);
-        buf_clear(&line);
-        put_line(&line, &f, false);
-        int ok = EVP_DigestUpdate(s->digest, line.p, line.n);
-        CHECK(ok);
+        digest_add(s->digest, &f);
         s->files++;
         s->bytes += f.size;
     }
@@ -304,9 +332,7 @@ struct seal *seal_begin(struct blob *b, const struct seal_wish *w) {
     s->arena = arena_new(ARENA_NO_MAX);
     s->w.folder = arena_str(s->arena, w->folder);
     buf_init(&s->text, BUF_NO_MAX); /* bounded by max_model_files names */
-    s->digest = EVP_MD_CTX_new();
-    int ok = s->digest && EVP_DigestInit_ex(s->digest, EVP_sha256(), NULL);
-    CHECK(ok);
+    s->digest = digest_begin();
     if (seal_folder(s->arena, s->w.folder, "artifact_uri", &s->bucket, &s->prefix, &err)) {
         fail(s, &err);
         s->bucket = STR("x"); /* answered by the list's callback, as everything is */

@@ -48,6 +48,8 @@ void seal_cancel(struct seal *s);
 int seal_folder(struct arena *a, struct str uri, const char *field, struct str *ret_bucket,
                 struct str *ret_prefix, struct err *err) MUST_CHECK;
 
+/* Files, bytes and digest of a seal's text; the digest lives in the arena. */
+void seal_describe(struct arena *a, struct str text, struct seal_facts *ret);
 /* The next line of a seal; false at the end, or when the rest does not read. */
 bool seal_next(struct str *text, struct seal_file *ret);
 

@@ -11,13 +11,6 @@
 #include "pb/rpc.h"
 #include "pb/wkt.h"
 
-static void put_seal_facts(struct buf *b, const struct seal_facts *f, usec_t now) {
-    rec_put_u64(b, MODEL_FACT_SEAL_FILES, f->files);
-    rec_put_u64(b, MODEL_FACT_SEAL_BYTES, f->bytes);
-    rec_put(b, MODEL_FACT_SEAL_DIGEST, f->digest);
-    rec_put_u64(b, MODEL_FACT_SEAL_TIME, now);
-}
-
 /* What of a message is kept beside it. */
 static void fill_upload(struct arena *a, const Aip__Model *m, struct model_upload *u) {
     struct store_label *labels = arena_own_array(a, m->n_labels + 1, sizeof(*labels));
@@ -72,9 +65,7 @@ static void on_uploaded(struct model_upload *u, const struct model_uploaded *up,
 
 static void make_version(struct upload_job *uj, const struct seal_facts *seal) {
     const Aip__UploadModelRequest *req = request_of(uj);
-    struct api *api = uj->job.api;
     struct arena *a = uj->job.a;
-    auto_buf struct buf facts = BUF_INIT(BUF_NO_MAX);
     struct model_upload *u = &uj->up;
     struct str version;
     uint64_t own_id = rec_get_u64(&uj->job.facts, "own_id", 0);
@@ -91,8 +82,6 @@ static void make_version(struct upload_job *uj, const struct seal_facts *seal) {
         .arg = uj};
     fill_upload(a, req->model, u);
     if (seal) {
-        put_seal_facts(&facts, seal, api->clock->ops->wall(api->clock));
-        u->facts = arena_str(a, buf_str(&facts));
         u->seal = arena_str(a, seal->text);
     }
     if (!model_message_pack(a, req->model, &u->spec)) {
@@ -100,7 +89,7 @@ static void make_version(struct upload_job *uj, const struct seal_facts *seal) {
         model_job_end(&uj->job, NULL, NULL, &err);
         return;
     }
-    model_upload(api->models, u);
+    model_upload(uj->job.api->models, u);
 }
 
 static void on_progress(void *arg, uint64_t files, uint64_t bytes) {

@@ -180,10 +180,4 @@ void model_change(struct models *m, struct model_change *c);
 #define MODEL_FACT_TRAINING_ITEMS "training_items"
 #define MODEL_FACT_VALIDATION_ITEMS "validation_items"
 #define MODEL_FACT_TEST_ITEMS "test_items"
-/* Set when seal is given. */
-#define MODEL_FACT_SEAL_FILES "seal_files"
-#define MODEL_FACT_SEAL_BYTES "seal_bytes"
-#define MODEL_FACT_SEAL_DIGEST "seal_digest" /* "sha256:…" over the lines of seal */
-#define MODEL_FACT_SEAL_TIME "seal_time"     /* wall, usec */
-
 #endif
