@@ -169,7 +169,9 @@ static int read_config(struct import *im, const json_t *config, struct image_rec
 static int add_layer(struct import *im, const struct image_record *r, size_t i, const char *path,
                      const char *blob_hex, struct err *err) {
     char hex[SHA256_HEX_LEN + 1];
-    struct layer_want want = {.blob_hex = blob_hex, .diff_hex = r->layers[i].p};
+    /* What is on the shelf was hashed when it came; the diff id says what the rest is worth. */
+    struct layer_want want = {.blob_hex = im->is_stored ? NULL : blob_hex,
+                              .diff_hex = r->layers[i].p};
     if (layer_exists(im->s, want.diff_hex)) {
         return 0;
     }
