@@ -13,7 +13,7 @@ import time
 
 from lab import JOBS, Short, job_body, median, need_program, need_root
 
-ROUNDS, STARTS, WARM_UP = 3, 15, 2
+ROUNDS, STARTS, WARM_UP = 4, 15, 2
 LAYERS, LAYER_MB = 4, 256
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
@@ -128,10 +128,11 @@ def transfers(lab, table, src):
     for i in range(ROUNDS):  # in turns, each with an empty store
         d = DockerRegistry(lab, f"registry{i}")
         try:
-            through(lab, d.address, src, times, "docker", lambda: None)
             s = lab.server(f"push{i}", "--engine=fake")
             s.start()
-            through(lab, s.address, src, times, "cusp", lambda: unpacked(s.client()))
+            turns = [("docker", d.address, lambda: None), ("cusp", s.address, lambda: unpacked(s.client()))]
+            for key, address, ready in turns if i % 2 == 0 else turns[::-1]:  # who is first finds the disk in another state
+                through(lab, address, src, times, key, ready)
             s.stop()
             shutil.rmtree(s.dir)
             s = lab.server(f"pull{i}", "--engine=fake")
