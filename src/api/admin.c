@@ -27,6 +27,10 @@ static void metrics(struct api *a, struct xch *x) {
     metric(&b, "jobs_pending", "jobs being prepared", "gauge", cs.pending);
     metric(&b, "jobs_running", "jobs running", "gauge", cs.running);
     metric(&b, "jobs_finished_total", "jobs that ended since start", "counter", cs.finished_total);
+    metric(&b, "pipelines_live", "training pipelines that have not ended", "gauge",
+           cs.pipelines_live);
+    metric(&b, "pipelines_finished_total", "training pipelines that ended since start", "counter",
+           cs.pipelines_finished_total);
     metric(&b, "cpu_milli_held", "CPU granted to attempts, in thousandths", "gauge",
            cs.cpu_milli_held);
     metric(&b, "cpu_milli_total", "CPU of this host, in thousandths", "gauge", cs.cpu_milli_total);
