@@ -266,7 +266,7 @@ static const struct {
     {"images",
      "cusp images: what jobs can run\n\n"
      "  ls      images of this server\n"
-     "  build   run a recipe (sklearn-cpu: Python, scikit-learn, cloudml-hypertune)\n"
+     "  build   make a training image here (scikit-learn, XGBoost, TensorFlow, PyTorch)\n"
      "  import  an OCI archive, docker save archive or root file system tar\n"
      "  pull    fetch an image of another registry, before a job asks for it\n"
      "  push    send an image of this server to another registry\n"
@@ -275,7 +275,12 @@ static const struct {
      "  prune   free what nothing needs any more\n\n"
      "cusp images COMMAND --help says more.\n" GLOBAL},
     {"images ls", "cusp images ls\n" GLOBAL},
-    {"images build", "cusp images build NAME\n\nRuns recipes/NAME on this machine (as root) and imports the result.\n" GLOBAL},
+    {"images build",
+     "cusp images build NAME\ncusp images build --list\n\n"
+     "Makes the image NAME on this machine (as root) from Debian and Python packages, and imports it.\n"
+     "What was built before is used again; images share their lower layers. The published prebuilt\n"
+     "images of the same family (us-docker.pkg.dev/vertex-ai/training/NAME.*) are aliases of it.\n\n"
+     "  --list   what can be built, and what is built already (no server is asked)\n" GLOBAL},
     {"images import",
      "cusp images import FILE [--name=NAME]\n\n"
      "FILE: OCI archive, docker save archive or root file system tar, compressed or not.\n"

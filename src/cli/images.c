@@ -132,26 +132,36 @@ static char *recipe_tool(void) {
     return find_beside(places, NR_OF(places));
 }
 
+/* Runs the tool with our own output; its words are the user's. */
+static int run_tool(char *const argv[], const char *what, struct err *err) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        execv(argv[0], argv);
+        _exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) < 0) {
+        return err_sys(err, errno, "run %s", argv[0]);
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        return err_set(err, ERR_UNKNOWN, "%s failed; its output above says why", what);
+    }
+    return 0;
+}
+
+/* name NULL: what can be built. */
 static int build(const struct cli *c, const char *name, struct err *err) {
     auto_free char *tool = recipe_tool();
     if (!tool) {
         return err_set(err, ERR_NOT_FOUND,
                        "the recipes folder is not installed beside this program");
     }
-    pid_t pid = fork();
-    if (pid == 0) {
-        setenv("CUSP_ENDPOINT", c->endpoint, 1);
-        execl(tool, tool, name, "--endpoint", c->endpoint, (char *)NULL);
-        _exit(127);
+    if (!name) {
+        return run_tool((char *[]){tool, "--list", NULL}, "listing the recipes", err);
     }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0) {
-        return err_sys(err, errno, "run %s", tool);
-    }
-    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
-        return err_set(err, ERR_UNKNOWN, "recipe %s failed; its output above says why", name);
-    }
-    return 0;
+    auto_free char *what = xasprintf("recipe %s", name);
+    return run_tool((char *[]){tool, (char *)name, "--endpoint", (char *)c->endpoint, NULL}, what,
+                    err);
 }
 
 static int prune(const struct cli *c, struct err *err) {
@@ -174,9 +184,10 @@ static int prune(const struct cli *c, struct err *err) {
 }
 
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
-    struct flag flags[] = {{.name = "--name"}};
+    struct flag flags[] = {{.name = "--name"}, {.name = "--list", .is_bool = true}};
     const char *verb = argv[0];
-    auto_args struct args a = {flags, strcmp(verb, "import") == 0 ? 1 : 0, NULL, 0};
+    bool is_import = strcmp(verb, "import") == 0, is_build = strcmp(verb, "build") == 0;
+    auto_args struct args a = {is_build ? flags + 1 : flags, is_import || is_build, NULL, 0};
     if (args_parse(&a, argc - 1, argv + 1, err)) {
         return -1;
     }
@@ -195,21 +206,26 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
         }
         return images_push(c, a.words[0], a.words[1], err);
     }
-    if (a.nr_words != 1 || strcmp(verb, "push") == 0) {
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "usage: cusp images ls | build NAME | import FILE | pull NAME | push NAME "
-                       "TO | inspect NAME | rm NAME | prune");
+    bool is_list = is_build && args_on(&a, "--list");
+    if (is_list && !a.nr_words) {
+        return build(c, NULL, err);
+    }
+    if (a.nr_words != 1 || is_list || strcmp(verb, "push") == 0) {
+        return err_set(
+            err, ERR_INVALID_ARGUMENT,
+            "usage: cusp images ls | build NAME | build --list | import FILE | pull NAME "
+            "| push NAME TO | inspect NAME | rm NAME | prune");
     }
     if (strcmp(verb, "pull") == 0) {
         return images_pull(c, a.words[0], err);
     }
-    if (strcmp(verb, "import") == 0) {
+    if (is_import) {
         return import(c, a.words[0], args_get(&a, "--name"), err);
     }
     if (strcmp(verb, "inspect") == 0) {
         return inspect(c, a.words[0], err);
     }
-    if (strcmp(verb, "build") == 0) {
+    if (is_build) {
         return build(c, a.words[0], err);
     }
     if (strcmp(verb, "rm") == 0) {

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import BUILD, ROOT, needs_root, runners, wait_until
 
-CACHED = bool(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.tar"))
+CACHED = bool(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"))
 FULL = os.environ.get("CUSP_TEST_MODE") == "full"
 pytestmark = [needs_root, pytest.mark.skipif(
     not (CACHED or FULL), reason="NOT TESTED: the sklearn-cpu image is not built here; make demo or CUSP_TEST_MODE=full builds it")]

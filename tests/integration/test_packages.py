@@ -9,9 +9,9 @@ import pytest
 
 from conftest import needs_root, runners, wait_until
 
-TARS = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.tar"))
+BUILT = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
 pytestmark = [needs_root, pytest.mark.skipif(
-    not TARS, reason="NOT TESTED: the sklearn-cpu image is not built here (cusp images build sklearn-cpu)")]
+    not BUILT, reason="NOT TESTED: the sklearn-cpu image is not built here (cusp images build sklearn-cpu)")]
 
 
 def sdist(name="trainer", main="print('trained')", setup=None, requires=()):
@@ -43,8 +43,8 @@ def wheel(name, main):
 def server(make_server):
     s = make_server("--engine=local", "--stop-grace-s=1", env={"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_DEFAULT_TIMEOUT": "1", "PIP_RETRIES": "0"})
     s.start()
-    with open(TARS[0], "rb") as f:
-        r = s.call("POST", "/cusp/v1/images:importPath", {"path": TARS[0], "name": "sklearn-cpu"})
+    with open(BUILT[-1]) as f:
+        r = s.call("POST", "/cusp/v1/images:importPath", f.read())
     assert r.status_code == 200, r.text
     assert s.call("POST", "/storage/v1/b?project=demo", {"name": "bkt"}).status_code == 200
     return s

@@ -1,46 +1,51 @@
 /* Names of images: their one canonical spelling, and which local image stands for a published
- * prebuilt training image (reference 12 §4). The table knows families, not versions: the published
- * list has had several revisions, so any NAME of a known family is accepted. A local image under
- * the exact NAME is preferred to the family's. */
+ * prebuilt image (reference 12 §4), of training or of prediction: what serves a model can load it,
+ * and jobs name such images too. The table knows families, not versions: the published lists have
+ * had several revisions, so any NAME of a known family is accepted. A local image under the exact
+ * NAME is preferred to the family's. */
 #include "base/limits.h"
 #include "engine/image/image_int.h"
 
+/* Variants for GPUs differ in drivers and kernels: on a machine without an image of that name the
+ * CPU one trains the same model. */
 static const struct family {
-    const char *prefix;   /* of NAME in .../training/NAME[:TAG] */
+    const char *prefix;   /* of NAME in .../training/NAME[:TAG] or .../prediction/NAME[:TAG] */
     const char *local[3]; /* tried in this order after NAME itself */
-    const char *recipe;   /* builds local[0], or NULL */
+    const char *recipe;   /* of recipes/, or NULL: nothing here builds one */
 } families[] = {
-    /* The gpu variants of scikit-learn and XGBoost differ in drivers only; on a machine without an
-     * image of that name the cpu one trains the same model. */
     {"sklearn-cpu.", {"sklearn-cpu"}, "sklearn-cpu"},
     {"sklearn-gpu.", {"sklearn-gpu", "sklearn-cpu"}, "sklearn-cpu"},
     {"scikit-learn-cpu.", {"sklearn-cpu"}, "sklearn-cpu"},
-    {"xgboost-cpu.", {"xgboost-cpu"}, NULL},
-    {"xgboost-gpu.", {"xgboost-gpu", "xgboost-cpu"}, NULL},
-    {"tf-cpu.", {"tf-cpu"}, NULL},
-    {"tf-gpu.", {"tf-gpu", "tf-cpu"}, NULL},
+    {"xgboost-cpu.", {"xgboost-cpu"}, "xgboost-cpu"},
+    {"xgboost-gpu.", {"xgboost-gpu", "xgboost-cpu"}, "xgboost-cpu"},
+    {"tf-cpu.", {"tf-cpu"}, "tf-cpu"},
+    {"tf-gpu.", {"tf-gpu", "tf-cpu"}, "tf-cpu"},
+    {"tf2-cpu.", {"tf-cpu"}, "tf-cpu"},
+    {"tf2-gpu.", {"tf-gpu", "tf-cpu"}, "tf-cpu"},
+    {"pytorch-xla.", {"pytorch-cpu", "pytorch-xla"}, "pytorch-cpu"},
+    {"pytorch-cpu.", {"pytorch-cpu"}, "pytorch-cpu"},
+    {"pytorch-gpu.", {"pytorch-gpu", "pytorch-cpu"}, "pytorch-cpu"},
     {"tf-tpu.", {"tf-tpu"}, NULL},
-    {"pytorch-xla.", {"pytorch-cpu", "pytorch-xla"}, NULL},
-    {"pytorch-cpu.", {"pytorch-cpu"}, NULL},
-    {"pytorch-gpu.", {"pytorch-gpu", "pytorch-cpu"}, NULL},
     {"pytorch-tpu.", {"pytorch-tpu"}, NULL},
     {"ray-cpu.", {"ray-cpu"}, NULL},
     {"ray-gpu.", {"ray-gpu", "ray-cpu"}, NULL},
     {"reductionserver", {"reductionserver"}, NULL},
 };
 
-static const char *const repositories[] = {
-    "us-docker.pkg.dev/vertex-ai/training/",
-    "europe-docker.pkg.dev/vertex-ai/training/",
-    "asia-docker.pkg.dev/vertex-ai/training/",
-    "us-docker.pkg.dev/vertex-ai-restricted/training/",
-    "europe-docker.pkg.dev/vertex-ai-restricted/training/",
-    "asia-docker.pkg.dev/vertex-ai-restricted/training/",
-    "gcr.io/cloud-aiplatform/training/",
-    "us.gcr.io/cloud-aiplatform/training/",
-    "eu.gcr.io/cloud-aiplatform/training/",
-    "asia.gcr.io/cloud-aiplatform/training/",
+/* HOST/PROJECT/KIND/NAME: any of each column. */
+static const char *const hosts[] = {
+    "us-docker.pkg.dev/vertex-ai/",
+    "europe-docker.pkg.dev/vertex-ai/",
+    "asia-docker.pkg.dev/vertex-ai/",
+    "us-docker.pkg.dev/vertex-ai-restricted/",
+    "europe-docker.pkg.dev/vertex-ai-restricted/",
+    "asia-docker.pkg.dev/vertex-ai-restricted/",
+    "gcr.io/cloud-aiplatform/",
+    "us.gcr.io/cloud-aiplatform/",
+    "eu.gcr.io/cloud-aiplatform/",
+    "asia.gcr.io/cloud-aiplatform/",
 };
+static const char *const kinds[] = {"training/", "prediction/"};
 
 char *image_name_canonical(struct arena *a, struct str name) {
     static const char *const implied[] = {"docker.io/library/", "index.docker.io/library/",
@@ -82,18 +87,27 @@ int image_name_check(struct str name, struct err *err) {
     return 0;
 }
 
-/* NAME of a published URI without its tag or digest; .p NULL when it is none. */
-static struct str published_name(struct str uri) {
-    for (size_t i = 0; i < NR_OF(repositories); i++) {
-        struct str p = str_of(repositories[i]);
+/* What follows the first of the list that uri begins with; .p NULL when none does. */
+static struct str after_one_of(struct str uri, const char *const *list, size_t nr) {
+    for (size_t i = 0; i < nr; i++) {
+        struct str p = str_of(list[i]);
         if (str_starts(uri, p)) {
-            struct str rest = str_sub(uri, p.n, uri.n);
-            rest = str_cut(&rest, '@');
-            rest = str_cut(&rest, ':');
-            return str_chr(rest, '/') < 0 && rest.n > 0 ? rest : (struct str){0};
+            return str_sub(uri, p.n, uri.n);
         }
     }
     return (struct str){0};
+}
+
+/* NAME of a published URI without its tag or digest; .p NULL when it is none. */
+static struct str published_name(struct str uri) {
+    struct str rest = after_one_of(uri, hosts, NR_OF(hosts));
+    rest = rest.p != NULL ? after_one_of(rest, kinds, NR_OF(kinds)) : rest;
+    if (rest.p == NULL) {
+        return rest;
+    }
+    rest = str_cut(&rest, '@');
+    rest = str_cut(&rest, ':');
+    return str_chr(rest, '/') < 0 && rest.n > 0 ? rest : (struct str){0};
 }
 
 const char *alias_builtin(struct arena *a, struct str uri, size_t i, const char **ret_recipe) {

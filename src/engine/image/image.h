@@ -35,7 +35,7 @@ int image_store_add_alias(struct image_store *s, const char *pattern, const char
                           struct err *err);
 
 /* Finds an image by what a job names: exact ref, ref without :latest, alias table of published
- * prebuilt training URIs (reference 12 §4). NOT_FOUND text says what to do, e.g.
+ * prebuilt training and prediction URIs (reference 12 §4). NOT_FOUND text says what to do, e.g.
  * `image "us-docker.pkg.dev/…/sklearn-cpu.1-6:latest" is not on this machine; build it with: cusp
  * images build sklearn-cpu`. [lane] Result lives in the arena. */
 int image_resolve(struct image_store *s, struct arena *a, const char *uri, struct image *ret,

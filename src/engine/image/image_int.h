@@ -53,7 +53,7 @@ bool hex_is_sha256(struct str hex);
 char *image_name_canonical(struct arena *a, struct str name);
 /* INVALID_ARGUMENT for what no registry would take. */
 int image_name_check(struct str name, struct err *err);
-/* The i-th local name that a published training URI may stand for, best first; NULL after the last.
+/* The i-th local name that a published URI may stand for, best first; NULL after the last.
  * *ret_recipe: the recipe that builds one, or NULL when we have none. */
 const char *alias_builtin(struct arena *a, struct str uri, size_t i, const char **ret_recipe);
 bool alias_matches(struct str pattern, struct str uri);

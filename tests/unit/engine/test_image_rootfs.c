@@ -460,7 +460,7 @@ static void test_published_training_uris_find_the_local_image(void **state) {
         assert_int_equal(f->err.code, ERR_NOT_FOUND);
     }
     assert_int_equal(image_resolve(f->s, f->a, unknown[0], &img, &f->err), -1);
-    assert_non_null(strstr(f->err.msg, "--name=tf-cpu"));
+    assert_non_null(strstr(f->err.msg, "cusp images build tf-cpu"));
 }
 
 static void test_configured_alias_wins_and_the_later_one_more(void **state) {
