@@ -6,6 +6,7 @@ from blob_figures import transfer
 from call_figures import grpc, rest
 from dataset_figures import datasets
 from drain_figures import drain
+from export_figures import exports
 from image_figures import images
 from model_figures import models
 from object_figures import objects
@@ -17,7 +18,7 @@ from store_figures import cli, creates, many
 from table import Table
 from wire_figures import wire
 
-FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "datasets": datasets, "images": images,
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "datasets": datasets, "exports": exports, "images": images,
            "models": models, "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
            "pipeline": pipeline}
 
