@@ -2,6 +2,7 @@
 #include "api/call.h"
 
 #include "api/hold.h"
+#include "api/datasets.h"
 #include "api/operations.h"
 #include "base/limits.h"
 
@@ -61,6 +62,17 @@ static void metrics(struct api *a, struct xch *x) {
                os.finished_total);
         metric(&b, "operations_swept_total", "finished operations removed for age", "counter",
                os.swept_total);
+    }
+    if (a->datasets) {
+        struct datasets_stats ds;
+        datasets_get_stats(a->datasets, &ds);
+        metric(&b, "dataset_edits_running", "imports and other edits of items, waiting ones too",
+               "gauge", ds.edits_running);
+        metric(&b, "dataset_edits_total", "edits of items begun since start", "counter",
+               ds.edits_total);
+        metric(&b, "dataset_views_held", "states of items being read", "gauge", ds.views_held);
+        metric(&b, "dataset_files_removed_total", "files of items that nothing named any more",
+               "counter", ds.files_removed);
     }
     limits_list(li);
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");

@@ -15,7 +15,7 @@ struct datasets {
     struct blob *blob;
     char *dir;
     struct lane *edit_lane, *read_lane;
-    struct list edits, views;
+    struct list edits, views, imports;
     uint64_t last_file;
     struct datasets_stats stats;
     /* turns */

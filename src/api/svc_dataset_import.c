@@ -31,10 +31,6 @@ struct import {
     usec_t began;
 };
 
-/* All imports of the process, in the order begun. Loop thread. */
-static struct list running = {&running, &running};
-static unsigned nr_running;
-
 /* ---- what an operation tells ---- */
 
 static Google__Rpc__Status *status_of(struct arena *a, enum err_code code, const char *text) {
@@ -176,7 +172,6 @@ static void join(struct dataset_edit *e, struct store_txn *t, const struct store
 static void import_free(struct import *im) {
     im->api->clock->ops->disarm(im->api->clock, &im->timer);
     list_del(&im->link);
-    nr_running--;
     buf_fini(&im->last_bucket);
     arena_free(im->a);
     free(im);
@@ -332,8 +327,7 @@ static struct import *import_new(struct api *api, const Aip__ImportDataRequest *
     im->began = time_mono();
     im->nr = req->n_import_configs;
     im->timer.fn = on_timer;
-    list_push_tail(&running, &im->link);
-    nr_running++;
+    list_push_tail(datasets_imports(api->datasets), &im->link);
     im->sources = arena_own_array(im->a, im->nr, sizeof(*im->sources));
     im->pattern_from = arena_own_array(im->a, im->nr + 1, sizeof(*im->pattern_from));
     for (size_t i = 0; i < im->nr; i++) {
@@ -379,6 +373,15 @@ static void refuse(struct dataset_change *ch, const struct err *err) {
     call_fail(ch->call, err);
 }
 
+static size_t count_imports(struct api *api) {
+    const struct import *im;
+    size_t n = 0;
+    list_each (im, datasets_imports(api->datasets), link) {
+        n++;
+    }
+    return n;
+}
+
 static void begin_import(struct dataset_change *ch, const struct store_row *row) {
     struct request *r = ch->arg;
     struct call *c = ch->call;
@@ -397,10 +400,11 @@ static void begin_import(struct dataset_change *ch, const struct store_row *row)
         refuse(ch, &err);
         return;
     }
-    if (nr_running >= limits.max_imports_waiting) {
+    size_t waiting = count_imports(c->api);
+    if (waiting >= limits.max_imports_waiting) {
         limits_hit(&limits.max_imports_waiting);
         err_set(&err, ERR_RESOURCE_EXHAUSTED,
-                "%u imports are under way or waiting; max_imports_waiting is %llu.", nr_running,
+                "%zu imports are under way or waiting; max_imports_waiting is %llu.", waiting,
                 (unsigned long long)limits.max_imports_waiting);
         refuse(ch, &err);
         return;
@@ -502,7 +506,7 @@ bool dataset_imports_handle(struct api *api, struct xch *x) {
     jw_object(&w);
     jw_key(&w, "imports");
     jw_array(&w);
-    list_each (im, &running, link) {
+    list_each (im, datasets_imports(api->datasets), link) {
         if (im->op && str_eq(im->edit.name, n.canonical)) {
             put_import(&w, im);
         }

@@ -569,3 +569,15 @@ def test_datasets_over_grpc(make_server):
     assert e.value.code() == grpc.StatusCode.NOT_FOUND
     channel.close()
     s.stop()
+
+
+def test_imports_that_wait_are_bounded(make_server):
+    s = make_server("--engine=fake", "--limit=max_imports_waiting=1", env={"CUSP_FAILPOINTS": "api.dataset.edit=delay:500ms@1"}).start()
+    ds = make(s)
+    first = start_import(s, ds, put(s, "one.jsonl", image(1)))
+    e, _ = refusal(start_import(s, ds, "gs://data/one.jsonl"), 429)
+    assert "max_imports_waiting is 1" in e["message"]
+    assert "cusp_dataset_edits_running 1\n" in s.call("GET", "/metrics").text
+    assert "error" not in done(s, first)
+    do_import(s, ds, "gs://data/one.jsonl")
+    s.stop()
