@@ -23,7 +23,8 @@ enum {
 struct cli {
     const char *endpoint; /* "http://127.0.0.1:8780" */
     const char *project, *region;
-    bool json; /* --format=json */
+    const char *format; /* --format as it was given; NULL */
+    bool json;          /* --format=json */
     bool quiet;
     bool colour; /* stdout is a terminal and NO_COLOR is not set */
 };
@@ -56,6 +57,7 @@ struct http_reply {
     long status;
     struct buf body;
     char location[1024], range[64]; /* headers, "" when absent; of http_do only */
+    char log_bytes[24];             /* x-cusp-log-bytes */
 };
 /* method, path ("/v1/…"), JSON body or NULL. Any status below 400 is success; else *err has the
  * server's own message and code. UNAVAILABLE when it cannot be reached. */
@@ -131,6 +133,7 @@ int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct er
 int cmd_datasets(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_models(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_logging(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err);
 /* imagemove.c: between the server and another registry, progress on stderr */
 int images_pull(const struct cli *c, const char *image, struct err *err);
@@ -159,6 +162,9 @@ json_t *flag_pairs(const char *flag, const char *text, struct err *err);
 json_t *job_body_from_flags(const struct args *a, struct err *err);
 /* joblogs.c: follows a job's log on stdout, over restarts of the server */
 int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err);
+/* A whole log into a file ("-": standard output), with progress; JSON lines with --format=json. */
+int job_log_download(const struct cli *c, const char *id, const char *task, const char *to,
+                     struct err *err);
 /* A server that was reached and is gone may be restarting: true after a pause when it is worth
  * asking again (for a minute). Begin with {0}, and again after each answer. */
 struct outage {

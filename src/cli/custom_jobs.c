@@ -349,9 +349,10 @@ static int simple(const struct cli *c, const char *method, const char *id, const
     return rc;
 }
 
-static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
+static int logs(const struct cli *c, int argc, char **argv, bool is_live, struct err *err) {
     struct flag flags[] = {{.name = "--task-name"},
                            {.name = "--no-follow", .is_bool = true},
+                           {.name = "--download"},
                            {.name = "--polling-interval"},
                            {.name = "--allow-multiline-logs", .is_bool = true}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
@@ -359,9 +360,12 @@ static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     if (a.nr_words != 1) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp custom-jobs stream-logs JOB");
+        return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp custom-jobs %s JOB",
+                       is_live ? "stream-logs" : "logs");
     }
-    return job_logs(c, a.words[0], args_get(&a, "--task-name"), !args_on(&a, "--no-follow"), err);
+    const char *task = args_get(&a, "--task-name"), *file = args_get(&a, "--download");
+    return file ? job_log_download(c, a.words[0], task, file, err)
+                : job_logs(c, a.words[0], task, is_live && !args_on(&a, "--no-follow"), err);
 }
 
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err) {
@@ -372,8 +376,8 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
     if (strcmp(verb, "list") == 0) {
         return list(c, argc - 1, argv + 1, err);
     }
-    if (strcmp(verb, "stream-logs") == 0) {
-        return logs(c, argc - 1, argv + 1, err);
+    if (strcmp(verb, "stream-logs") == 0 || strcmp(verb, "logs") == 0) {
+        return logs(c, argc - 1, argv + 1, verb[0] == 's', err);
     }
     static const char *const with_job[] = {"describe", "timeline", "wait", "cancel", "delete"};
     for (size_t i = 0; i < NR_OF(with_job); i++) {

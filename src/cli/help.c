@@ -20,6 +20,7 @@ static const struct {
      "  cusp datasets …             create, list, describe, import, export, delete, data-items\n"
      "  cusp models …               upload, list, describe, list-version, update, copy, export, verify, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
+     "  cusp logging …              read, tail, write, logs: entries as in Cloud Logging\n"
      "  cusp images …               ls, build, import, pull, push, rm, prune: container images\n"
      "  cusp tls …                  init, show: a local CA and the server's certificate\n"
      "  cusp env [CLIENT]           how to point an official client at the server\n"
@@ -41,6 +42,7 @@ static const struct {
      "  describe     state, error, where the time went\n"
      "  timeline     every event of a job's life\n"
      "  stream-logs  what a job prints, live\n"
+     "  logs         what a job has printed; --download puts it into a file\n"
      "  wait         until a job ends\n"
      "  cancel       stop a job\n"
      "  delete       remove a job that has ended\n\n"
@@ -222,6 +224,33 @@ static const struct {
     {"models delete-version",
      "cusp models delete-version MODEL@VERSION\n\n"
      "If it is the default one, the most recent of the others becomes that. The last one stays.\n" MODEL_IS GLOBAL},
+    {"custom-jobs logs",
+     "cusp custom-jobs logs JOB [--task-name=workerpool0-0] [--download=FILE]\n\n"
+     "What is there now. With --download into FILE (\"-\": standard output) as \"TIME SEVERITY TASK MESSAGE\",\n"
+     "with progress; what breaks goes on when the server comes back within a minute, and FILE appears whole\n"
+     "or not at all. With --format=json one JSON object a line.\n" JOB_IS GLOBAL},
+    {"logging",
+     "cusp logging: entries of jobs and of their libraries, as in Cloud Logging\n\n"
+     "  read   entries that match a filter\n"
+     "  tail   the same, live\n"
+     "  logs   list the names of logs, delete one\n"
+     "  write  an entry\n\n"
+     "cusp logging COMMAND --help says more.\n" GLOBAL},
+    {"logging read",
+     "cusp logging read [FILTER] [--job=JOB] [--task-name=NAME] [--severity=ERROR] [--limit=N]\n"
+     "                  [--order=desc|asc] [--freshness=1d] [--format=json|'value(FIELD,…)']\n\n"
+     "  FILTER       Logging query language, one word: 'severity>=WARNING AND textPayload:loss'\n"
+     "  --job        id or name of a job\n"
+     "  --severity   this one and worse\n"
+     "  --order      newest first (default) or oldest first\n"
+     "  --freshness  no older than 30m, 2h, 1d, 1w; 1d where neither asc, --job nor a timestamp is given\n"
+     "  --format     json: a list of entries; value(textPayload,labels.\"a.b/c\"): fields, a tab between\n" GLOBAL},
+    {"logging tail",
+     "cusp logging tail [FILTER] [--job=JOB] [--task-name=NAME] [--severity=ERROR] [--format=json|'value(…)']\n\n"
+     "Entries as they come, until Ctrl-C; a restart of the server is waited for. With --format=json one\n"
+     "entry a line.\n" GLOBAL},
+    {"logging logs", "cusp logging logs list\ncusp logging logs delete LOG\n\nDeleting hides what a log has now.\n" GLOBAL},
+    {"logging write", "cusp logging write LOG MESSAGE [--severity=WARNING] [--payload-type=text|json]\n" GLOBAL},
     {"storage",
      "cusp storage: objects of this server\n\n"
      "  cp       copy between files and gs://\n"

@@ -248,6 +248,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg) {
         keep(r->location, sizeof(r->location), value);
     } else if (str_ieq(name, STR("range"))) {
         keep(r->range, sizeof(r->range), value);
+    } else if (str_ieq(name, STR("x-cusp-log-bytes"))) {
+        keep(r->log_bytes, sizeof(r->log_bytes), value);
     }
     return size * n;
 }

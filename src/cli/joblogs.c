@@ -1,6 +1,6 @@
-/* Following a job's log: JSON lines from the server, one printed line each. The job outlives a
- * restart of its server, so its follower does too: it asks again and passes over what it has
- * printed. */
+/* Following a job's log, and fetching it whole: JSON lines from the server, one line each. The job
+ * outlives a restart of its server, so its reader does too: it asks again for what is behind the
+ * lines that it has. */
 #include "cli/cli.h"
 
 #include "base/time.h"
@@ -11,6 +11,9 @@
 #define PATIENCE (60 * (usec_t)USEC_PER_SEC) /* for a server that restarts */
 #define PAUSE_FIRST_US 50000
 #define PAUSE_MAX_US 1000000
+#define LINE_OVERHEAD 32 /* of a line in the server's files */
+#define AFTER_MAX                                                                                  \
+    100 /* streams named when asking again; what is sent twice of others is passed over */
 
 /* How far a replica's attempt has been printed: the server tells each one's lines in order of seq.
  */
@@ -25,6 +28,12 @@ struct printer {
     VEC_OF(struct place) places;
     size_t latest;
     usec_t heard; /* mono, of the latest bytes */
+    /* of a download: */
+    FILE *file; /* NULL: it is none */
+    struct http_reply reply;
+    uint64_t lines, bytes, total; /* bytes as the server keeps them; total: about, 0 not known */
+    usec_t began, shown;
+    bool tty;
 };
 
 static struct place *place_of(struct printer *p, const char *task, json_int_t attempt) {
@@ -65,9 +74,32 @@ static const char *colour_of(const struct printer *p, const char *severity, cons
                                               : "";
 }
 
+/* "TIME SEVERITY TASK MESSAGE", or the object as it came. */
+static void save_line(struct printer *p, json_t *j, struct str text) {
+    json_t *msg = json_object_get(j, "message");
+    const char *time = json_string_value(json_object_get(j, "timestamp"));
+    const char *severity = json_string_value(json_object_get(j, "severity"));
+    const char *task = json_string_value(json_object_get(j, "task"));
+    if (p->cli->json) {
+        fwrite(text.p, 1, text.n, p->file);
+    } else {
+        fprintf(p->file, "%s %s %s ", time ? time : "", severity ? severity : "", task ? task : "");
+        fwrite(json_string_value(msg) ? json_string_value(msg) : "", 1, json_string_length(msg),
+               p->file);
+    }
+    putc('\n', p->file);
+    p->lines++;
+    p->bytes += json_string_length(msg) + LINE_OVERHEAD;
+}
+
 static void print_line(struct printer *p, struct str text) {
     json_t *j = json_loadb(text.p, text.n, 0, NULL);
     if (!is_new(p, j)) {
+        json_decref(j);
+        return;
+    }
+    if (p->file) {
+        save_line(p, j, text);
         json_decref(j);
         return;
     }
@@ -97,19 +129,40 @@ static void print_line(struct printer *p, struct str text) {
     json_decref(j);
 }
 
+static void show_progress(struct printer *p) {
+    usec_t now = time_mono();
+    if (!p->tty || now - p->began < USEC_PER_SEC || now - p->shown < USEC_PER_SEC / 10) {
+        return;
+    }
+    auto_buf struct buf b = BUF_INIT(256);
+    (void)str_to_u64(str_of(p->reply.log_bytes), &p->total);
+    bytes_text(&b, p->bytes);
+    if (p->total) {
+        double part = (double)p->bytes * 100 / (double)p->total;
+        buf_puts(&b, " of ");
+        bytes_text(&b, p->total);
+        buf_printf(&b, " (%.0f%%)", part > 99 ? 99 : part);
+    }
+    fprintf(stderr, "\rdownloading log  %llu lines, %s  ", (unsigned long long)p->lines,
+            buf_cstr(&b));
+    p->shown = now;
+}
+
 static bool on_bytes(void *arg, struct str bytes) {
     struct printer *p = arg;
     p->heard = time_mono();
     if (buf_put_str(&p->line, bytes)) {
         return false;
     }
-    for (;;) {
-        ptrdiff_t nl = str_chr(buf_str(&p->line), '\n');
-        if (nl < 0) {
-            break;
-        }
-        print_line(p, str_n(p->line.p, (size_t)nl));
-        buf_consume(&p->line, (size_t)nl + 1);
+    struct str rest = buf_str(&p->line);
+    for (ptrdiff_t nl; (nl = str_chr(rest, '\n')) >= 0;) {
+        print_line(p, str_sub(rest, 0, (size_t)nl));
+        rest = str_sub(rest, (size_t)nl + 1, rest.n);
+    }
+    buf_consume(&p->line, p->line.n - rest.n);
+    if (p->file) {
+        show_progress(p);
+        return !ferror(p->file);
     }
     fflush(stdout);
     return !ferror(stdout);
@@ -149,33 +202,108 @@ static int check_over(const struct cli *c, const char *id, struct err *err) {
     return rc && err->code == ERR_NOT_FOUND ? 0 : rc; /* deleted meanwhile */
 }
 
-int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err) {
-    struct printer p = {.cli = c, .line = BUF_INIT(64 << 20)};
-    struct outage out = {0};
-    struct err e = {0};
+static char *log_path(const struct cli *c, const struct printer *p, const char *id,
+                      const char *task, bool follow) {
     auto_free char *base = job_path(c, "/cusp/v1", id);
-    auto_free char *escaped = task ? http_escape(str_of(task)) : NULL;
-    auto_free char *path = xasprintf("%s:streamLogs?follow=%s%s%s", base, follow ? "true" : "false",
-                                     task ? "&task=" : "", task ? escaped : "");
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    buf_printf(&b, "%s:streamLogs?follow=%s", base, follow ? "true" : "false");
+    if (task) {
+        auto_free char *escaped = http_escape(str_of(task));
+        buf_printf(&b, "&task=%s", escaped);
+    }
+    for (size_t i = 0; i < p->places.n && i < AFTER_MAX; i++) {
+        const struct place *at = &p->places.p[i];
+        auto_free char *escaped = http_escape(str_of(at->task));
+        buf_printf(&b, "%s%s:%lld:%lld", i ? "," : "&after=", escaped, (long long)at->attempt,
+                   (long long)at->seq);
+    }
+    return buf_take(&b, NULL);
+}
+
+static int fetch(const struct cli *c, struct printer *p, const char *path, struct err *err) {
+    if (!p->file) {
+        return http_stream(c, path, on_bytes, p, err);
+    }
+    struct http_req q = {.method = "GET", .path = path, .sink = on_bytes, .arg = p};
+    int rc = http_do(c, &q, &p->reply, err);
+    if (rc == 0) {
+        http_reply_fini(&p->reply);
+    }
+    return rc;
+}
+
+static int read_log(const struct cli *c, struct printer *p, const char *id, const char *task,
+                    bool follow, struct err *err) {
+    struct outage out = {0};
     int rc;
     do {
+        auto_free char *path = log_path(c, p, id, task, follow);
         usec_t began = time_mono();
-        buf_clear(&p.line);
-        rc = http_stream(c, path, on_bytes, &p, &e);
-        bool answered = rc == 0 || p.heard >= began;
-        rc = rc || !follow ? rc : check_over(c, id, &e);
+        buf_clear(&p->line);
+        rc = fetch(c, p, path, err);
+        bool answered = rc == 0 || p->heard >= began;
+        rc = rc || !follow ? rc : check_over(c, id, err);
         if (answered) { /* it was there again, for a while */
             out = (struct outage){.reached = true};
         }
-    } while (rc && follow && server_may_return(c, &e, &out));
-    bool lost = ferror(stdout) || p.line.full;
-    for (size_t i = 0; i < p.places.n; i++) {
-        free(p.places.p[i].task);
+    } while (rc && !ferror(p->file ? p->file : stdout) && (follow || p->file) &&
+             server_may_return(c, err, &out));
+    for (size_t i = 0; i < p->places.n; i++) {
+        free(p->places.p[i].task);
     }
-    vec_fini(&p.places);
+    vec_fini(&p->places);
+    return rc;
+}
+
+int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err) {
+    struct printer p = {.cli = c, .line = BUF_INIT(64 << 20)};
+    struct err e = {0};
+    int rc = read_log(c, &p, id, task, follow, &e);
+    bool lost = ferror(stdout) || p.line.full;
     buf_fini(&p.line);
     if (rc && err) {
         *err = e;
     }
     return rc == 0 && lost ? err_set(err, ERR_UNKNOWN, "the log could not be written out") : rc;
+}
+
+/* A file appears whole or not at all. */
+int job_log_download(const struct cli *c, const char *id, const char *task, const char *to,
+                     struct err *err) {
+    bool is_stdout = strcmp(to, "-") == 0;
+    auto_free char *part = xasprintf("%s.cusp-part", to);
+    struct printer p = {.cli = c,
+                        .line = BUF_INIT(64 << 20),
+                        .file = is_stdout ? stdout : fopen(part, "we"),
+                        .began = time_mono(),
+                        .tty = isatty(STDERR_FILENO) && !c->quiet};
+    if (!p.file) {
+        return err_sys(err, errno, "open %s", part);
+    }
+    struct err e = {0};
+    int rc = read_log(c, &p, id, task, false, &e);
+    if (p.shown) {
+        fprintf(stderr, "\r%*s\r", 78, "");
+    }
+    if (rc == 0 && (p.line.full || fflush(p.file) || ferror(p.file))) {
+        rc = err_sys(&e, errno ? errno : EIO, "write %s", to);
+    }
+    if (!is_stdout) {
+        if (fclose(p.file) && rc == 0) {
+            rc = err_sys(&e, errno, "write %s", to);
+        }
+        if (rc == 0 && rename(part, to)) {
+            rc = err_sys(&e, errno, "rename %s", part);
+        }
+        if (rc) {
+            (void)unlink(part);
+        } else if (!c->quiet) {
+            fprintf(stderr, "%llu lines in %s\n", (unsigned long long)p.lines, to);
+        }
+    }
+    buf_fini(&p.line);
+    if (rc) {
+        *err = e;
+    }
+    return rc;
 }
