@@ -8,6 +8,7 @@ from dataset_figures import datasets
 from drain_figures import drain
 from export_figures import exports
 from image_figures import images
+from log_figures import logs
 from model_figures import models
 from object_figures import objects
 from lab import Lab, Short
@@ -20,7 +21,7 @@ from wire_figures import wire
 
 FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "datasets": datasets, "exports": exports, "images": images,
            "models": models, "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
-           "pipeline": pipeline}
+           "logs": logs, "pipeline": pipeline}
 
 
 def main():
