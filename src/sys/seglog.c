@@ -38,7 +38,7 @@ static int start_file(struct seglog *s, uint32_t index) {
     }
     s->fd = take_fd(&fd);
     s->index = index;
-    s->file_len = sizeof(head);
+    s->file_len = s->pushed = sizeof(head);
     s->dirty = true;
     return 0;
 }
@@ -211,6 +211,12 @@ static int write_some(struct seglog *s) {
     }
     advance(s, (size_t)n);
     s->dirty = true;
+    if (s->file_len - s->pushed >= SEGLOG_PUSH_BYTES || s->file_len < s->pushed) {
+        /* A flood goes to the disk as it comes: the sync of the second does not wait for all of it.
+         */
+        (void)sync_file_range(s->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        s->pushed = s->file_len;
+    }
     return 0;
 }
 

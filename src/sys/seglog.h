@@ -14,12 +14,14 @@
 #define SEGLOG_SYNC_USEC USEC_PER_SEC
 #define SEGLOG_RETRY_USEC (250 * USEC_PER_MSEC)
 #define SEGLOG_PENDING_MAX (1u << 20)
+#define SEGLOG_PUSH_BYTES (4u << 20)
 #define SEGLOG_ROOM_MIN (4u << 20) /* free bytes before writing again after the disk was full */
 
 struct seglog {
     int dir_fd, fd;
     uint32_t index;    /* number of the current file */
     uint64_t file_len; /* bytes in it, a torn frame included */
+    uint64_t pushed;   /* of them: their way to the disk has begun */
     uint64_t seq;      /* of the next frame added */
     uint64_t written;  /* frames completely in files */
     struct buf out;    /* frames not completely written; begins at a frame */
