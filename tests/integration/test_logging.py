@@ -1,5 +1,6 @@
 """Cloud Logging: entries of jobs, read and written by the official Python library and over plain HTTP."""
 import datetime
+import json
 import os
 import shutil
 import struct
@@ -399,3 +400,83 @@ def test_a_containers_lines(local):
     got = entries(s, f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"')
     assert sorted((e["severity"], e["textPayload"]) for e in got) == [("ERROR", "ERROR:root:bad"), ("INFO", "err"), ("INFO", "out")]
     assert {e["logName"] for e in got} == {"projects/demo/logs/workerpool0-0"}
+
+
+EXTENDED = os.environ.get("CUSP_EXTENDED") == "1"
+FLOOD_MB = 1024 if EXTENDED else 64
+
+
+def flood_of(mb):
+    """A shell command that prints mb megabytes of numbered lines of 1,024 bytes, then a last word."""
+    return ["sh", "-c", f"pad=$(head -c 1013 /dev/zero | tr '\\0' x); yes $pad | head -n {mb * 1024} | busybox nl -w 9 -s :; echo the-end"]
+
+
+def lines_of_stream(server, name, on_line, task="workerpool0-0"):
+    r = server.http.get(f"{server.url}/cusp/v1/{name}:streamLogs?follow=true&task={task}", stream=True, timeout=300)
+    for line in r.iter_lines(chunk_size=None):
+        on_line(line)
+
+
+@needs_root
+def test_a_flood_is_whole_and_others_are_heard(local):
+    """One job prints without end; another job's lines arrive and the API answers meanwhile; of the flood no line is missing."""
+    s = local("--cpu-milli=8000", "--mem-mb=40000")
+    other = s.create(container_job("sh", "-c", "i=0; while [ ! -e /gcs/flood/stop ]; do echo tick $i; i=$((i+1)); sleep 0.05; done"))["name"]
+    flood = s.create(container_job(*flood_of(FLOOD_MB)))["name"]
+    job = flood.rsplit("/", 1)[1]
+    heard = []
+
+    reader = threading.Thread(target=lines_of_stream, args=(s, other, heard.append))
+    reader.start()
+    wait_until(lambda: s.get(flood)["state"] != "JOB_STATE_PENDING" and s.get(flood)["state"] != "JOB_STATE_QUEUED", 60, "the flood to begin")
+    during = 0
+    while s.get(flood)["state"] == "JOB_STATE_RUNNING":
+        n = len(heard)
+        wait_until(lambda: len(heard) > n or s.get(flood)["state"] != "JOB_STATE_RUNNING", 30, "the other job to be heard beside the flood")
+        during += len(heard) > n
+    assert s.wait(flood, 300)["state"] == "JOB_STATE_SUCCEEDED" and during > 0
+    seen, last = 0, None
+    r = s.http.get(f"{s.url}/cusp/v1/{flood}:streamLogs?follow=false&format=text&task=workerpool0-0", stream=True, timeout=300)
+    for line in r.iter_lines(chunk_size=1 << 20):
+        last = line.split(b" ", 3)[3]
+        if last != b"the-end":
+            seen += 1
+            number, rest = last.split(b":", 1)
+            assert int(number) == seen and len(rest) == 1013, (seen, last[:60])
+    assert seen == FLOOD_MB * 1024 and last == b"the-end"
+    newest = s.call("POST", "/v2/entries:list", {"resourceNames": ["projects/demo"], "orderBy": "timestamp desc", "pageSize": 1,
+                                                 "filter": f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"'}).json()
+    assert newest["entries"][0]["textPayload"] == "the-end"
+    assert s.call("POST", "/storage/v1/b?project=demo", {"name": "flood"}).status_code in (200, 409)
+    assert s.call("POST", "/upload/storage/v1/b/flood/o?uploadType=media&name=stop", "x").status_code == 200
+    reader.join(60)
+    s.wait(other)
+    ticks = [json.loads(x)["message"] for x in heard]
+    assert ticks == [f"tick {i}" for i in range(len(ticks))] and len(ticks) > 2
+    s.stop()
+
+
+@needs_root
+def test_no_line_of_a_flood_is_lost_when_the_server_is_killed(local):
+    """kill -9 of the server in the middle, several times: the runner writes on, the reader goes on where it was."""
+    s = local("--cpu-milli=4000", "--mem-mb=8000")
+    s.listen = s.url.split("//")[1]
+    name = s.create(container_job("sh", "-c", "i=0; while [ $i -lt 40 ]; do seq $((i*5000)) $((i*5000+4999)); i=$((i+1)); sleep 0.05; done"))["name"]
+    s.wait_state(name, "JOB_STATE_RUNNING")
+    cusp = os.path.join(os.environ.get("CUSP_BUILD", "build-dev"), "cusp")
+    reader = subprocess.Popen([cusp, "--endpoint", s.url, "--format=json", "custom-jobs", "stream-logs", name, "--task-name=workerpool0-0"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    got = []
+    th = threading.Thread(target=lambda: got.extend(reader.stdout))
+    th.start()
+    for part in (20000, 80000, 140000):
+        wait_until(lambda: len(got) > part, 120, f"{part} lines")
+        s.kill9()
+        s.start()
+    assert s.wait(name, 120)["state"] == "JOB_STATE_SUCCEEDED"
+    assert reader.wait(120) == 0
+    th.join(60)
+    want = [str(i) for i in range(200000)]
+    assert [json.loads(x)["message"] for x in got] == want
+    assert [x["message"] for x in s.logs(name, task="workerpool0-0")] == want
+    s.stop()
