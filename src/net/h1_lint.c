@@ -143,6 +143,7 @@ static bool is_length(struct str v) {
 
 struct seen {
     unsigned host, length, coding;
+    bool identity; /* "no coding", which RFC 2616 had a word for: TensorFlow says it */
 };
 
 static int lint_header(struct str line, bool http10, struct seen *seen, struct h1_fault *f) {
@@ -173,7 +174,8 @@ static int lint_header(struct str line, bool http10, struct seen *seen, struct h
         if (++seen->coding > 1 || http10) {
             return refuse(f, 400, "Unexpected Transfer-Encoding header.");
         }
-        if (!str_ieq(value, STR("chunked"))) {
+        seen->identity = str_ieq(value, STR("identity"));
+        if (!seen->identity && !str_ieq(value, STR("chunked"))) {
             return refuse(f, 501, "The only transfer coding accepted is chunked.");
         }
     }
@@ -209,7 +211,10 @@ int h1_lint(struct str head, size_t *ret_nr_headers, struct h1_fault *f) {
     if (!seen.host && !http10) {
         return refuse(f, 400, "The Host header is missing.");
     }
-    if (seen.length && seen.coding) {
+    if (seen.identity && !seen.length) {
+        return refuse(f, 501, "The only transfer coding accepted is chunked.");
+    }
+    if (seen.length && seen.coding && !seen.identity) {
         return refuse(f, 400, "Content-Length and Transfer-Encoding exclude each other.");
     }
     *ret_nr_headers = nr;

@@ -2,6 +2,7 @@
 import gzip
 import hashlib
 import os
+import re
 import socket
 
 import pytest
@@ -228,3 +229,20 @@ def test_308_in_a_header_for_those_who_cannot_take_it(server, bucket):
     at = start_session(server, bucket, "no308")
     r = requests.put(at, data=b"x" * 262144, headers={"Content-Range": "bytes 0-262143/*", "X-GUploader-No-308": "yes"})
     assert r.status_code == 200 and r.headers["X-HTTP-Status-Code-Override"] == "308" and r.headers["Range"] == "bytes=0-262143"
+
+
+def test_uploads_as_tensorflow_begins_them(server, bucket):
+    """It names the coding that is none beside a length of none, and waits for permission."""
+    host, port = server.url[len("http://"):].split(":")
+    with socket.create_connection((host, int(port))) as s:
+        s.sendall(f"POST /upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&name=t HTTP/1.1\r\nHost: {host}:{port}\r\n"
+                  "X-Upload-Content-Length: 8\r\nContent-Length: 0\r\nTransfer-Encoding: identity\r\n"
+                  "Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n"
+                  "GET /storage/v1/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        got = b""
+        while more := s.recv(65536):
+            got += more
+    assert got.count(b"HTTP/1.1 200 OK") == 2, got
+    at = re.search(rb"location: (\S+)", got).group(1).decode()
+    assert requests.put(at, data=b"one\ntwo\n", headers={"Content-Range": "bytes 0-7/8"}, timeout=20).status_code == 200
+    assert bucket.blob("t").download_as_bytes() == b"one\ntwo\n"
