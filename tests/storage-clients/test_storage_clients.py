@@ -8,11 +8,11 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp", "storage-clients")
 extended = pytest.mark.skipif(not os.environ.get("CUSP_EXTENDED"), reason="extended: make test-clients runs it")
-CASES = {"node": 11, "gcsfs": 9, "go": 11, "java": 9, "gcloud": 8}
+CASES = {"node": 11, "gcsfs": 9, "go": 11, "java": 9, "gcloud": 8, "pandas": 7}
 
 
 @pytest.mark.parametrize("client", ["node", "gcsfs", pytest.param("go", marks=extended), pytest.param("java", marks=extended),
-                                    pytest.param("gcloud", marks=extended)])
+                                    pytest.param("gcloud", marks=extended), pytest.param("pandas", marks=extended)])
 def test_client(fake, client):
     env = {**os.environ, "CUSP_ENDPOINT": fake.url, "CUSP_PROJECT": "demo", "CUSP_CLIENT_ENV": os.path.join(CACHE, client)}
     setup = os.path.join(HERE, client, "setup")
