@@ -38,7 +38,7 @@ test-full: dev build
 test-clients: build
 	@tools/dev deps clients
 	@tools/test-clients $(BUILD) $(CLIENTS)
-	@CUSP_EXTENDED=1 CUSP_BUILD=$(CURDIR)/$(BUILD) .venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/storage-clients
+	@CUSP_EXTENDED=1 CUSP_BUILD=$(CURDIR)/$(BUILD) .venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/storage-clients tests/clients/test_sdk_models.py tests/clients/test_sdk_datasets.py tests/clients/test_sdk_pipelines.py tests/clients/test_gcloud_models.py
 
 bench: build
 	@tools/bench $(BUILD)
