@@ -51,8 +51,8 @@ def client_job(make_server):
 def seen(s, job, mode, path):
     """The call reached us by the job's door; in transparent mode by Google's name and with the job's token."""
     host, token = ("storage.googleapis.com", "valid") if mode == "on" else ("169.254.169.254", "")
-    want = {"job": job, "by": "door", "host": host, "path": path, "status": 200}
-    access_log(s, **({**want, "token": token} if token else want))
+    want = {"job": job, "by": "door", "host": host, "status": 200}
+    assert any(path in l for l in access_log(s, **({**want, "token": token} if token else want)))
 
 
 # ---- Node
@@ -87,7 +87,7 @@ def test_node_storage(client_job, tmp_path, mode):
                               "/gcs/prog/node", "-e", NODE_STORAGE)
     assert "project demo cusp." in text and "read from outside" in text
     assert any(l.startswith("buckets") and "bucket-a" in l for l in text)
-    seen(s, job, mode, "/storage/v1/b/bucket-a/o/in.txt")
+    seen(s, job, mode, "/b/bucket-a/o/")
 
 
 NODE_AIPLATFORM = """
@@ -152,7 +152,7 @@ def test_java_storage(client_job, java):
     s, job, text = client_job("on", java, "/gcs/jre/bin/java", "-cp", "/gcs/prog:/gcs/lib/*", "InJob")
     assert "token cusp. ComputeEngineCredentials" in text and "project demo" in text
     assert "read from outside" in text and "bucket bucket-a" in text
-    seen(s, job, "on", "/storage/v1/b/bucket-a/o/in.txt")
+    seen(s, job, "on", "/b/bucket-a/o/")
 
 
 def test_java_credentials_in_environment_mode(client_job, java):
@@ -210,7 +210,7 @@ def test_gcloud(client_job, mode):
     assert ACCOUNT in text and "demo" in text and "from outside" in text
     assert any(l.startswith("jobs projects/") for l in text)
     assert s.call("GET", "/storage/v1/b/bucket-a/o/out.txt?alt=media").text == "from the job\n"
-    seen(s, job, mode, "/storage/v1/b/bucket-a/o/in.txt")
+    seen(s, job, mode, "/b/bucket-a/o/")
 
 
 def test_gsutil(client_job):
