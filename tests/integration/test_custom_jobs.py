@@ -214,11 +214,11 @@ def test_python_dialect_snake_case_int_enums_and_alt(fake):
 
 
 def test_unbuilt_methods_are_known_and_unknown_paths_are_not(fake):
-    for method, path in [("GET", f"/v1/{PARENT}/featurestores"),
+    for method, path in [("GET", f"/v1/{PARENT}/endpoints"),
                          ("POST", f"/v1beta1/{PARENT}/studies"), ("GET", f"/ui/{PARENT}/endpoints"),
                          ("POST", f"/v1/{PARENT}/endpoints/1:predict"), ("GET", f"/v1/{PARENT}/tensorboards"),
                          ("GET", f"/v1/{PARENT}/metadataStores"), ("GET", f"/v1/{PARENT}/persistentResources"),
-                         ("GET", f"/v1/{PARENT}/indexes"), ("POST", f"/v1/{PARENT}/models/1:getIamPolicy")]:
+                         ("POST", f"/v1/{PARENT}/models/1:getIamPolicy")]:
         r = fake.call(method, path)
         assert r.status_code == 501, (path, r.text)
         err = r.json()["error"]
