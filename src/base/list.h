@@ -42,13 +42,18 @@ static inline void list_move_all(struct list *from, struct list *to) {
 }
 #define list_entry(ptr, type, member) CONTAINER_OF(ptr, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
+/* The head lies in no element: its place is computed, never looked at as one (it may not even be
+ * aligned as an element is). */
+#define list_link_(var, member)                                                                    \
+    ((struct list *)(void *)((char *)(var) + offsetof(__typeof__(*(var)), member)))
 #define list_each(var, head, member)                                                               \
-    for (var = list_entry((head)->next, __typeof__(*var), member); &var->member != (head);         \
-         var = list_entry(var->member.next, __typeof__(*var), member))
+    for (var = list_entry((head)->next, __typeof__(*var), member);                                 \
+         list_link_(var, member) != (head);                                                        \
+         var = list_entry(list_link_(var, member)->next, __typeof__(*var), member))
 #define list_each_safe(var, tmp, head, member)                                                     \
     for (var = list_entry((head)->next, __typeof__(*var), member),                                 \
-        tmp = list_entry(var->member.next, __typeof__(*var), member);                              \
-         &var->member != (head);                                                                   \
-         var = tmp, tmp = list_entry(tmp->member.next, __typeof__(*tmp), member))
+        tmp = list_entry(list_link_(var, member)->next, __typeof__(*var), member);                 \
+         list_link_(var, member) != (head);                                                        \
+         var = tmp, tmp = list_entry(list_link_(tmp, member)->next, __typeof__(*tmp), member))
 
 #endif
