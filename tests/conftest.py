@@ -21,6 +21,9 @@ import requests
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("CUSP_BUILD", os.path.join(ROOT, "build-dev"))
 PARENT = "projects/demo/locations/us-central1"
+# A run in the background may have been born with SIGINT ignored; programs under test would inherit that and not end by it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 TERMINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NEEDS ROOT: containers cannot be tested here")
 

@@ -53,8 +53,8 @@ static const struct option options[] = {
     OPT("jobs", hold, BOOL, "false", "accept jobs but start none"),
     OPT("logs", logs, TEXT, "recognise",
         "severity of captured lines: recognise (by what they say) or strict (stderr is ERROR)"),
-    OPT("logs", keep_deleted_logs, BOOL, "false",
-        "the log of a deleted job stays as long as others do; false: it goes with the job"),
+    OPT("logs", drop_deleted_logs, BOOL, "false",
+        "the log of a deleted job goes with it; false: it stays as long as others do"),
     OPT("jobs", stop_grace_s, U64, "30",
         "seconds between SIGTERM and SIGKILL when a job is stopped"),
 };

@@ -22,7 +22,7 @@ struct config {
     char *log_level;   /* debug | info | warning | error */
     bool log_json;
     char *logs; /* recognise, strict */
-    bool keep_deleted_logs;
+    bool drop_deleted_logs;
     bool strict_machines;
     uint64_t max_running;  /* replicas at once, 0 = by capacity */
     bool hold;             /* accept jobs, start none */

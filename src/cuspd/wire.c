@@ -591,7 +591,7 @@ static void on_ctl_started(void *arg, const struct err *err) {
         const struct log_retention keep = {.store = s->store,
                                            .is_live = job_is_live,
                                            .arg = s,
-                                           .keep_deleted = s->cfg->keep_deleted_logs};
+                                           .drop_deleted = s->cfg->drop_deleted_logs};
         logs_retain_start(s->logs, &keep);
     }
     datasets_recover(s->api.datasets, on_datasets_recovered, s);

@@ -223,7 +223,7 @@ static void settle(struct retain *r, struct shelf *s) {
 /* ---- what goes */
 
 static void drop_deleted(struct retain *r, struct shelf *s) {
-    for (size_t d = 0; d < r->deleted.n && !r->how.keep_deleted; d++) {
+    for (size_t d = 0; d < r->deleted.n && r->how.drop_deleted; d++) {
         for (size_t i = 0; i < s->all.items.n; i++) {
             if (s->all.items.p[i].job && s->all.items.p[i].job == r->deleted.p[d].job) {
                 drop_item(r, s, i, &r->usage.removed_deleted);

@@ -1,9 +1,8 @@
-/* How long logs are kept. Now and then everything that has become too old or too large goes:
- *
- *   age     limits.log_retention_s after the job's last line; entries that clients wrote, after
- * they came size    of one job: limits.log_job_bytes, its oldest segments go; of all:
+/* How long logs are kept. Now and then everything that has become too old or too large goes.
+ * Age: limits.log_retention_s after the job's last line; entries that clients wrote, after they
+ * came. Size: of one job, limits.log_job_bytes, its oldest segments go; of all,
  * limits.log_total_bytes, the jobs go whose last line is oldest (and written entries no sooner than
- * they are that old) delete  the log of a job that was deleted, unless keep_deleted
+ * they are that old). Deletion: the log of a job that was deleted, if drop_deleted.
  *
  * The log of a job that has not ended is never touched, however large. Nothing is half gone after a
  * crash: a job's directory is renamed (DIR/logs/.gone/JOB), then removed; deleted jobs are named by
@@ -23,7 +22,7 @@ struct log_retention {
     /* A job that has not ended, as far as the decision makers know. Loop thread. */
     bool (*is_live)(void *arg, const char *job_id);
     void *arg;
-    bool keep_deleted;
+    bool drop_deleted;
 };
 /* Once what runs is known; the first look is at once. Before logs_close: logs_retain_stop. */
 void logs_retain_start(struct logs *g, const struct log_retention *how);

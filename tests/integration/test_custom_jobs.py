@@ -268,7 +268,7 @@ def test_delete_leaves_the_logs(fake):
 
 def test_delete_is_answered_even_if_its_operation_cannot_be_stored(make_server, tmp_path):
     """Disk full between the two commits of a delete: the job is gone, so the answer is not an error."""
-    server = make_server("--engine=fake").start()
+    server = make_server("--engine=fake", "--drop-deleted-logs").start()
     name, other = finished_job(server), finished_job(server)
     server.stop()
     trace = tmp_path / "trace"

@@ -216,7 +216,7 @@ def delete_job(server, job):
 
 
 def test_a_deleted_jobs_log_goes_and_others_stay(make_server, tmp_path):
-    s = sweeping(make_server, tmp_path).start()
+    s = sweeping(make_server, tmp_path, "--drop-deleted-logs").start()
     gone, stays = job_with_service_lines(s), job_with_service_lines(s)
     running = s.create(fake_job(run_ms=600000))["name"].rsplit("/", 1)[1]
     wait_until(lambda: metric(s, "cusp_log_jobs") == 3, 20, "all three to be known")
@@ -232,7 +232,7 @@ def test_a_deleted_jobs_log_goes_and_others_stay(make_server, tmp_path):
 
 @pytest.mark.parametrize("point", ["logs.remove.before_rename", "logs.remove.after_rename", "logs.catalog.before_unmark"])
 def test_killed_while_a_log_goes(make_server, tmp_path, point):
-    s = sweeping(make_server, tmp_path).start()
+    s = sweeping(make_server, tmp_path, "--drop-deleted-logs").start()
     gone, stays = job_with_service_lines(s), job_with_service_lines(s)
     s.kill9()
     s.start(env={"CUSP_FAILPOINTS": f"{point}=abort"})
@@ -250,8 +250,8 @@ def test_killed_while_a_log_goes(make_server, tmp_path, point):
     s.stop()
 
 
-def test_age_and_keep_deleted(make_server, tmp_path):
-    s = sweeping(make_server, tmp_path, "--keep-deleted-logs", log_retention_s=3600).start()
+def test_logs_go_by_age_not_by_deletion(make_server, tmp_path):
+    s = sweeping(make_server, tmp_path, log_retention_s=3600).start()
     old, deleted, running = job_with_service_lines(s), job_with_service_lines(s), s.create(fake_job(run_ms=600000))["name"].rsplit("/", 1)[1]
     delete_job(s, deleted)
     past = time.time() - 7200

@@ -83,7 +83,8 @@ static void look(struct rig *r) {
     if (r->is_started) {
         logs_retain_soon(r->logs);
     } else {
-        const struct log_retention how = {.store = r->store, .is_live = is_live, .arg = r};
+        const struct log_retention how = {
+            .store = r->store, .is_live = is_live, .arg = r, .drop_deleted = true};
         logs_retain_start(r->logs, &how);
         r->is_started = true;
     }
