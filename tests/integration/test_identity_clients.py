@@ -191,7 +191,7 @@ def test_java_aiplatform(client_job, java, tmp_path):
     s, job, text = client_job("on", {"jre": java["jre"], "lib": str(tmp_path / "jars"), "prog": str(tmp_path / "prog")},
                               "/gcs/jre/bin/java", "-cp", "/gcs/prog:/gcs/lib/*", "Jobs")
     assert "grpc 1" in text
-    access_log(s, job=job, token="valid", host="us-central1-aiplatform.googleapis.com")
+    access_log(s, job=job, token="valid", host="us-central1-aiplatform.googleapis.com:443")
 
 
 # ---- gcloud, gsutil
