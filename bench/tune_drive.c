@@ -1,20 +1,6 @@
-/* The tuner as a program: one JSON object a line in, one a line out, so that harnesses in any
- * language can ask and tell (bench/hpo does).
- *
- *   {"study": {"params": [...], "metrics": [...], ...}}    starts over; answers {"ok": true}
- *     param:  {"type": "double" | "integer", "lo": 0, "hi": 1} | {"type": "discrete", "values": []}
- *             | {"type": "categorical", "count": 3}; "scale": "log" | "reverse_log"; "default": x;
- *             "parent": index of an earlier param, "when": [its values]
- *     metric: {"goal": "minimize" | "maximize"}; "safety_threshold": x, "min_safe_fraction": x
- *     also:   "noise": "low" | "high", "algorithm": "grid" | "random", "seed": 1
- *   {"ask": 4}    {"trials": [{"id": 0, "setting": [0.5, 2, null]}], "cpu_ms": 1.5}; fewer than
- *                 asked: nothing is left to try. A setting has one number a parameter (categories:
- *                 the index), null where a parameter is not active.
- *   {"tell": 0, "metrics": [0.25]}    metrics null: the trial failed; {"ok": true, "cpu_ms": 3}
- *   {"add": [0.5, 2, null], "metrics": [0.25]}    a trial that was not asked for; {"id": 7}
- *
- * cpu_ms is processor time of this process: of an ask the suggestion alone, of a tell the work that
- * a server does ahead in the background. Bad input: {"error": "..."} and the line has no effect. */
+/* The tuner as a program, for harnesses in any language: the protocol of bench/hpo/README.md, one
+ * JSON object a line in, one a line out. An ask's time is what a caller of the service would wait
+ * for; a tell's is the work that a server does in the background before the next ask. */
 #include "base/mem.h"
 #include "tune/tuner.h"
 
@@ -24,54 +10,30 @@
 #include <time.h>
 
 #define PARAMS_MAX 512
-#define METRICS_MAX 16
+#define METRICS_MAX 15
+
+struct trial {
+    json_int_t id; /* the harness's */
+    enum tune_state state;
+    double *setting, *metrics;
+};
 
 struct study {
     struct tuner *tuner;
+    json_t *start; /* the line it began with */
     size_t nr_params, nr_metrics;
-    double *numbers[3 * PARAMS_MAX]; /* what the parameters point to */
+    double *numbers[2 * PARAMS_MAX]; /* what the parameters point to */
     size_t nr_numbers;
-    struct trial {
-        enum tune_state state;
-        double *setting, *metrics;
-    } * trials;
+    struct trial *trials;
     size_t nr, cap;
-    size_t *ended; /* trial numbers in the order they ended */
+    size_t *ended; /* which trials, in the order they ended */
     size_t nr_ended;
-    uint64_t serial;
 };
 
-static double cpu_ms(void) {
+static double seconds(clockid_t which) {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static void answer(json_t *o) {
-    char *line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    puts(line);
-    fflush(stdout);
-    free(line);
-    json_decref(o);
-}
-
-static void study_close(struct study *s) {
-    tuner_free(s->tuner);
-    for (size_t i = 0; i < s->nr_numbers; i++) {
-        free(s->numbers[i]);
-    }
-    for (size_t i = 0; i < s->nr; i++) {
-        free(s->trials[i].setting);
-        free(s->trials[i].metrics);
-    }
-    free(s->trials);
-    free(s->ended);
-    *s = (struct study){0};
-}
-
-static double number_of(const json_t *o, const char *key, double otherwise) {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : otherwise;
+    clock_gettime(which, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static bool is_word(const json_t *o, const char *key, const char *word) {
@@ -79,102 +41,134 @@ static bool is_word(const json_t *o, const char *key, const char *word) {
     return json_is_string(v) && !strcmp(json_string_value(v), word);
 }
 
-/* An array of numbers, null as NAN; NULL when it is none. */
-static double *numbers_of(const json_t *a, size_t *ret_n) {
-    if (!json_is_array(a)) {
-        return NULL;
-    }
-    *ret_n = json_array_size(a);
-    double *v = xcalloc(*ret_n + 1, sizeof(*v));
-    for (size_t i = 0; i < *ret_n; i++) {
-        const json_t *e = json_array_get(a, i);
-        v[i] = json_is_number(e) ? json_number_value(e) : NAN;
-    }
-    return v;
+static double number_of(const json_t *o, const char *key, double otherwise) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
-static const double *keep(struct study *s, const json_t *o, const char *key, size_t *ret_n) {
-    double *v = numbers_of(json_object_get(o, key), ret_n);
-    if (v) {
-        s->numbers[s->nr_numbers++] = v;
-    }
-    return v;
+static json_t *complaint(const char *what) {
+    return json_pack("{ss}", "error", what);
 }
 
-static bool read_param(struct study *s, const json_t *o, struct tune_param *p) {
-    p->type = is_word(o, "type", "double")        ? TUNE_DOUBLE
-              : is_word(o, "type", "integer")     ? TUNE_INTEGER
-              : is_word(o, "type", "discrete")    ? TUNE_DISCRETE
-              : is_word(o, "type", "categorical") ? TUNE_CATEGORICAL
-                                                  : 0;
+/* Where v is in the list of values; -1: it is not. */
+static double place_of(const json_t *values, const json_t *v) {
+    for (size_t i = 0; i < json_array_size(values); i++) {
+        if (json_equal(json_array_get(values, i), v)) {
+            return (double)i;
+        }
+    }
+    return -1;
+}
+
+static const json_t *param_json(const struct study *s, size_t i) {
+    return json_array_get(json_object_get(s->start, "params"), i);
+}
+
+static bool is_category(const json_t *param) {
+    return is_word(param, "type", "categorical");
+}
+
+static double *keep(struct study *s, size_t n) {
+    return s->numbers[s->nr_numbers++] = xcalloc(n + 1, sizeof(double));
+}
+
+static bool read_parent(struct study *s, size_t i, struct tune_param *p) {
+    const json_t *o = param_json(s, i), *name = json_object_get(o, "parent"),
+                 *when = json_object_get(o, "when");
+    p->parent = -1;
+    if (!name) {
+        return true;
+    }
+    for (size_t k = 0; k < i; k++) {
+        if (json_equal(json_object_get(param_json(s, k), "name"), name)) {
+            p->parent = (int)k;
+        }
+    }
+    if (p->parent < 0) {
+        return false;
+    }
+    const json_t *of = param_json(s, (size_t)p->parent);
+    double *values = keep(s, json_array_size(when));
+    for (size_t k = 0; k < json_array_size(when); k++) {
+        const json_t *v = json_array_get(when, k);
+        values[k] =
+            is_category(of) ? place_of(json_object_get(of, "values"), v) : json_number_value(v);
+    }
+    p->when = values;
+    p->nr_when = json_array_size(when);
+    return true;
+}
+
+static bool read_param(struct study *s, size_t i, struct tune_param *p) {
+    const json_t *o = param_json(s, i), *values = json_object_get(o, "values");
+    p->type = is_word(o, "type", "double")     ? TUNE_DOUBLE
+              : is_word(o, "type", "integer")  ? TUNE_INTEGER
+              : is_word(o, "type", "discrete") ? TUNE_DISCRETE
+              : is_category(o)                 ? TUNE_CATEGORICAL
+                                               : 0;
     p->scale = is_word(o, "scale", "log")           ? TUNE_LOG
                : is_word(o, "scale", "reverse_log") ? TUNE_REVERSE_LOG
                                                     : TUNE_LINEAR;
     p->lo = number_of(o, "lo", 0);
     p->hi = number_of(o, "hi", 0);
-    p->nr_values = (size_t)number_of(o, "count", 0);
+    p->nr_values = json_array_size(values);
+    const json_t *first = json_object_get(o, "default");
+    p->has_default = first;
+    p->default_value =
+        p->type == TUNE_CATEGORICAL ? place_of(values, first) : number_of(o, "default", 0);
     if (p->type == TUNE_DISCRETE) {
-        p->values = keep(s, o, "values", &p->nr_values);
+        double *v = keep(s, p->nr_values);
+        for (size_t k = 0; k < p->nr_values; k++) {
+            v[k] = json_number_value(json_array_get(values, k));
+        }
+        p->values = v;
     }
-    p->has_default = json_is_number(json_object_get(o, "default"));
-    p->default_value = number_of(o, "default", 0);
-    p->parent = (int)number_of(o, "parent", -1);
-    p->when = keep(s, o, "when", &p->nr_when);
-    return p->type && (p->type != TUNE_DISCRETE || p->values);
+    return p->type && read_parent(s, i, p) &&
+           !(p->has_default && p->default_value < 0 && is_category(o));
 }
 
-static json_t *study_open(struct study *s, const json_t *o) {
-    const json_t *params = json_object_get(o, "params"), *metrics = json_object_get(o, "metrics");
-    size_t nr = json_array_size(params), nr_metrics = json_array_size(metrics);
-    if (!nr || nr > PARAMS_MAX || nr_metrics > METRICS_MAX) {
-        return json_pack("{ss}", "error", "a study has 1 to 512 params, at most 16 metrics");
+static json_t *start(struct study *s, json_t *line) {
+    const json_t *metrics = json_object_get(line, "metrics");
+    s->start = json_incref(line);
+    s->nr_params = json_array_size(json_object_get(line, "params"));
+    s->nr_metrics = json_array_size(metrics);
+    if (!s->nr_params || s->nr_params > PARAMS_MAX || !s->nr_metrics ||
+        s->nr_metrics > METRICS_MAX) {
+        return complaint("a study has 1 to 512 params and 1 to 15 metrics");
     }
     struct tune_param p[PARAMS_MAX] = {0};
-    struct tune_metric m[METRICS_MAX] = {{.minimize = true}};
-    for (size_t i = 0; i < nr; i++) {
-        if (!read_param(s, json_array_get(params, i), &p[i])) {
-            return json_pack("{ss}", "error", "a param has no type, or no values");
+    struct tune_metric m[METRICS_MAX] = {0};
+    for (size_t i = 0; i < s->nr_params; i++) {
+        if (!read_param(s, i, &p[i])) {
+            return complaint(
+                "a param has no type that is known, or a parent that does not come before it");
         }
     }
-    for (size_t i = 0; i < nr_metrics; i++) {
+    for (size_t i = 0; i < s->nr_metrics; i++) {
         const json_t *e = json_array_get(metrics, i);
-        m[i].minimize = !is_word(e, "goal", "maximize");
-        m[i].is_safety = json_is_number(json_object_get(e, "safety_threshold"));
-        m[i].threshold = number_of(e, "safety_threshold", 0);
-        m[i].min_safe_fraction = number_of(e, "min_safe_fraction", 0);
+        m[i] = (struct tune_metric){.minimize = is_word(e, "goal", "minimize"),
+                                    .is_safety = json_object_get(e, "safety_threshold"),
+                                    .threshold = number_of(e, "safety_threshold", 0)};
     }
     struct tune_study study = {
         .params = p,
-        .nr_params = nr,
+        .nr_params = s->nr_params,
         .metrics = m,
-        .nr_metrics = nr_metrics ? nr_metrics : 1,
-        .noise = is_word(o, "noise", "high")  ? TUNE_NOISE_HIGH
-                 : is_word(o, "noise", "low") ? TUNE_NOISE_LOW
-                                              : TUNE_NOISE_UNSPECIFIED,
-        .algorithm = is_word(o, "algorithm", "grid")     ? TUNE_GRID
-                     : is_word(o, "algorithm", "random") ? TUNE_RANDOM
-                                                         : TUNE_BAYES,
-        .seed = (uint64_t)number_of(o, "seed", 0),
+        .nr_metrics = s->nr_metrics,
+        .noise = is_word(line, "noise", "high")  ? TUNE_NOISE_HIGH
+                 : is_word(line, "noise", "low") ? TUNE_NOISE_LOW
+                                                 : TUNE_NOISE_UNSPECIFIED,
+        .algorithm = is_word(line, "algorithm", "grid")     ? TUNE_GRID
+                     : is_word(line, "algorithm", "random") ? TUNE_RANDOM
+                                                            : TUNE_BAYES,
+        .seed = (uint64_t)number_of(line, "seed", 0),
     };
     struct err err;
-    s->nr_params = nr;
-    s->nr_metrics = study.nr_metrics;
     s->tuner = tuner_new(&study, &err);
-    return s->tuner ? json_pack("{sb}", "ok", 1) : json_pack("{ss}", "error", err.msg);
+    return s->tuner ? json_pack("{sbss}", "ok", 1, "version", "cusp") : complaint(err.msg);
 }
 
-static size_t add_trial(struct study *s, double *setting) {
-    if (s->nr == s->cap) {
-        s->cap = s->cap ? 2 * s->cap : 64;
-        s->trials = xrealloc_array(s->trials, s->cap, sizeof(*s->trials));
-        s->ended = xrealloc_array(s->ended, s->cap, sizeof(*s->ended));
-    }
-    s->trials[s->nr] = (struct trial){.setting = setting};
-    return s->nr++;
-}
-
-/* As the tuner wants them: the ended ones as they ended, then the pending ones as they were made.
- */
+/* As the tuner wants them: ended ones as they ended, then pending ones as they were made. */
 static struct tune_trial *history(const struct study *s) {
     struct tune_trial *h = xcalloc(s->nr + 1, sizeof(*h));
     size_t n = 0;
@@ -190,83 +184,101 @@ static struct tune_trial *history(const struct study *s) {
     return h;
 }
 
-static json_t *setting_json(const double *v, size_t n) {
-    json_t *a = json_array();
-    for (size_t i = 0; i < n; i++) {
-        json_array_append_new(a, isnan(v[i]) ? json_null() : json_real(v[i]));
+static json_t *setting_json(const struct study *s, const double *v) {
+    json_t *o = json_object();
+    for (size_t i = 0; i < s->nr_params; i++) {
+        const json_t *p = param_json(s, i);
+        const char *name = json_string_value(json_object_get(p, "name"));
+        if (!isnan(v[i])) {
+            json_t *value =
+                is_category(p)
+                    ? json_incref(json_array_get(json_object_get(p, "values"), (size_t)v[i]))
+                : is_word(p, "type", "integer") ? json_integer((json_int_t)v[i])
+                                                : json_real(v[i]);
+            json_object_set_new(o, name ? name : "", value);
+        }
     }
-    return a;
+    return o;
 }
 
-static json_t *ask(struct study *s, size_t count) {
-    count = count < 1 ? 1 : count > 4096 ? 4096 : count;
+static json_t *ask(struct study *s, const json_t *line) {
     auto_free struct tune_trial *h = history(s);
-    auto_free double *v = xcalloc(count * s->nr_params, sizeof(*v));
-    double start = cpu_ms();
-    size_t n = tuner_suggest(s->tuner, h, s->nr, s->serial, count, v);
-    double took = cpu_ms() - start;
-    s->serial += n;
-    json_t *trials = json_array();
-    for (size_t i = 0; i < n; i++) {
-        double *own = xcalloc(s->nr_params, sizeof(*own));
-        memcpy(own, v + i * s->nr_params, s->nr_params * sizeof(*own));
-        size_t id = add_trial(s, own);
-        json_array_append_new(trials, json_pack("{sIso}", "id", (json_int_t)id, "setting",
-                                                setting_json(own, s->nr_params)));
-    }
-    return json_pack("{sosf}", "trials", trials, "cpu_ms", took);
-}
-
-static json_t *tell(struct study *s, size_t id, const json_t *metrics) {
-    size_t n = 0;
-    if (id >= s->nr || s->trials[id].state != TUNE_PENDING) {
-        return json_pack("{ss}", "error", "no such pending trial");
-    }
-    double *v = numbers_of(metrics, &n);
-    bool ok = v && n == s->nr_metrics;
-    for (size_t k = 0; ok && k < n; k++) {
-        ok = isfinite(v[k]);
-    }
-    s->trials[id].state = ok ? TUNE_DONE : TUNE_FAILED;
-    s->trials[id].metrics = v;
-    s->ended[s->nr_ended++] = id;
-    auto_free struct tune_trial *h = history(s);
-    double start = cpu_ms();
-    tuner_prepare(s->tuner, h, s->nr);
-    return json_pack("{sbsf}", "ok", 1, "cpu_ms", cpu_ms() - start);
-}
-
-static json_t *add(struct study *s, const json_t *setting, const json_t *metrics) {
-    size_t n = 0;
-    double *v = numbers_of(setting, &n);
-    if (n != s->nr_params) {
+    double *v = xcalloc(s->nr_params, sizeof(*v));
+    if (!tuner_suggest(s->tuner, h, s->nr, s->nr, 1, v)) {
         free(v);
-        return json_pack("{ss}", "error", "a setting has one number a param");
+        return json_pack("{sb}", "exhausted", 1);
     }
-    size_t id = add_trial(s, v);
-    json_decref(tell(s, id, metrics));
-    return json_pack("{sI}", "id", (json_int_t)id);
+    if (s->nr == s->cap) {
+        s->cap = s->cap ? 2 * s->cap : 64;
+        s->trials = xrealloc_array(s->trials, s->cap, sizeof(*s->trials));
+        s->ended = xrealloc_array(s->ended, s->cap, sizeof(*s->ended));
+    }
+    s->trials[s->nr++] = (struct trial){
+        .id = json_integer_value(json_object_get(line, "id")), .state = TUNE_PENDING, .setting = v};
+    return json_pack("{so}", "setting", setting_json(s, v));
 }
 
-static json_t *obey(struct study *s, const json_t *line) {
-    const json_t *v;
-    if ((v = json_object_get(line, "study"))) {
-        study_close(s);
-        return study_open(s, v);
+static json_t *tell(struct study *s, const json_t *line) {
+    json_int_t id = json_integer_value(json_object_get(line, "id"));
+    size_t i = s->nr;
+    while (i > 0 && (s->trials[i - 1].id != id || s->trials[i - 1].state != TUNE_PENDING)) {
+        i--;
+    }
+    if (!i--) {
+        return complaint("no pending trial has this id");
+    }
+    const json_t *values = json_object_get(line, "values");
+    double *v = xcalloc(s->nr_metrics, sizeof(*v));
+    bool ok = json_array_size(values) == s->nr_metrics;
+    for (size_t k = 0; k < s->nr_metrics; k++) {
+        const json_t *e = json_array_get(values, k);
+        ok = ok && json_is_number(e);
+        v[k] = json_number_value(e);
+    }
+    s->trials[i].state = ok ? TUNE_DONE : TUNE_FAILED;
+    s->trials[i].metrics = v;
+    s->ended[s->nr_ended++] = i;
+    auto_free struct tune_trial *h = history(s);
+    tuner_prepare(s->tuner, h, s->nr);
+    return json_object();
+}
+
+static json_t *obey(struct study *s, json_t *line) {
+    if (is_word(line, "op", "start") && !s->start) {
+        return start(s, line);
     }
     if (!s->tuner) {
-        return json_pack("{ss}", "error", "no study yet");
+        return complaint("a study starts once, and first");
     }
-    if ((v = json_object_get(line, "ask"))) {
-        return ask(s, (size_t)json_number_value(v));
+    return is_word(line, "op", "ask")    ? ask(s, line)
+           : is_word(line, "op", "tell") ? tell(s, line)
+                                         : complaint("op is start, ask or tell");
+}
+
+static void answer(struct study *s, json_t *line, const char *wrong) {
+    double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID), wall = seconds(CLOCK_MONOTONIC);
+    json_t *o = line ? obey(s, line) : complaint(wrong);
+    json_object_set_new(o, "cpu", json_real(seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu));
+    json_object_set_new(o, "wall", json_real(seconds(CLOCK_MONOTONIC) - wall));
+    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    puts(text);
+    fflush(stdout);
+    free(text);
+    json_decref(o);
+}
+
+static void study_close(struct study *s) {
+    tuner_free(s->tuner);
+    for (size_t i = 0; i < s->nr_numbers; i++) {
+        free(s->numbers[i]);
     }
-    if ((v = json_object_get(line, "tell"))) {
-        return tell(s, (size_t)json_number_value(v), json_object_get(line, "metrics"));
+    for (size_t i = 0; i < s->nr; i++) {
+        free(s->trials[i].setting);
+        free(s->trials[i].metrics);
     }
-    if ((v = json_object_get(line, "add"))) {
-        return add(s, v, json_object_get(line, "metrics"));
-    }
-    return json_pack("{ss}", "error", "study, ask, tell or add");
+    free(s->trials);
+    free(s->ended);
+    json_decref(s->start);
 }
 
 int main(void) {
@@ -276,7 +288,7 @@ int main(void) {
     while (getline(&line, &cap, stdin) > 0) {
         json_error_t e;
         json_t *o = json_loads(line, 0, &e);
-        answer(o ? obey(&s, o) : json_pack("{ss}", "error", e.text));
+        answer(&s, o, e.text);
         json_decref(o);
     }
     study_close(&s);
