@@ -11,6 +11,7 @@
 
 struct ctl;
 struct pipeline_ops;
+struct tuning_ops;
 
 /* JobState values as on the wire (reference 01 §5). */
 enum job_state {
@@ -63,8 +64,11 @@ struct ctl_config {
     /* How pipelines have work done (ctl/pipeline.h). NULL: there are none. */
     const struct pipeline_ops *pipelines;
     void *pipelines_arg;
-    /* The end of a job, or of a pipeline, is durable and can be read. From within ctl's own work:
-     * do little, and call nothing of ctl. May be NULL. */
+    /* How the trials of tuning jobs are worded (ctl/tuning.h). NULL: there are none. */
+    const struct tuning_ops *tunings;
+    void *tunings_arg;
+    /* The end of a job, a pipeline, or a tuning job is durable and can be read. From within ctl's
+     * own work: do little, and call nothing of ctl. May be NULL. */
     void (*job_done)(void *arg, struct str name);
     void *done_arg;
     /* A commit failed for another reason than a precondition or a full disk: memory and store no
@@ -145,11 +149,13 @@ struct ctl_stats {
     uint64_t mem_held, mem_total;
     usec_t oldest_queued_age;
     uint64_t pipelines_live, pipelines_finished_total;
+    uint64_t tunings_live, tunings_finished_total, trials_total; /* trials: made in this life */
 };
 void ctl_get_stats(struct ctl *c, struct ctl_stats *ret);
 
 /* Event types (append only), stored in store_event.type; bodies are recs. Documented in
- * docs/internals/control-plane.md. Those of pipelines begin at 101 (ctl/pipeline.h). */
+ * docs/internals/control-plane.md. Those of pipelines begin at 101 (ctl/pipeline.h),
+ * of studies at 201 (ctl/study.h), of tuning jobs at 301 (ctl/tuning.h). */
 enum event_type {
     EV_JOB_CREATED = 1,
     EV_ATTEMPT_PLACED,
