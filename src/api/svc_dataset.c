@@ -4,7 +4,6 @@
 #include "api/etag.h"
 #include "api/read_mask.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/map.h"
 #include "blob/blob.h"
 #include "data/csv.h"
@@ -286,42 +285,36 @@ void svc_dataset_get(struct call *c) {
     dataset_fetch(&g->fetch);
 }
 
-static void reply_list(struct dataset_listing *li, const struct store_row *rows, size_t nr,
-                       char *next_token) {
-    struct call *c = li->call;
-    struct err err;
-    Aip__ListDatasetsResponse *resp = arena_own(c->arena, sizeof(*resp));
-    aip__list_datasets_response__init(resp);
-    resp->datasets = arena_own_array(c->arena, nr + 1, sizeof(*resp->datasets));
-    for (size_t i = 0; i < nr; i++) {
-        Aip__Dataset *ds;
-        if (dataset_message(c->arena, &rows[i], &ds, &err)) {
-            log_error("dataset left out of a list", "error=\"%s\"", err.msg);
-            continue;
-        }
-        pb_mask_apply(li->mask, &ds->base);
-        resp->datasets[resp->n_datasets++] = ds;
+static int list_message(struct listing *li, const struct store_row *row, ProtobufCMessage **ret,
+                        struct err *err) {
+    Aip__Dataset *ds;
+    if (dataset_message(li->call->arena, row, &ds, err)) {
+        return -1;
     }
-    if (next_token) {
-        resp->next_page_token = next_token;
-    }
-    call_reply(c, &resp->base);
+    *ret = &ds->base;
+    return 0;
 }
+
+static const struct listing_kind listed = {
+    .word = "Dataset",
+    .resource = &aip__dataset__descriptor,
+    .response = &aip__list_datasets_response__descriptor,
+    .schema = &dataset_schema,
+    .message = list_message,
+};
 
 void svc_dataset_list(struct call *c) {
     Aip__ListDatasetsRequest *req = (Aip__ListDatasetsRequest *)c->req;
-    struct dataset_listing *li = arena_own(c->arena, sizeof(*li));
+    struct listing *li = arena_own(c->arena, sizeof(*li));
     struct name_parts n;
     struct err err;
     if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
         call_fail(c, &err);
         return;
     }
-    li->call = c;
-    li->reply = reply_list;
-    li->list = (struct store_list){.kind = STR(DATASET_KIND), .parent = n.parent};
-    dataset_list(li, req->filter, &dataset_schema, req->page_size, req->page_token, req->read_mask,
-                 &aip__dataset__descriptor, req->order_by);
+    *li = (struct listing){
+        .call = c, .kind = &listed, .list = {.kind = STR(DATASET_KIND), .parent = n.parent}};
+    listing_run(li, &(struct listing_asked){LISTING_ASKED(req), .order_by = str_of(req->order_by)});
 }
 
 /* ---- update ---- */

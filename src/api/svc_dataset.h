@@ -4,6 +4,7 @@
 
 #include "api/dataset_message.h"
 #include "api/datasets.h"
+#include "api/listing.h"
 #include "api/names.h"
 #include "api/operations.h"
 #include "api/svc.h"
@@ -58,20 +59,6 @@ void dataset_change_end(struct dataset_change *ch);
 /* Time of a change of this row: now, and later than the last one. */
 usec_t dataset_change_time(struct call *c, const struct store_row *row);
 
-/* Lists of rows. */
-struct dataset_listing {
-    struct call *call;
-    const struct pb_mask *mask;
-    struct store_list list;
-    void (*reply)(struct dataset_listing *, const struct store_row *rows, size_t nr,
-                  char *next_token);
-};
-/* Starts it; mistakes are answered. The list's kind and parent are set. order_by "" is newest
- * first. */
-void dataset_list(struct dataset_listing *li, const char *filter,
-                  const struct filter_schema *schema, int32_t page_size, const char *page_token,
-                  const Google__Protobuf__FieldMask *read_mask,
-                  const ProtobufCMessageDescriptor *desc, const char *order_by);
 /* 0 when it is negative (answered); `most` caps it. */
 unsigned dataset_page_size(struct call *c, int32_t size, unsigned otherwise, unsigned most);
 

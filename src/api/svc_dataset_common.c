@@ -1,7 +1,6 @@
 /* See svc_dataset.h. */
 #include "api/svc_dataset.h"
 
-#include "api/read_mask.h"
 #include "base/limits.h"
 
 /* ---- names ---- */
@@ -139,50 +138,11 @@ usec_t dataset_change_time(struct call *c, const struct store_row *row) {
 
 unsigned dataset_page_size(struct call *c, int32_t size, unsigned otherwise, unsigned most) {
     struct err err;
-    if (size < 0) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "page_size",
-                  "Page size %d is negative; leave it out or give 1 to %u.", size, most);
+    unsigned n = 0;
+    if (listing_page_size(size, otherwise, most, &n, &err)) {
         call_fail(c, &err);
-        return 0;
     }
-    unsigned n = size ? (unsigned)size : otherwise;
-    return n > most ? most : n;
-}
-
-static void on_listed(struct store_list *l, const struct store_row *rows, size_t nr,
-                      struct str next_token, const struct err *err) {
-    struct dataset_listing *li = l->arg;
-    if (err) {
-        call_fail(li->call, err);
-        return;
-    }
-    li->reply(li, rows, nr,
-              next_token.n ? arena_strndup(li->call->arena, next_token.p, next_token.n) : NULL);
-}
-
-void dataset_list(struct dataset_listing *li, const char *filter,
-                  const struct filter_schema *schema, int32_t page_size, const char *page_token,
-                  const Google__Protobuf__FieldMask *read_mask,
-                  const ProtobufCMessageDescriptor *desc, const char *order_by) {
-    struct call *c = li->call;
-    struct err err;
-    unsigned size = dataset_page_size(c, page_size, 100, (unsigned)limits.max_page_size);
-    if (!size) {
-        return;
-    }
-    li->list.page_size = size;
-    li->list.filter_text = str_of(filter);
-    li->list.page_token = str_of(page_token);
-    li->list.arena = c->arena;
-    li->list.cb = on_listed;
-    li->list.arg = li;
-    if (read_mask_parse(c->arena, read_mask, desc, &li->mask, &err) ||
-        filter_parse(c->arena, str_of(filter), schema, &li->list.filter, &err) ||
-        order_parse(str_of(order_by), &li->list, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    c->api->store->ops->list(c->api->store, &li->list);
+    return n;
 }
 
 /* ---- operations, masks ---- */

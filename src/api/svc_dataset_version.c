@@ -5,7 +5,6 @@
 #include "api/etag.h"
 #include "api/read_mask.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "pb/pbcheck.h"
 #include "pb/wkt.h"
 
@@ -174,41 +173,37 @@ void svc_dataset_version_get(struct call *c) {
     dataset_fetch(&g->fetch);
 }
 
-static void reply_list(struct dataset_listing *li, const struct store_row *rows, size_t nr,
-                       char *next_token) {
-    struct call *c = li->call;
-    struct err err;
-    Aip__ListDatasetVersionsResponse *resp = arena_own(c->arena, sizeof(*resp));
-    aip__list_dataset_versions_response__init(resp);
-    resp->dataset_versions = arena_own_array(c->arena, nr + 1, sizeof(*resp->dataset_versions));
-    for (size_t i = 0; i < nr; i++) {
-        Aip__DatasetVersion *v;
-        if (dataset_version_message(c->arena, &rows[i], &v, &err)) {
-            log_error("dataset version left out of a list", "error=\"%s\"", err.msg);
-            continue;
-        }
-        pb_mask_apply(li->mask, &v->base);
-        resp->dataset_versions[resp->n_dataset_versions++] = v;
+static int list_message(struct listing *li, const struct store_row *row, ProtobufCMessage **ret,
+                        struct err *err) {
+    Aip__DatasetVersion *v;
+    if (dataset_version_message(li->call->arena, row, &v, err)) {
+        return -1;
     }
-    if (next_token) {
-        resp->next_page_token = next_token;
-    }
-    call_reply(c, &resp->base);
+    *ret = &v->base;
+    return 0;
 }
+
+static const struct listing_kind listed = {
+    .word = "DatasetVersion",
+    .resource = &aip__dataset_version__descriptor,
+    .response = &aip__list_dataset_versions_response__descriptor,
+    .schema = &dataset_version_schema,
+    .message = list_message,
+};
 
 struct version_listing {
     struct dataset_fetch fetch;
-    struct dataset_listing listing;
+    struct listing listing;
 };
 
 static void list_versions(struct dataset_fetch *f, const struct store_row *row) {
     struct version_listing *vl = f->arg;
     const Aip__ListDatasetVersionsRequest *req = (Aip__ListDatasetVersionsRequest *)f->call->req;
-    vl->listing.call = f->call;
-    vl->listing.reply = reply_list;
-    vl->listing.list = (struct store_list){.kind = STR(DATASET_VERSION_KIND), .parent = f->name};
-    dataset_list(&vl->listing, req->filter, &dataset_version_schema, req->page_size,
-                 req->page_token, req->read_mask, &aip__dataset_version__descriptor, req->order_by);
+    vl->listing = (struct listing){.call = f->call,
+                                   .kind = &listed,
+                                   .list = {.kind = STR(DATASET_VERSION_KIND), .parent = f->name}};
+    listing_run(&vl->listing,
+                &(struct listing_asked){LISTING_ASKED(req), .order_by = str_of(req->order_by)});
 }
 
 void svc_dataset_version_list(struct call *c) {

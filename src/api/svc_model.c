@@ -1,12 +1,7 @@
 /* ModelService: get, list, listVersions (reference 07 §1). */
 #include "api/svc_model.h"
 
-#include "api/read_mask.h"
-#include "base/limits.h"
-#include "base/log.h"
-#include "pb/pbmask.h"
-
-#define PAGE_SIZE_DEFAULT 100
+#include "api/listing.h"
 
 int model_name_parse(struct call *c, const char *name, const char *field, struct model_name *ret,
                      struct err *err) {
@@ -80,61 +75,34 @@ void svc_model_get(struct call *c) {
 
 /* ---- lists ---- */
 
-struct listing {
-    struct call *call;
-    const struct pb_mask *mask;
-    struct store_list list;
-    struct store_get get;
-    struct store_row row;
-    struct model_view model; /* whose versions are listed; row NULL: models are */
-};
-
-static void on_listed(struct store_list *l, const struct store_row *rows, size_t nr,
-                      struct str next_token, const struct err *err) {
-    struct listing *li = l->arg;
-    struct call *c = li->call;
-    struct err e;
-    if (err) {
-        call_fail(c, err);
-        return;
+/* Models: li->arg NULL; versions: li->arg is the struct model_view of their model. */
+static int list_message(struct listing *li, const struct store_row *row, ProtobufCMessage **ret,
+                        struct err *err) {
+    const struct model_view *model = li->arg;
+    struct arena *a = li->call->arena;
+    struct model_view own;
+    Aip__Model *m;
+    if (model ? model_message(a, model, row, &m, err)
+              : model_view_read(a, row, &own, err) || model_message(a, &own, NULL, &m, err)) {
+        return -1;
     }
-    Aip__Model **models = arena_own_array(c->arena, nr + 1, sizeof(*models));
-    size_t n = 0;
-    for (size_t i = 0; i < nr; i++) {
-        struct model_view view;
-        bool is_version = li->model.row;
-        if ((!is_version && model_view_read(c->arena, &rows[i], &view, &e)) ||
-            model_message(c->arena, is_version ? &li->model : &view, is_version ? &rows[i] : NULL,
-                          &models[n], &e)) {
-            log_error("model left out of a list", "error=\"%s\"", e.msg);
-            continue;
-        }
-        pb_mask_apply(li->mask, &models[n++]->base);
-    }
-    char *token = next_token.n ? arena_strndup(c->arena, next_token.p, next_token.n) : NULL;
-    if (li->model.row) {
-        Aip__ListModelVersionsResponse *resp = arena_own(c->arena, sizeof(*resp));
-        aip__list_model_versions_response__init(resp);
-        resp->models = models;
-        resp->n_models = n;
-        resp->next_page_token = token ? token : resp->next_page_token;
-        call_reply(c, &resp->base);
-    } else {
-        Aip__ListModelsResponse *resp = arena_own(c->arena, sizeof(*resp));
-        aip__list_models_response__init(resp);
-        resp->models = models;
-        resp->n_models = n;
-        resp->next_page_token = token ? token : resp->next_page_token;
-        call_reply(c, &resp->base);
-    }
+    *ret = &m->base;
+    return 0;
 }
 
-struct list_asked {
-    const char *filter, *order_by, *page_token;
-    int page_size;
-    const Google__Protobuf__FieldMask *read_mask;
-    const struct filter_schema *schema;
-    bool has_display_name; /* may be ordered by it */
+static const struct listing_kind listed_models = {
+    .word = "Model",
+    .resource = &aip__model__descriptor,
+    .response = &aip__list_models_response__descriptor,
+    .message = list_message,
+};
+
+static const struct listing_kind listed_versions = {
+    .word = "model version",
+    .resource = &aip__model__descriptor,
+    .response = &aip__list_model_versions_response__descriptor,
+    .schema = &model_version_schema,
+    .message = list_message,
 };
 
 /* Orders that this kind documents, and no others. */
@@ -151,62 +119,37 @@ static int check_order(const struct store_list *l, bool has_display_name, struct
     return 0;
 }
 
-/* Fills li->list but for kind and parent. */
-static int read_asked(struct listing *li, const struct list_asked *q, struct err *err) {
-    struct call *c = li->call;
-    const struct filter *filter = NULL;
-    unsigned size = q->page_size > 0 ? (unsigned)q->page_size : PAGE_SIZE_DEFAULT;
-    if (q->page_size < 0) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "page_size",
-                         "Page size %d is negative; leave it out or give 1 to %llu.", q->page_size,
-                         (unsigned long long)limits.max_page_size);
-    }
-    if (read_mask_parse(c->arena, q->read_mask, &aip__model__descriptor, &li->mask, err) ||
-        (q->filter[0] && filter_parse(c->arena, str_of(q->filter), q->schema, &filter, err))) {
-        return -1;
-    }
-    li->list.filter = filter;
-    li->list.filter_text = str_of(q->filter);
-    li->list.page_size = size > limits.max_page_size ? (unsigned)limits.max_page_size : size;
-    li->list.page_token = str_of(q->page_token);
-    li->list.arena = c->arena;
-    li->list.cb = on_listed;
-    li->list.arg = li;
-    return order_parse(str_of(q->order_by), &li->list, err) ||
-                   check_order(&li->list, q->has_display_name, err)
-               ? -1
-               : 0;
-}
-
 void svc_model_list(struct call *c) {
     Aip__ListModelsRequest *req = (Aip__ListModelsRequest *)c->req;
+    struct listing *li = arena_own(c->arena, sizeof(*li));
     struct name_parts n;
     struct err err;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    li->call = c;
     if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
         call_fail(c, &err);
         return;
     }
-    const struct list_asked q = {.filter = req->filter,
-                                 .order_by = req->order_by,
-                                 .page_token = req->page_token,
-                                 .page_size = req->page_size,
-                                 .read_mask = req->read_mask,
-                                 .schema = model_schema(c->arena, n.parent),
-                                 .has_display_name = true};
-    if (read_asked(li, &q, &err)) {
+    *li = (struct listing){.call = c,
+                           .kind = &listed_models,
+                           .schema = model_schema(c->arena, n.parent),
+                           .list = {.kind = STR(MODEL_KIND), .parent = n.parent}};
+    const struct listing_asked q = {LISTING_ASKED(req), .order_by = str_of(req->order_by)};
+    if (listing_read(li, &q, &err) || check_order(&li->list, true, &err)) {
         call_fail(c, &err);
-        return;
+    } else {
+        listing_start(li);
     }
-    li->list.kind = STR(MODEL_KIND);
-    li->list.parent = n.parent;
-    c->api->store->ops->list(c->api->store, &li->list);
 }
 
+struct version_listing {
+    struct listing listing;
+    struct store_get get;
+    struct store_row row;
+    struct model_view model; /* whose versions are listed */
+};
+
 static void on_parent(struct store_get *g, const struct store_row *row, const struct err *err) {
-    struct listing *li = g->arg;
-    struct call *c = li->call;
+    struct version_listing *vl = g->arg;
+    struct call *c = vl->listing.call;
     struct err e;
     if (err ? err->code == ERR_NOT_FOUND : !row) {
         err_set(&e, ERR_NOT_FOUND, "The Model \"%.*s\" does not exist.", STR_ARG(g->name));
@@ -217,34 +160,32 @@ static void on_parent(struct store_get *g, const struct store_row *row, const st
         call_fail(c, err);
         return;
     }
-    li->row = *row; /* its parts are in the call's arena */
-    if (model_view_read(c->arena, &li->row, &li->model, &e)) {
+    vl->row = *row; /* its parts are in the call's arena */
+    if (model_view_read(c->arena, &vl->row, &vl->model, &e)) {
         call_fail(c, &e);
     } else {
-        c->api->store->ops->list(c->api->store, &li->list);
+        listing_start(&vl->listing);
     }
 }
 
 void svc_model_list_versions(struct call *c) {
     Aip__ListModelVersionsRequest *req = (Aip__ListModelVersionsRequest *)c->req;
+    struct version_listing *vl = arena_own(c->arena, sizeof(*vl));
     struct model_name n;
     struct err err;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    const struct list_asked q = {.filter = req->filter,
-                                 .order_by = req->order_by,
-                                 .page_token = req->page_token,
-                                 .page_size = req->page_size,
-                                 .read_mask = req->read_mask,
-                                 .schema = &model_version_schema};
-    li->call = c;
-    if (model_name_parse(c, req->name, "name", &n, &err) || read_asked(li, &q, &err)) {
+    vl->listing = (struct listing){.call = c,
+                                   .kind = &listed_versions,
+                                   .arg = &vl->model,
+                                   .list.kind = STR(MODEL_VERSION_KIND)};
+    const struct listing_asked q = {LISTING_ASKED(req), .order_by = str_of(req->order_by)};
+    if (model_name_parse(c, req->name, "name", &n, &err) || listing_read(&vl->listing, &q, &err) ||
+        check_order(&vl->listing.list, false, &err)) {
         call_fail(c, &err);
         return;
     }
-    li->list.kind = STR(MODEL_VERSION_KIND);
-    li->list.parent = n.model;
-    li->get = (struct store_get){.name = n.model, .arena = c->arena, .cb = on_parent, .arg = li};
-    c->api->store->ops->get(c->api->store, &li->get);
+    vl->listing.list.parent = n.model;
+    vl->get = (struct store_get){.name = n.model, .arena = c->arena, .cb = on_parent, .arg = vl};
+    c->api->store->ops->get(c->api->store, &vl->get);
 }
 
 /* Tuned models have checkpoints; none is made here. */

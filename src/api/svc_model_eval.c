@@ -5,17 +5,14 @@
  * both with the parent PARENT/models/M. Clients see models/M@V in their names. */
 #include "api/svc_model.h"
 
+#include "api/listing.h"
 #include "api/model_check.h"
-#include "api/read_mask.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "pb/pb.h"
 #include "pb/pbcheck.h"
-#include "pb/pbmask.h"
 #include "pb/wkt.h"
 #include "store/row.h"
 
-#define PAGE_SIZE_DEFAULT 100
 #define EVALUATION_LABEL "evaluation"
 
 /* "…/models/M[@V]/evaluations/E[/slices/S]" */
@@ -330,61 +327,46 @@ void svc_model_slice_get(struct call *c) {
 
 /* ---- lists ---- */
 
-struct listing {
-    struct call *call;
+struct eval_listing {
+    struct listing listing;
     struct eval_name parent;
     bool of_slices;
-    const struct pb_mask *mask;
     struct model_get model;
-    struct store_list list;
 };
 
-static void reply_list(struct listing *li, ProtobufCMessage **items, size_t n, char *token) {
-    struct call *c = li->call;
-    if (li->of_slices) {
-        Aip__ListModelEvaluationSlicesResponse *resp = arena_own(c->arena, sizeof(*resp));
-        aip__list_model_evaluation_slices_response__init(resp);
-        resp->model_evaluation_slices = (Aip__ModelEvaluationSlice **)items;
-        resp->n_model_evaluation_slices = n;
-        resp->next_page_token = token ? token : resp->next_page_token;
-        call_reply(c, &resp->base);
-    } else {
-        Aip__ListModelEvaluationsResponse *resp = arena_own(c->arena, sizeof(*resp));
-        aip__list_model_evaluations_response__init(resp);
-        resp->model_evaluations = (Aip__ModelEvaluation **)items;
-        resp->n_model_evaluations = n;
-        resp->next_page_token = token ? token : resp->next_page_token;
-        call_reply(c, &resp->base);
+static int list_message(struct listing *li, const struct store_row *row, ProtobufCMessage **ret,
+                        struct err *err) {
+    const struct eval_listing *el = li->arg;
+    struct arena *a = li->call->arena;
+    ProtobufCMessage *m = el->of_slices ? decode_slice(a, row) : decode_evaluation(a, row);
+    if (!m) {
+        return err_set(err, ERR_DATA_LOSS, "What is stored does not read.");
     }
+    *ret = m;
+    return 0;
 }
 
-static void on_listed(struct store_list *l, const struct store_row *rows, size_t nr,
-                      struct str next_token, const struct err *err) {
-    struct listing *li = l->arg;
-    struct call *c = li->call;
-    size_t n = 0;
-    if (err) {
-        call_fail(c, err);
-        return;
-    }
-    ProtobufCMessage **items = arena_own_array(c->arena, nr + 1, sizeof(*items));
-    for (size_t i = 0; i < nr; i++) {
-        items[n] = li->of_slices ? decode_slice(c->arena, &rows[i])
-                                 : decode_evaluation(c->arena, &rows[i]);
-        if (!items[n]) {
-            log_error("model evaluation left out of a list", "name=%.*s", STR_ARG(rows[i].name));
-            continue;
-        }
-        pb_mask_apply(li->mask, items[n++]);
-    }
-    reply_list(li, items, n,
-               next_token.n ? arena_strndup(c->arena, next_token.p, next_token.n) : NULL);
-}
+static const struct listing_kind listed_evaluations = {
+    .word = "ModelEvaluation",
+    .resource = &aip__model_evaluation__descriptor,
+    .response = &aip__list_model_evaluations_response__descriptor,
+    .schema = &evaluation_schema,
+    .message = list_message,
+};
+
+static const struct listing_kind listed_slices = {
+    .word = "ModelEvaluationSlice",
+    .resource = &aip__model_evaluation_slice__descriptor,
+    .response = &aip__list_model_evaluation_slices_response__descriptor,
+    .schema = &slice_schema,
+    .message = list_message,
+};
 
 /* Of one version; of one evaluation when slices are listed. */
 static void on_model(struct model_get *g, const struct model_found *f, const struct err *err) {
-    struct listing *li = g->arg;
-    struct call *c = li->call;
+    struct eval_listing *el = g->arg;
+    struct store_list *l = &el->listing.list;
+    struct call *c = el->listing.call;
     struct arena *a = c->arena;
     if (err) {
         call_fail(c, err);
@@ -392,65 +374,46 @@ static void on_model(struct model_get *g, const struct model_found *f, const str
     }
     struct str version = str_of(arena_printf(a, "%llu", (unsigned long long)f->version));
     const struct filter *own = filter_label(a, STR(MODEL_VERSION_LABEL), version);
-    if (li->of_slices) {
-        own = filter_label(a, STR(EVALUATION_LABEL), li->parent.evaluation);
+    if (el->of_slices) {
+        own = filter_label(a, STR(EVALUATION_LABEL), el->parent.evaluation);
     }
-    li->list.filter = filter_and(a, own, li->list.filter);
-    li->list.filter_text =
-        str_of(arena_printf(a, "%.*s\n%.*s\n%.*s", STR_ARG(version), STR_ARG(li->parent.evaluation),
-                            STR_ARG(li->list.filter_text)));
-    c->api->store->ops->list(c->api->store, &li->list);
+    l->filter = filter_and(a, own, l->filter);
+    l->filter_text = str_of(arena_printf(a, "%.*s\n%.*s\n%.*s", STR_ARG(version),
+                                         STR_ARG(el->parent.evaluation), STR_ARG(l->filter_text)));
+    listing_start(&el->listing);
 }
 
-static void list(struct call *c, const char *parent, const char *filter_text, int page_size,
-                 const char *page_token, const Google__Protobuf__FieldMask *read_mask,
+static void list(struct call *c, const char *parent, const struct listing_asked *q,
                  bool of_slices) {
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    const struct filter_schema *schema = of_slices ? &slice_schema : &evaluation_schema;
-    const struct filter *filter = NULL;
+    struct eval_listing *el = arena_own(c->arena, sizeof(*el));
+    struct listing *li = &el->listing;
     struct err err;
-    li->call = c;
-    li->of_slices = of_slices;
-    if (page_size < 0) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "page_size",
-                  "Page size %d is negative; leave it out or give 1 to %llu.", page_size,
-                  (unsigned long long)limits.max_page_size);
+    el->of_slices = of_slices;
+    *li = (struct listing){.call = c,
+                           .kind = of_slices ? &listed_slices : &listed_evaluations,
+                           .arg = el,
+                           .list.kind =
+                               of_slices ? STR(MODEL_SLICE_KIND) : STR(MODEL_EVALUATION_KIND)};
+    if (eval_name_parse(c, parent, "parent", of_slices ? 2 : 0, &el->parent, &err) ||
+        listing_read(li, q, &err)) {
         call_fail(c, &err);
         return;
     }
-    if (eval_name_parse(c, parent, "parent", of_slices ? 2 : 0, &li->parent, &err) ||
-        read_mask_parse(c->arena, read_mask, schema->desc, &li->mask, &err) ||
-        (filter_text[0] && filter_parse(c->arena, str_of(filter_text), schema, &filter, &err))) {
-        call_fail(c, &err);
-        return;
-    }
-    unsigned size = page_size ? (unsigned)page_size : PAGE_SIZE_DEFAULT;
-    li->list = (struct store_list){
-        .kind = of_slices ? STR(MODEL_SLICE_KIND) : STR(MODEL_EVALUATION_KIND),
-        .parent = li->parent.model,
-        .filter = filter,
-        .filter_text = str_of(filter_text),
-        .order = STORE_ORDER_CREATE_TIME,
-        .descending = true,
-        .page_size = size > limits.max_page_size ? (unsigned)limits.max_page_size : size,
-        .page_token = str_of(page_token),
-        .arena = c->arena,
-        .cb = on_listed,
-        .arg = li};
-    li->model = (struct model_get){.name = li->parent.model,
-                                   .version = li->parent.version,
+    li->list.parent = el->parent.model;
+    el->model = (struct model_get){.name = el->parent.model,
+                                   .version = el->parent.version,
                                    .arena = c->arena,
                                    .cb = on_model,
-                                   .arg = li};
-    model_get(c->api->models, &li->model);
+                                   .arg = el};
+    model_get(c->api->models, &el->model);
 }
 
 void svc_model_evaluation_list(struct call *c) {
     Aip__ListModelEvaluationsRequest *r = (Aip__ListModelEvaluationsRequest *)c->req;
-    list(c, r->parent, r->filter, r->page_size, r->page_token, r->read_mask, false);
+    list(c, r->parent, &(struct listing_asked){LISTING_ASKED(r)}, false);
 }
 
 void svc_model_slice_list(struct call *c) {
     Aip__ListModelEvaluationSlicesRequest *r = (Aip__ListModelEvaluationSlicesRequest *)c->req;
-    list(c, r->parent, r->filter, r->page_size, r->page_token, r->read_mask, true);
+    list(c, r->parent, &(struct listing_asked){LISTING_ASKED(r)}, true);
 }
