@@ -108,6 +108,15 @@ static void sink_replica_started(struct attempt_run *run, uint32_t replica,
     sink_leave(j);
 }
 
+static void sink_measured(struct attempt_run *run, uint32_t replica, const struct metric_report *r,
+                          size_t n) {
+    struct job *j = sink_enter(run);
+    if (j->measured) {
+        j->measured(j->measured_arg, j, replica, r, n);
+    }
+    sink_leave(j);
+}
+
 static void sink_replica_exited(struct attempt_run *run, uint32_t replica,
                                 const struct exit_info *info) {
     struct job *j = sink_enter(run);
@@ -182,6 +191,7 @@ static const struct engine_sink sink = {
     .note = sink_note,
     .waiting = sink_waiting,
     .replica_started = sink_replica_started,
+    .measured = sink_measured,
     .replica_exited = sink_replica_exited,
     .replica_lost = sink_replica_lost,
     .attempt_failed = sink_attempt_failed,

@@ -57,6 +57,11 @@ struct job {
     /* Who follows its life, and what adds to the transaction that makes it. */
     void (*watch)(void *arg, struct job *j); /* after each commit; NULL: nobody */
     void *watch_arg;
+    /* What its replicas report as a trial (engine_sink.measured); from within ctl's own work. NULL:
+     * nobody cares. */
+    void (*measured)(void *arg, struct job *j, uint32_t replica, const struct metric_report *r,
+                     size_t n);
+    void *measured_arg;
     void (*join)(void *arg, struct job *j, struct store_txn *t);
     void *join_arg;
 

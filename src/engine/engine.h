@@ -54,6 +54,15 @@ struct replica_run {
     struct placement place;
 };
 
+/* One measurement that a replica of a tuning trial reported (reference 02 §7). */
+struct metric_report {
+    const char *tag;  /* the name it was reported under; borrowed, at most METRIC_TAG_MAX bytes */
+    double value;     /* may be NaN or infinite */
+    int64_t step;     /* global_step */
+    usec_t timestamp; /* wall, by the reporter's clock */
+};
+#define METRIC_TAG_MAX 128u
+
 struct attempt_run {
     const struct job_spec *spec;
     uint32_t attempt; /* from 1 */
@@ -78,6 +87,12 @@ struct engine_sink {
      * more. Not kept. The member may be NULL. */
     void (*waiting)(struct attempt_run *, const char *text);
     void (*replica_started)(struct attempt_run *, uint32_t replica, const struct start_info *);
+    /* Only of jobs with a trial_id; r is the engine's and lives for the call. In the order they
+     * were reported, all of them before the replica's exit. After a restart of the server, or of
+     * the engine's own reading, earlier ones come again: (timestamp, tag, step) tells. The member
+     * may be NULL. */
+    void (*measured)(struct attempt_run *, uint32_t replica, const struct metric_report *r,
+                     size_t n);
     void (*replica_exited)(struct attempt_run *, uint32_t replica, const struct exit_info *);
     /* The replica's supervisor is gone without a recorded exit; its container (if any) was killed.
      */
@@ -143,8 +158,18 @@ struct engine_fake_opts {
  *   cusp-test-lose-replica=N                   the same, and replica N is the acting one
  *   cusp-test-replica=N                        who acts; default 0, the primary
  *   cusp-test-fail=stage|launch, cusp-test-fail-code=N   as a whole; default code NOT_FOUND
- * (stage), INTERNAL cusp-test-until-attempt=N                  all of the above mischief only up to
- * attempt N cusp-test-ignore-term=1                    only KILL ends it */
+ *                                              (stage), INTERNAL (launch)
+ *   cusp-test-until-attempt=N                  all of the above mischief only up to attempt N
+ *   cusp-test-ignore-term=1                    only KILL ends it
+ * Tuning trials (job_spec.trial_id):
+ *   cusp-test-metric=ID                        the acting replica reports ID
+ *   cusp-test-metric-steps=N                   so often, evenly over its life; default 3
+ *   cusp-test-metric-as=nothing|nan|inf|other  mischief: no report; values that are NaN or
+ *                                              infinite; ID with "-other" behind it
+ *   cusp-test-trials=N_N_N                     all mischief only in these trials; default: every
+ * one The value at step k (from 1) of N is S + (N - k) / N with S = the sum over the arguments
+ * `--name=x` of (x - 0.5)^2, where a text that is no number counts as length / 10: the last one is
+ * S. Step k is reported k / (N + 1) of the way through. */
 struct engine *engine_fake_new(const struct engine_fake_opts *o);
 /* Simulator: the fake host survives a server crash (its "containers" run on under the same clock).
  * The old engine is dead afterwards; attempt_runs it knew are not touched. close() of the last one

@@ -56,6 +56,9 @@ struct job_spec {
     const char *cluster_job_json; /* JobSpec as JSON, snake_case, for CLUSTER_SPEC "job" */
     struct env_var *labels;       /* name = key */
     size_t nr_labels;
+    /* Of a hyperparameter tuning job's trial: "1", "2", ...; NULL: this job is none. Its metrics
+     * are read (engine_sink.measured). */
+    const char *trial_id;
 };
 
 /* Total replicas over all pools; replica r (0-based, pool order) is in pool *ret_pool at

@@ -8,6 +8,7 @@
 #define START_DELAY USEC_PER_MSEC /* between the starts of two replicas of a gang */
 #define RELEASE_DELAY USEC_PER_MSEC
 #define REATTACH_DELAY USEC_PER_MSEC
+#define METRICS_KEPT 100u /* by the library that writes the file */
 
 enum run_state {
     RUN_NEW = 0,
@@ -64,6 +65,19 @@ static void finish_staging(struct fake_run *r) {
     s->staged(r->run);
 }
 
+/* As from a file that keeps the last ones: what was reported while nobody looked comes again. */
+static void report_measured(struct fake_run *r, const struct container *c) {
+    uint32_t first = c->nr_reported > METRICS_KEPT ? c->nr_reported - METRICS_KEPT + 1 : 1;
+    struct metric_report all[METRICS_KEPT];
+    size_t n = 0;
+    for (uint32_t k = first; k <= c->nr_reported; k++) {
+        all[n++] = host_report(c, k);
+    }
+    if (n > 0 && r->state != RUN_RELEASING && r->run->sink->measured) {
+        r->run->sink->measured(r->run, c->replica, all, n);
+    }
+}
+
 static void report_end(struct fake_run *r, struct container *c) {
     struct err err;
     if (c->is_lost) {
@@ -109,7 +123,9 @@ static void report_next(struct fake_run *r) {
     } else if (c->is_alive) {
         struct start_info info = {.started_at = c->started_at};
         r->run->sink->replica_started(r->run, i, &info);
+        report_measured(r, c);
     } else {
+        report_measured(r, c);
         report_end(r, c);
     }
 }
@@ -145,17 +161,30 @@ static void on_timer(struct timer *t) {
     }
 }
 
-/* A container ended while this engine lives. */
-static void on_end(void *arg, struct container *c) {
-    struct fake *f = arg;
+static struct fake_run *run_of_container(struct fake *f, const struct container *c) {
     struct fake_run *r;
     list_each (r, &f->runs, link) {
         bool is_known = r->state == RUN_LAUNCHING || r->state == RUN_UP ||
                         (r->state == RUN_ATTACHING && c->replica < r->nr_done);
         if (is_known && r->run->attempt == c->attempt && strcmp(r->run->spec->id, c->job) == 0) {
-            report_end(r, c);
-            return;
+            return r;
         }
+    }
+    return NULL;
+}
+
+/* A container ended, or reported, while this engine lives. */
+static void on_end(void *arg, struct container *c) {
+    struct fake_run *r = run_of_container(arg, c);
+    if (r) {
+        report_end(r, c);
+    }
+}
+
+static void on_report(void *arg, struct container *c, const struct metric_report *m) {
+    struct fake_run *r = run_of_container(arg, c);
+    if (r && r->run->sink->measured) {
+        r->run->sink->measured(r->run, c->replica, m, 1);
     }
 }
 
@@ -242,6 +271,7 @@ static void fake_sweep(struct engine *e, bool (*is_live)(void *arg, const char *
 static void fake_detach(struct fake *f) {
     struct fake_run *r, *tmp;
     f->host->on_end = NULL;
+    f->host->on_report = NULL;
     list_each_safe (r, tmp, &f->runs, link) {
         f->host->clock->ops->disarm(f->host->clock, &r->timer);
         list_del(&r->link);
@@ -275,6 +305,7 @@ static struct engine *fake_on(struct fake_host *h) {
     f->host = h;
     list_init(&f->runs);
     h->on_end = on_end;
+    h->on_report = on_report;
     h->arg = f;
     return &f->base;
 }

@@ -1,6 +1,7 @@
 /* The fake host. */
 #include "engine/fake/host.h"
 
+#include <math.h>
 #include <signal.h>
 
 #define DEATH_DELAY USEC_PER_MSEC /* from a signal to the end */
@@ -17,6 +18,7 @@ struct fake_host *host_new(const struct engine_fake_opts *o) {
 
 static void forget(struct container *c) {
     c->host->clock->ops->disarm(c->host->clock, &c->end);
+    c->host->clock->ops->disarm(c->host->clock, &c->report);
     list_del(&c->link);
     free(c);
 }
@@ -41,9 +43,58 @@ struct container *host_find(struct fake_host *h, const char *job, uint32_t attem
     return NULL;
 }
 
+/* ---- reports ---- */
+
+static usec_t report_delay(const struct container *c, uint32_t k) {
+    return c->script.run * k / (c->script.steps + 1);
+}
+
+struct metric_report host_report(const struct container *c, uint32_t k) {
+    const struct script *s = &c->script;
+    double value = s->metric_end + (double)(s->steps - k) / s->steps;
+    return (struct metric_report){
+        .tag = c->metric,
+        .value = s->metric_as == SCRIPT_METRIC_NAN   ? NAN
+                 : s->metric_as == SCRIPT_METRIC_INF ? INFINITY
+                                                     : value,
+        .step = k,
+        .timestamp = c->started_at + report_delay(c, k),
+    };
+}
+
+static void plan_report(struct container *c) {
+    struct clock *k = c->host->clock;
+    uint32_t next = c->nr_reported + 1;
+    if (c->metric[0] && next <= c->script.steps) {
+        k->ops->arm(k, &c->report, c->started_mono + report_delay(c, next));
+    }
+}
+
+static void on_report(struct timer *t) {
+    struct container *c = CONTAINER_OF(t, struct container, report);
+    struct fake_host *h = c->host;
+    struct metric_report r = host_report(c, ++c->nr_reported);
+    plan_report(c);
+    if (h->on_report) {
+        h->on_report(h->arg, c, &r);
+    }
+}
+
+static void begin_reports(struct container *c, const struct script *s) {
+    if (s->metric && s->steps) {
+        snprintf(c->metric, sizeof(c->metric), "%s%s", s->metric,
+                 s->metric_as == SCRIPT_METRIC_OTHER ? "-other" : "");
+    }
+    c->script = *s;
+    c->script.metric = NULL; /* the spec's, which may go */
+    c->report.fn = on_report;
+    plan_report(c);
+}
+
 static void on_end(struct timer *t) {
     struct container *c = CONTAINER_OF(t, struct container, end);
     struct fake_host *h = c->host;
+    h->clock->ops->disarm(h->clock, &c->report);
     c->is_alive = false;
     c->is_lost = c->loses;
     c->exit = c->planned;
@@ -116,7 +167,11 @@ struct container *host_start(struct fake_host *h, const struct attempt_run *run,
     c->ignore_term = s->ignore_term;
     c->started_at = h->clock->ops->wall(h->clock);
     c->end.fn = on_end;
+    c->started_mono = h->clock->ops->mono(h->clock);
     plan_exit(c, s, replica == s->actor);
+    if (replica == s->actor) {
+        begin_reports(c, s);
+    }
     list_push_tail(&h->containers, &c->link);
     h->nr_launched++;
     plan_end(c, s->run);

@@ -20,8 +20,13 @@ struct container {
     bool is_alive, is_lost;  /* !is_alive && !is_lost: exit is recorded */
     bool ignore_term, loses; /* loses: will vanish without a record */
     struct exit_info planned, exit;
-    usec_t started_at;
+    usec_t started_at, started_mono; /* wall; the host's own clock */
     struct timer end;
+    /* What it reports as a trial, step by step; script: also what is to come. */
+    struct script script;
+    char metric[METRIC_TAG_MAX + 1]; /* "": nothing */
+    uint32_t nr_reported;
+    struct timer report;
 };
 
 struct fake_host {
@@ -34,6 +39,8 @@ struct fake_host {
     uint32_t nr_double;
     /* The living server's engine, or NULL. */
     void (*on_end)(void *arg, struct container *);
+    void (*on_report)(void *arg, struct container *,
+                      const struct metric_report *); /* may be NULL */
     void *arg;
 };
 
@@ -43,6 +50,8 @@ struct container *host_find(struct fake_host *h, const char *job, uint32_t attem
                             uint32_t replica);
 struct container *host_start(struct fake_host *h, const struct attempt_run *run, uint32_t replica,
                              const struct script *s);
+/* What it reported in step k (1 to nr_reported); the tag is the container's. */
+struct metric_report host_report(const struct container *c, uint32_t k);
 void host_signal(struct container *c, int signo);
 /* Kills and forgets all containers of the attempt. */
 void host_remove(struct fake_host *h, const char *job, uint32_t attempt);
