@@ -34,11 +34,11 @@ struct tuning_status {
     /* What its outcome will be once the trials that still run are stopped; UNSPECIFIED: it goes
      * on. error_* tell of it already. */
     enum job_state ending;
-    /* As sent, or as edited since. */
-    uint32_t max_trials, parallel, max_failed;
+    uint32_t max_trials, parallel, max_failed; /* as sent, or as edited since */
     uint32_t nr_trials; /* made so far, of any state; not more than max_trials */
-    uint32_t nr_running, nr_succeeded, nr_infeasible;
-    const char *best_trial; /* id; NULL: none succeeded yet. By the first metric; ties: lowest id */
+    uint32_t nr_succeeded, nr_infeasible;
+    uint32_t nr_failed;  /* of the infeasible: those that count as failures */
+    uint64_t best_trial; /* study_best's id; 0: none succeeded yet */
 };
 void tuning_status_encode(struct buf *b, const struct tuning_status *s);
 int tuning_status_decode(struct arena *a, struct str rec, struct tuning_status *ret,
@@ -50,9 +50,9 @@ struct tuning_spec {
     struct str name, parent, id;
     uint64_t project_number;
     const char *display_name;
-    uint32_t max_trials, parallel, max_failed; /* as sent; max_failed 0: ctl decides */
-    const struct study_spec *study; /* the rules; its seed is the same each time it is decoded */
-    const void *parsed;             /* the API's */
+    /* The rules, with the budget as sent; its seed is the same each time it is decoded. */
+    const struct study_spec *study;
+    const void *parsed; /* the API's */
 };
 
 struct tuning_ops {
@@ -100,18 +100,17 @@ void ctl_tuning_edit(struct ctl *c, struct str name, const struct tuning_edit *i
 struct tuning_add {
     const double *setting; /* as the tuner's (tune/tuner.h), checked by the caller; copied */
     size_t nr;             /* of parameters */
-    char ret_id[24];       /* set before cb succeeds */
+    uint64_t ret_id;       /* set before cb succeeds */
 };
 void ctl_tuning_add_trial(struct ctl *c, struct str name, struct tuning_add *in,
                           struct ctl_call *call);
 /* Once more the setting of a trial that has ended (FAILED_PRECONDITION unless it has; NOT_FOUND
  * without such a trial); in->setting is not looked at. */
-void ctl_tuning_rerun_trial(struct ctl *c, struct str name, const char *trial_id,
-                            struct tuning_add *in, struct ctl_call *call);
+void ctl_tuning_rerun_trial(struct ctl *c, struct str name, uint64_t trial, struct tuning_add *in,
+                            struct ctl_call *call);
 /* Stops a trial: it ends SUCCEEDED with what it has measured, or INFEASIBLE without. One that has
  * ended: success, nothing changes. */
-void ctl_tuning_stop_trial(struct ctl *c, struct str name, const char *trial_id,
-                           struct ctl_call *call);
+void ctl_tuning_stop_trial(struct ctl *c, struct str name, uint64_t trial, struct ctl_call *call);
 
 /* ---- looking ---- */
 
@@ -135,9 +134,9 @@ bool ctl_tuning_outlook(struct ctl *c, struct str name, struct job_outlook *ret)
 /* Event types (append only), stored in store_event.type beside those of studies (ctl/study.h). */
 enum tuning_event_type {
     TUNING_EV_CREATED = 301,
-    TUNING_EV_EDITED,        /* max_trials, parallel, max_failed */
     TUNING_EV_TRIAL_JOB,     /* trial, job */
     TUNING_EV_TRIAL_RUNNING, /* trial, started_at */
+    TUNING_EV_TRIAL_FAILED,  /* trial, msg: its end, just before, counts as a failure */
     TUNING_EV_CANCEL_REQUESTED,
     TUNING_EV_ENDING, /* state, code, msg: running trials are stopped */
     TUNING_EV_DONE,   /* state, code, msg */
