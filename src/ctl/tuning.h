@@ -135,7 +135,6 @@ bool ctl_tuning_outlook(struct ctl *c, struct str name, struct job_outlook *ret)
 enum tuning_event_type {
     TUNING_EV_CREATED = 301,
     TUNING_EV_TRIAL_JOB,     /* trial, job */
-    TUNING_EV_TRIAL_RUNNING, /* trial, started_at */
     TUNING_EV_TRIAL_FAILED,  /* trial, msg: its end, just before, counts as a failure */
     TUNING_EV_CANCEL_REQUESTED,
     TUNING_EV_ENDING, /* state, code, msg: running trials are stopped */
