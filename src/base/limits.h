@@ -69,6 +69,10 @@
     X(hash_on_read_bytes, 8589934592, "largest file whose checksums are computed on first read")   \
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
     X(max_pipelines, 2000, "training pipelines not yet finished")                                  \
+    X(max_tunings, 2000, "tuning jobs not yet finished")                                           \
+    X(max_trial_reports, 10000,                                                                    \
+      "reports of one trial that its job keeps one by one; later ones are thinned")                \
+    X(max_trial_tags, 256, "different names under which one trial reports")                        \
     X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
     X(log_retention_s, 2592000,                                                                    \
       "seconds that logs of ended jobs, and written entries, are kept; 0: for ever")               \

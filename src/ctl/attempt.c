@@ -235,6 +235,7 @@ int attempt_apply(struct attempt *a, const struct event *ev, struct err *err) {
     case EV_JOB_CREATED:
     case EV_RETRY:
     case EV_JOB_DONE:
+    case EV_MEASURED:
     case EV_TYPE_NR:
         return contradiction(a, ev, err);
     }

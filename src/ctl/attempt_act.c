@@ -108,12 +108,26 @@ static void sink_replica_started(struct attempt_run *run, uint32_t replica,
     sink_leave(j);
 }
 
+/* Saved in the log of the job, before its replica's exit: whoever follows it finds them there. */
+static void post_measured(struct attempt *a, const struct metric_report *r, size_t n, bool flush) {
+    struct job *j = a->job;
+    struct metric_vec picked = {0};
+    if (n || j->measures) {
+        measures_pick(job_measures(j), r, n, flush, &picked);
+    }
+    if (picked.n) {
+        job_post(j, (struct event){.type = EV_MEASURED,
+                                   .attempt = a->nr,
+                                   .reports = picked.p,
+                                   .nr_reports = picked.n});
+    }
+    vec_fini(&picked);
+}
+
 static void sink_measured(struct attempt_run *run, uint32_t replica, const struct metric_report *r,
                           size_t n) {
     struct job *j = sink_enter(run);
-    if (j->measured) {
-        j->measured(j->measured_arg, j, replica, r, n);
-    }
+    post_measured(attempt_of(run), r, n, false);
     sink_leave(j);
 }
 
@@ -123,6 +137,7 @@ static void sink_replica_exited(struct attempt_run *run, uint32_t replica,
     struct attempt *a = attempt_of(run);
     CHECK(replica < a->nr_replicas);
     if (!replica_has_ended(&a->replicas[replica])) {
+        post_measured(a, NULL, 0, true);
         job_post(
             j, (struct event){
                    .type = EV_REPLICA_EXITED, .attempt = a->nr, .replica = replica, .exit = info});

@@ -172,6 +172,7 @@ enum event_type {
     EV_ATTEMPT_RELEASED,
     EV_RETRY,
     EV_JOB_DONE,
+    EV_MEASURED, /* of tuning trials */
     EV_TYPE_NR
 };
 const char *event_type_name(uint32_t type);

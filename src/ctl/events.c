@@ -20,6 +20,7 @@ static const char *const type_names[EV_TYPE_NR] = {
     [EV_ATTEMPT_RELEASED] = "ATTEMPT_RELEASED",
     [EV_RETRY] = "RETRY",
     [EV_JOB_DONE] = "JOB_DONE",
+    [EV_MEASURED] = "MEASURED",
 };
 
 const char *event_type_name(uint32_t type) {
@@ -75,6 +76,18 @@ static void put_exit(struct buf *b, const struct exit_info *x) {
     }
 }
 
+static void put_reports(struct buf *b, const struct event *ev) {
+    char value[32];
+    for (size_t i = 0; i < ev->nr_reports; i++) {
+        const struct metric_report *r = &ev->reports[i];
+        rec_puts(b, "tag", r->tag);
+        snprintf(value, sizeof(value), "%.17g", r->value);
+        rec_puts(b, "value", value);
+        rec_put_i64(b, "step", r->step);
+        rec_put_u64(b, "at", r->timestamp);
+    }
+}
+
 void event_encode(struct buf *b, const struct event *ev) {
     rec_begin(b);
     if (ev->attempt) {
@@ -127,6 +140,9 @@ void event_encode(struct buf *b, const struct event *ev) {
         rec_puts(b, "state", job_state_name(ev->state));
         rec_put_i64(b, "code", ev->code);
         rec_puts(b, "msg", ev->msg);
+        break;
+    case EV_MEASURED:
+        put_reports(b, ev);
         break;
     case EV_JOB_CREATED:
     case EV_ATTEMPT_STAGED:
@@ -222,6 +238,35 @@ static int get_exit(struct arena *a, const struct rec *r, const struct store_eve
     return 0;
 }
 
+/* Groups of repeated keys, in order, each begun by "tag". */
+static int get_reports(struct arena *a, const struct rec *r, const struct store_event *in,
+                       struct event *ret, struct err *err) {
+    struct metric_report *all = arena_calloc(a, r->n + 1, sizeof(*all));
+    size_t n = 0;
+    for (size_t i = 0; all && i < r->n; i++) {
+        struct str key = r->p[i].key, value = r->p[i].value;
+        if (str_eqc(key, "tag")) {
+            all[n++].tag = value.p;
+        } else if (n && str_eqc(key, "value")) {
+            if (!str_to_double(value, &all[n - 1].value)) {
+                return bad(err, in, "value");
+            }
+        } else if (n && str_eqc(key, "step")) {
+            if (!str_to_i64(value, &all[n - 1].step)) {
+                return bad(err, in, "step");
+            }
+        } else if (n && str_eqc(key, "at")) {
+            (void)str_to_u64(value, &all[n - 1].timestamp);
+        }
+    }
+    if (n == 0) {
+        return bad(err, in, "list of reports: it is empty");
+    }
+    ret->reports = all;
+    ret->nr_reports = n;
+    return 0;
+}
+
 static int get_state(struct str name, enum job_state *ret) {
     for (int s = 0; s <= JOB_STATE_PARTIALLY_SUCCEEDED; s++) {
         if (str_eqc(name, job_state_name((enum job_state)s))) {
@@ -301,6 +346,11 @@ int event_decode(struct arena *a, const struct store_event *in, struct event *re
     case EV_JOB_DONE:
         if (get_state(rec_get(&r, "state"), &ev.state) != 0 || !job_state_is_terminal(ev.state)) {
             return bad(err, in, "state");
+        }
+        break;
+    case EV_MEASURED:
+        if (get_reports(a, &r, in, &ev, err) != 0) {
+            return -1;
         }
         break;
     case EV_JOB_CREATED:

@@ -28,11 +28,13 @@ struct event {
     int code;        /* REPLICA_LOST, ATTEMPT_FAILED, RETRY, JOB_DONE: google.rpc code */
     const char *msg; /* same; may be NULL */
     bool forced;     /* ATTEMPT_FAILED: ctl gave up waiting, something may still run */
-    enum deadline_kind deadline; /* DEADLINE */
-    int signo;                   /* STOP_SENT */
-    unsigned policy;             /* RETRY: enum policy, which budget it is taken from */
-    usec_t not_before;           /* RETRY: wall; 0 = at once */
-    enum job_state state;        /* JOB_DONE */
+    enum deadline_kind deadline;         /* DEADLINE */
+    int signo;                           /* STOP_SENT */
+    unsigned policy;                     /* RETRY: enum policy, which budget it is taken from */
+    usec_t not_before;                   /* RETRY: wall; 0 = at once */
+    enum job_state state;                /* JOB_DONE */
+    const struct metric_report *reports; /* MEASURED */
+    size_t nr_reports;
 };
 
 /* Body only; type, seq and time are the row's own columns. */

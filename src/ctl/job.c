@@ -46,8 +46,20 @@ void job_free(struct job *j) {
     free_facts(&j->unsaved);
     free(j->trial);
     free(j->error_msg);
+    if (j->measures) {
+        measures_fini(j->measures);
+        free(j->measures);
+    }
     arena_free(j->arena);
     free(j);
+}
+
+struct measures *job_measures(struct job *j) {
+    if (!j->measures) {
+        j->measures = xcalloc(1, sizeof(*j->measures));
+        measures_init(j->measures);
+    }
+    return j->measures;
 }
 
 bool job_is_born(const struct job *j) {
@@ -191,6 +203,9 @@ int job_apply(struct job *j, const struct event *ev, struct err *err) {
         rc = apply_retry(j, ev, err);
     } else if (ev->type == EV_JOB_DONE) {
         rc = apply_done(j, ev, err);
+    } else if (ev->type == EV_MEASURED) {
+        measures_apply(job_measures(j), ev->seq, ev->reports, ev->nr_reports);
+        rc = 0;
     } else {
         unsigned before = j->attempt->sm.state;
         rc = attempt_apply(j->attempt, ev, err);

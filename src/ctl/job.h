@@ -9,6 +9,7 @@
 #define CUSP_CTL_JOB_H
 
 #include "ctl/attempt.h"
+#include "ctl/measures.h"
 #include "ctl/queue.h"
 
 struct ctl;
@@ -40,7 +41,8 @@ struct job {
     uint32_t used[POLICY_NR]; /* retries taken from each budget */
     struct attempt *attempt;
 
-    uint64_t seq, durable; /* last applied, last saved */
+    struct measures *measures; /* of a tuning trial; owned. NULL: none reported yet */
+    uint64_t seq, durable;     /* last applied, last saved */
     struct list inbox, unsaved;
     size_t nr_in_flight; /* first so many of unsaved are in txn */
     bool committing;     /* txn is with the store; cleared by on_commit */
@@ -57,11 +59,6 @@ struct job {
     /* Who follows its life, and what adds to the transaction that makes it. */
     void (*watch)(void *arg, struct job *j); /* after each commit; NULL: nobody */
     void *watch_arg;
-    /* What its replicas report as a trial (engine_sink.measured); from within ctl's own work. NULL:
-     * nobody cares. */
-    void (*measured)(void *arg, struct job *j, uint32_t replica, const struct metric_report *r,
-                     size_t n);
-    void *measured_arg;
     void (*join)(void *arg, struct job *j, struct store_txn *t);
     void *join_arg;
 
@@ -75,6 +72,8 @@ struct job {
 /* ---- facts (job.c) ---- */
 struct job *job_new(struct ctl *c, struct arena *arena, struct str name, struct job_spec *spec);
 void job_free(struct job *j);
+/* Made when it is asked for. */
+struct measures *job_measures(struct job *j);
 /* Facts only: no clock, no engine, no store, no other object. */
 int job_apply(struct job *j, const struct event *ev, struct err *err) MUST_CHECK;
 void job_check(const struct job *j);

@@ -90,7 +90,7 @@ void job_try_cancel(struct job *j, struct call_op *op) {
 /* Facts that only say how far we are may wait a little for company. */
 static bool is_patient(uint32_t type) {
     return type == EV_ATTEMPT_PLACED || type == EV_ATTEMPT_STEP || type == EV_ATTEMPT_STAGED ||
-           type == EV_STOP_SENT;
+           type == EV_STOP_SENT || type == EV_MEASURED;
 }
 
 /* True when what is unsaved has to go now; else flush_due says when. */

@@ -147,6 +147,7 @@ void job_narrate(struct job *j, const struct event *ev) {
     case EV_ATTEMPT_STEP:
     case EV_REPLICA_LOST:
     case EV_ATTEMPT_FAILED:
+    case EV_MEASURED:
     case EV_TYPE_NR:
         break;
     case EV_JOB_DONE:
