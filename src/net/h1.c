@@ -431,6 +431,17 @@ static void decide_keep_alive(struct h1 *h, int64_t length) {
     }
 }
 
+/* "x-goog-hash" as "X-Goog-Hash": TensorFlow's gs:// looks for "Location" and "Range" letter by
+ * letter, as Google writes them. */
+static void put_name(struct buf *b, struct str name) {
+    bool first = true;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        buf_putc(b, first && c >= 'a' && c <= 'z' ? (char)(c - ('a' - 'A')) : c);
+        first = c == '-';
+    }
+}
+
 static void send_head(struct xch *x, int status, const struct headers *hs, int64_t length) {
     struct h1 *h = x->stream;
     struct buf *b = out_of(h);
@@ -451,7 +462,7 @@ static void send_head(struct xch *x, int status, const struct headers *hs, int64
             continue;
         }
         buf_puts(b, "\r\n");
-        buf_put_str(b, hs->p[i].name);
+        put_name(b, hs->p[i].name);
         buf_puts(b, ": ");
         buf_put_str(b, hs->p[i].value);
     }

@@ -214,9 +214,6 @@ int h1_lint(struct str head, size_t *ret_nr_headers, struct h1_fault *f) {
     if (seen.identity && !seen.length) {
         return refuse(f, 501, "The only transfer coding accepted is chunked.");
     }
-    if (seen.length && seen.coding && !seen.identity) {
-        return refuse(f, 400, "Content-Length and Transfer-Encoding exclude each other.");
-    }
     *ret_nr_headers = nr;
     return 0;
 }

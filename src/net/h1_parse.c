@@ -119,17 +119,30 @@ static void lower_names(struct h1_parse *p, char *head) {
     }
 }
 
-/* "Transfer-Encoding: identity" beside a Content-Length (h1_lint) says nothing; the backend would
- * refuse the two together, so it sees a header of another name. */
-static void hide_identity(char *head, size_t n) {
+/* The backend refuses a Content-Length and a Transfer-Encoding together, so it sees one of them
+ * under another name, and so does everyone after it: "identity" (h1_lint) says nothing, and beside
+ * "chunked" the length says nothing (RFC 9112 6.3). TensorFlow sends both pairs. Returns whether a
+ * length was overruled. */
+static bool hide_overruled(char *head, size_t n) {
     struct str rest = str_n(head, n);
+    char *length = NULL;
+    bool chunked = false;
     while (rest.p && rest.n) {
         struct str value = str_cut(&rest, '\n'), name = str_cut(&value, ':');
         value = str_sub(value, 0, value.n ? value.n - 1 : 0); /* its CR */
         if (str_ieq(name, STR("transfer-encoding")) && str_ieq(str_trim(value), STR("identity"))) {
             head[name.p - head] = 'x';
+        } else if (str_ieq(name, STR("transfer-encoding"))) {
+            chunked = true;
+        } else if (str_ieq(name, STR("content-length"))) {
+            length = head + (name.p - head);
         }
     }
+    if (!chunked || !length) {
+        return false;
+    }
+    *length = 'x';
+    return true;
 }
 
 int h1_parse_head(struct h1_parse *p, char *head, size_t n, struct header *headers, size_t room,
@@ -141,7 +154,7 @@ int h1_parse_head(struct h1_parse *p, char *head, size_t n, struct header *heade
     p->arg = arg;
     http_parser_init(backend(p), HTTP_REQUEST);
     backend(p)->data = p;
-    hide_identity(head, n);
+    bool overruled = hide_overruled(head, n);
     if (feed(p, head, n, f)) {
         return -1;
     }
@@ -159,7 +172,8 @@ int h1_parse_head(struct h1_parse *p, char *head, size_t n, struct header *heade
         }
     }
     p->http10 = backend(p)->http_minor == 0;
-    p->keep_alive = http_should_keep_alive(backend(p)) != 0;
+    /* Whoever stands before us may have taken the length (RFC 9112 6.1): nothing follows. */
+    p->keep_alive = !overruled && http_should_keep_alive(backend(p)) != 0;
     p->content_length = p->chunked ? -1 : (int64_t)p->left;
     p->done = !p->chunked && p->left == 0;
     if (!p->head_done || p->nr_headers != room || p->message_done != p->done || !p->target.n) {

@@ -43,7 +43,7 @@ static void check_unambiguous(struct str head) {
         lengths += str_ieq(name, STR("content-length"));
         codings += str_ieq(name, STR("transfer-encoding"));
     }
-    CHECK(hosts <= 1 && lengths + codings <= 1);
+    CHECK(hosts <= 1 && lengths <= 1 && codings <= 1);
 }
 
 /* Body bytes and how many were taken; -1 refused. */

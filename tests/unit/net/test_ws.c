@@ -467,7 +467,7 @@ static void test_handshakes_refused(void **state) {
         assert_int_equal(r.status, cases[i].status);
         assert_null(ws);
         if (r.status == 426) {
-            assert_non_null(strstr(r.head, "sec-websocket-version: 13"));
+            assert_non_null(strstr(r.head, "Sec-Websocket-Version: 13"));
         }
     }
     finish();
