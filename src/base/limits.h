@@ -105,7 +105,9 @@
     X(max_model_aliases, 500, "version aliases of one model")                                      \
     X(max_model_files, 100000, "files of one model's artefact")                                    \
     X(max_model_slices, 1000, "slices imported at once into a model's evaluation")                 \
-    X(max_study_parameters, 500, "parameters of one study, conditional ones included")
+    X(max_study_parameters, 500, "parameters of one study, conditional ones included")             \
+    X(max_trial_measurements, 1000, "measurements kept of one trial; then every second goes")      \
+    X(max_stopping_trials, 500, "ended trials, the newest, that early stopping compares with")
 
 struct limits {
 #define X(name, def, what) uint64_t name;
