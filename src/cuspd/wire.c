@@ -16,19 +16,16 @@
 #include "api/identity.h"
 #include "api/images.h"
 #include "api/model_cusp.h"
-#include "api/model_jobs.h"
-#include "api/names.h"
-#include "api/operations.h"
 #include "api/origin.h"
 #include "api/pipeline_work.h"
 #include "api/projects.h"
 #include "api/registry.h"
-#include "base/fail.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/vec.h"
 #include "blob/blob.h"
-#include "ctl/model.h"
+#include "cuspd/catalogue.h"
+#include "cuspd/doors.h"
+#include "cuspd/metrics.h"
 #include "engine/image/image.h"
 #include "engine/image/pull.h"
 #include "engine/image/registry.h"
@@ -36,7 +33,6 @@
 #include "logs/logs.h"
 #include "logs/retain.h"
 #include "net/net.h"
-#include "pki/tls.h"
 #include "sys/files.h"
 #include "sys/lane.h"
 #include "sys/lockfile.h"
@@ -53,11 +49,6 @@
 #define DISK_THREADS 4
 #define OWN_DESCRIPTORS 512 /* database, logs, uploads, run directories */
 #define SHUTDOWN_GRACE (10 * (usec_t)USEC_PER_SEC)
-
-struct early_door {
-    int fd;
-    uint64_t id;
-};
 
 struct server {
     const struct config *cfg;
@@ -77,14 +68,12 @@ struct server {
     struct engine *engine;
     struct rng rng;
     struct ctl *ctl;
-    struct net_server *net, *doors_net; /* for clients; for jobs, by doors only */
+    struct net_server *net; /* for clients */
+    struct doors *doors;    /* for jobs */
     unsigned nets_open;
     struct identity *identity;
-    struct engine_doors doors;
-    char *door_cert, *door_key, *door_ca; /* paths, PEM; NULL unless transparent */
-    VEC_OF(char *) door_names;
-    VEC_OF(struct early_door) early; /* replicas found before we are ready */
     struct api api;
+    struct catalogue catalogue;
     struct grpc *grpc;
     struct api_gcs *gcs;
     struct api_images *api_images;
@@ -124,130 +113,6 @@ static int object_path(void *arg, const char *gs_uri, char **ret_path, struct er
     return blob_object_path(s->blob, gs_uri, ret_path, err);
 }
 
-/* ---- doors: how jobs reach us ---- */
-
-static void open_door(struct server *s, int fd, uint64_t id) {
-    struct err err;
-    if (net_door_open(s->doors_net, fd, id, &err)) {
-        log_warn("door not opened", "error=\"%s\"", err.msg);
-    }
-}
-
-/* Until we are ready, connections wait in the sockets' backlogs. */
-static uint64_t door_open(void *arg, const struct job_spec *spec, const char *replica,
-                          const int *fds, size_t nr) {
-    struct server *s = arg;
-    uint64_t id = identity_open(s->identity, spec, replica);
-    for (size_t i = 0; i < nr; i++) {
-        if (s->api.ready && !s->stopping) {
-            open_door(s, fds[i], id);
-        } else {
-            vec_push(&s->early, ((struct early_door){fds[i], id}));
-        }
-    }
-    return id;
-}
-
-static void door_close(void *arg, uint64_t id) {
-    struct server *s = arg;
-    for (size_t i = s->early.n; i-- > 0;) {
-        if (s->early.p[i].id == id) {
-            close(s->early.p[i].fd);
-            vec_remove(&s->early, i);
-        }
-    }
-    if (s->doors_net) {
-        net_door_close(s->doors_net, id);
-    }
-    identity_close(s->identity, id);
-}
-
-static void open_early_doors(struct server *s) {
-    for (size_t i = 0; i < s->early.n; i++) {
-        open_door(s, s->early.p[i].fd, s->early.p[i].id);
-    }
-    vec_fini(&s->early);
-}
-
-/* What containers are told. %DOOR% and %HAVE% are filled in by the engine. */
-#define METADATA_ENV                                                                               \
-    "GCE_METADATA_HOST=%DOOR%", "GCE_METADATA_IP=%DOOR%", "GCE_METADATA_ROOT=%DOOR%"
-static const char *plain_env[] = {
-    METADATA_ENV,
-    "STORAGE_EMULATOR_HOST=http://%DOOR%",
-    "CLOUD_STORAGE_EMULATOR_ENDPOINT=http://%DOOR%",
-    "GOOGLE_CLOUD_PROJECT=%PROJECT_ID%",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE=http://%DOOR%/storage/v1/",
-    "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM=http://%DOOR%/",
-    NULL};
-static const char *metadata_names[] = {"metadata.google.internal", "metadata", NULL};
-
-#define BUNDLE_ENV(name) name "=" DOOR_BUNDLE
-/* The one variable that every Java reads, whoever starts it; what the image says in it stays. */
-#define JAVA_ENV                                                                                   \
-    "JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=" DOOR_STORE                                     \
-    " -Djavax.net.ssl.trustStoreType=PKCS12"                                                       \
-    " -Djavax.net.ssl.trustStorePassword=" DOOR_STORE_PASSWORD " %HAVE%"
-static const char *transparent_env[] = {METADATA_ENV,
-                                        BUNDLE_ENV("REQUESTS_CA_BUNDLE"),
-                                        BUNDLE_ENV("SSL_CERT_FILE"),
-                                        BUNDLE_ENV("CURL_CA_BUNDLE"),
-                                        BUNDLE_ENV("NODE_EXTRA_CA_CERTS"),
-                                        BUNDLE_ENV("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),
-                                        BUNDLE_ENV("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"),
-                                        JAVA_ENV,
-                                        NULL};
-static const char *const google_names[] = {
-    "aiplatform.googleapis.com", "storage.googleapis.com", "www.googleapis.com",
-    "oauth2.googleapis.com",     "logging.googleapis.com", "cloudresourcemanager.googleapis.com"};
-/* Of the certificate: one label each, buckets in host names among them. */
-static const char *const google_wildcards[] = {"*.googleapis.com",
-                                               "*.storage.googleapis.com",
-                                               "*.aiplatform.googleapis.com",
-                                               "metadata.google.internal",
-                                               DOOR_ADDRESS,
-                                               NULL};
-#define DOOR_CERT_DAYS 825
-
-/* A CA of the jobs' own: what people trust on their machines (`cusp tls init`) may come and go
- * without a running job noticing, and never speaks for Google's names. */
-static int make_transparent(struct server *s, struct err *err) {
-    auto_free char *dir = xasprintf("%s/identity/tls", s->data_dir);
-    auto_free char *ca = xasprintf("%s/ca.pem", dir);
-    auto_buf struct buf pem = BUF_INIT(1 << 16);
-    struct tls_done done;
-    const struct tls_wish w = {
-        .dir = dir, .only = google_wildcards, .days = DOOR_CERT_DAYS, .now = time_wall()};
-    if (tls_make(&w, &done, err) || file_read(AT_FDCWD, ca, &pem, err)) {
-        return err_wrap(err, "transparent = on");
-    }
-    s->door_ca = buf_take(&pem, NULL);
-    s->door_cert = xasprintf("%s/server.pem", dir);
-    s->door_key = xasprintf("%s/server.key", dir);
-    for (size_t i = 0; metadata_names[i]; i++) {
-        vec_push(&s->door_names, xstrdup(metadata_names[i]));
-    }
-    for (size_t i = 0; i < NR_OF(google_names); i++) {
-        vec_push(&s->door_names, xstrdup(google_names[i]));
-    }
-    for (size_t i = 0; location_at(i); i++) {
-        vec_push(&s->door_names, xasprintf("%s-aiplatform.googleapis.com", location_at(i)));
-    }
-    vec_push(&s->door_names, NULL);
-    return 0;
-}
-
-static void free_doors(struct server *s) {
-    for (size_t i = 0; i < s->door_names.n; i++) {
-        free(s->door_names.p[i]);
-    }
-    vec_fini(&s->door_names);
-    vec_fini(&s->early);
-    free(s->door_ca);
-    free(s->door_cert);
-    free(s->door_key);
-}
-
 static void finished(struct xch *x, int status, void *arg) {
     struct server *s = arg;
     if (s->identity) {
@@ -255,84 +120,11 @@ static void finished(struct xch *x, int status, void *arg) {
     }
 }
 
-static int make_doors(struct server *s, struct err *err) {
-    bool transparent = strcmp(s->cfg->transparent, "on") == 0;
-    if (transparent && make_transparent(s, err)) {
-        return -1;
-    }
-    const struct net_config nc = {.handler = handle,
-                                  .finished = finished,
-                                  .arg = s,
-                                  .disk = s->disk,
-                                  .tls = transparent ? NET_TLS_OPTIONAL : NET_TLS_OFF,
-                                  .tls_cert = s->door_cert,
-                                  .tls_key = s->door_key};
-    s->doors_net = net_listen(s->loop, &nc, err);
-    if (!s->doors_net) {
-        return -1;
-    }
-    s->nets_open++;
-    s->doors = (struct engine_doors){.open = door_open,
-                                     .close = door_close,
-                                     .arg = s,
-                                     .env = transparent ? transparent_env : plain_env,
-                                     .host_env = plain_env,
-                                     .names = transparent ? (const char **)s->door_names.p
-                                                          : metadata_names,
-                                     .ca_pem = s->door_ca};
-    return 0;
-}
-
-static void tls_metrics(struct server *s, struct buf *b) {
-    struct net_stats n;
-    net_get_stats(s->net, &n);
-    if (!net_has_tls(s->net)) {
-        return;
-    }
-    buf_printf(b,
-               "# TYPE cusp_tls_certificate_expires_seconds gauge\n"
-               "cusp_tls_certificate_expires_seconds %lld\n"
-               "# TYPE cusp_tls_handshakes_open gauge\ncusp_tls_handshakes_open %llu\n"
-               "# TYPE cusp_tls_handshakes_total counter\n"
-               "cusp_tls_handshakes_total{result=\"full\"} %llu\n"
-               "cusp_tls_handshakes_total{result=\"resumed\"} %llu\n"
-               "cusp_tls_handshakes_total{result=\"failed\"} %llu\n",
-               (long long)(net_tls_expires_at(s->net) - (int64_t)(time_wall() / USEC_PER_SEC)),
-               (unsigned long long)n.handshakes_open,
-               (unsigned long long)(n.handshakes_total - n.handshakes_resumed),
-               (unsigned long long)n.handshakes_resumed, (unsigned long long)n.handshakes_failed);
-}
-
 static void more_metrics(void *arg, struct buf *b) {
-    struct server *s = arg;
-    struct net_stats n;
-    struct lane_stats l;
-    net_get_stats(s->net, &n);
-    lane_get_stats(s->disk, &l);
-    buf_printf(b,
-               "# TYPE cusp_connections_open gauge\ncusp_connections_open %llu\n"
-               "# TYPE cusp_requests_total counter\ncusp_requests_total %llu\n"
-               "# TYPE cusp_bytes_in_total counter\ncusp_bytes_in_total %llu\n"
-               "# TYPE cusp_bytes_out_total counter\ncusp_bytes_out_total %llu\n"
-               "# TYPE cusp_lane_depth gauge\ncusp_lane_depth{lane=\"disk\"} %u\n"
-               "# TYPE cusp_loop_worst_turn_usec gauge\ncusp_loop_worst_turn_usec %llu\n",
-               (unsigned long long)n.connections_open, (unsigned long long)n.exchanges_total,
-               (unsigned long long)n.bytes_in, (unsigned long long)n.bytes_out, l.depth,
-               (unsigned long long)loop_take_worst_turn(s->loop));
-    struct log_usage u;
-    logs_get_usage(s->logs, &u);
-    buf_printf(b,
-               "# TYPE cusp_log_bytes gauge\ncusp_log_bytes %llu\n"
-               "# TYPE cusp_log_jobs gauge\ncusp_log_jobs %llu\n"
-               "# TYPE cusp_logs_removed_total counter\n"
-               "cusp_logs_removed_total{why=\"age\"} %llu\n"
-               "cusp_logs_removed_total{why=\"size\"} %llu\n"
-               "cusp_logs_removed_total{why=\"deleted\"} %llu\n"
-               "# TYPE cusp_log_removed_bytes_total counter\ncusp_log_removed_bytes_total %llu\n",
-               (unsigned long long)u.bytes, (unsigned long long)u.jobs,
-               (unsigned long long)u.removed_age, (unsigned long long)u.removed_size,
-               (unsigned long long)u.removed_deleted, (unsigned long long)u.removed_bytes);
-    tls_metrics(s, b);
+    const struct server *s = arg;
+    metrics_net(b, s->net);
+    metrics_disk(b, s->disk, s->loop);
+    metrics_logs(b, s->logs);
 }
 
 static void handle(struct xch *x, void *arg) {
@@ -384,35 +176,15 @@ static void on_blob_closed(void *arg) {
     s->store = NULL;
 }
 
-static void on_operations_stopped(void *arg) {
+static void on_catalogue_stopped(void *arg) {
     struct server *s = arg;
     blob_close(s->blob, on_blob_closed, s);
     s->blob = NULL;
 }
 
-static void on_datasets_stopped(void *arg) {
-    struct server *s = arg;
-    operations_stop(s->api.operations, on_operations_stopped, s);
-}
-
-static void on_exports_stopped(void *arg) {
-    struct server *s = arg;
-    datasets_stop(s->api.datasets, on_datasets_stopped, s);
-}
-
-static void on_models_stopped(void *arg) {
-    struct server *s = arg;
-    dataset_exports_stop(s->api.exports, on_exports_stopped, s);
-}
-
-static void on_model_jobs_stopped(void *arg) {
-    struct server *s = arg;
-    models_stop(s->api.models, on_models_stopped, s);
-}
-
 static void on_ctl_stopped(void *arg) {
     struct server *s = arg;
-    model_jobs_stop(s->api.model_jobs, on_model_jobs_stopped, s);
+    catalogue_stop(&s->catalogue, on_catalogue_stopped, s);
 }
 
 static void on_net_closed(void *arg) {
@@ -445,8 +217,8 @@ static void begin_stop(struct server *s) {
     if (s->net) {
         net_shutdown(s->net, SHUTDOWN_GRACE, on_net_closed, s);
     }
-    if (s->doors_net) {
-        net_shutdown(s->doors_net, SHUTDOWN_GRACE, on_net_closed, s);
+    if (s->doors) {
+        doors_shutdown(s->doors, SHUTDOWN_GRACE, on_net_closed, s);
     }
     if (open == 0) {
         on_net_closed(s);
@@ -520,7 +292,7 @@ static unsigned own_port(const char *address) {
     return colon != NULL && str_to_u64(str_of(colon + 1), &port) ? (unsigned)port : 0;
 }
 
-static void on_operations_started(void *arg, const struct err *err) {
+static void on_catalogue_started(void *arg, const struct err *err) {
     struct server *s = arg;
     struct err e;
     if (err) {
@@ -549,7 +321,9 @@ static void on_operations_started(void *arg, const struct err *err) {
     registry_set_port(s->images, own_port(net_address(s->net)));
     s->api.tls_mode = net_has_tls(s->net) ? s->cfg->tls : "off";
     s->api.ready = true;
-    open_early_doors(s);
+    if (s->doors) {
+        doors_ready(s->doors);
+    }
     log_info("ready", "listen=%s://%s tls=%s data=%s", scheme, net_address(s->net), s->api.tls_mode,
              s->data_dir);
 }
@@ -565,22 +339,6 @@ static const char **bucket_mounts(struct server *s) {
     return list;
 }
 
-/* What an earlier life left running, for whoever can go on with it. */
-static bool adopt_operation(void *arg, struct operation *op,
-                            const Google__Longrunning__Operation *msg) {
-    struct server *s = arg;
-    return model_jobs_adopt(s->api.model_jobs, op, msg);
-}
-
-static void on_datasets_recovered(void *arg, const struct err *err) {
-    struct server *s = arg;
-    if (err) {
-        start_failed(s, err);
-        return;
-    }
-    operations_start(s->api.operations, adopt_operation, s, on_operations_started, s);
-}
-
 static void on_ctl_started(void *arg, const struct err *err) {
     struct server *s = arg;
     if (err) {
@@ -594,7 +352,7 @@ static void on_ctl_started(void *arg, const struct err *err) {
                                            .drop_deleted = s->cfg->drop_deleted_logs};
         logs_retain_start(s->logs, &keep);
     }
-    datasets_recover(s->api.datasets, on_datasets_recovered, s);
+    catalogue_start(&s->catalogue, on_catalogue_started, s);
 }
 
 static void on_projects_loaded(void *arg, const struct err *err) {
@@ -611,10 +369,21 @@ static void on_projects_loaded(void *arg, const struct err *err) {
             .cpu_milli = s->cfg->cpu_milli ? (uint32_t)s->cfg->cpu_milli : 2000,
             .mem_bytes = s->cfg->mem_mb ? s->cfg->mem_mb << 20 : (uint64_t)8 << 30});
     } else {
-        if (make_doors(s, &e)) {
+        s->doors =
+            doors_new(&(struct doors_opts){.loop = s->loop,
+                                           .disk = s->disk,
+                                           .data_dir = s->data_dir,
+                                           .transparent = strcmp(s->cfg->transparent, "on") == 0,
+                                           .identity = s->identity,
+                                           .handler = handle,
+                                           .finished = finished,
+                                           .arg = s},
+                      &e);
+        if (!s->doors) {
             start_failed(s, &e);
             return;
         }
+        s->nets_open++;
         s->engine = engine_local_new(
             &(struct engine_local_opts){
                 .loop = s->loop,
@@ -631,7 +400,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
                 .gcs_mounts = bucket_mounts(s),
                 .object_path = object_path,
                 .object_arg = s,
-                .doors = &s->doors,
+                .doors = doors_engine(s->doors),
             },
             &e);
         if (!s->engine) {
@@ -797,15 +566,9 @@ static int open_modules(struct server *s, struct err *err) {
     if (!s->identity) {
         return -1;
     }
-    s->api.operations = operations_new(s->api.clock, s->api.rng, s->api.store, s->api.holds);
-    s->api.blob = s->blob;
-    s->api.models = models_new(s->api.clock, s->api.rng, s->api.store);
-    s->api.model_jobs = model_jobs_new(&s->api);
-    s->api.datasets = datasets_new(&s->api, s->loop, s->blob, s->data_dir, err);
-    if (!s->api.datasets) {
+    if (catalogue_open(&s->catalogue, &s->api, s->loop, s->blob, s->data_dir, err)) {
         return -1;
     }
-    s->api.exports = dataset_exports_new(&s->api, s->loop, s->blob);
     load_ca(s);
     return 0;
 }
@@ -858,7 +621,9 @@ static void watch_signals(struct server *s) {
 
 static void tear_down(struct server *s) {
     net_free(take(&s->net));
-    net_free(take(&s->doors_net));
+    if (s->doors) {
+        doors_close(s->doors);
+    }
     grpc_free(s->grpc);
     api_gcs_free(s->gcs);
     free(s->bucket_mounts);
@@ -882,11 +647,7 @@ static void tear_down(struct server *s) {
         image_store_close(s->images);
     }
     projects_free(s->api.projects);
-    model_jobs_free(s->api.model_jobs);
-    models_free(s->api.models);
-    dataset_exports_free(s->api.exports);
-    datasets_free(s->api.datasets);
-    operations_free(s->api.operations);
+    catalogue_free(&s->catalogue);
     holds_free(s->api.holds);
     if (s->signal_watch) {
         loop_fd_unwatch(s->signal_watch);
@@ -933,7 +694,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     free(s.runner);
     free(s.ca_path);
     free(s.ca_pem);
-    free_doors(&s);
+    doors_free(s.doors);
     free(s.tls_cert);
     free(s.tls_key);
     if (s.failed) {

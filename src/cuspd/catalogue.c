@@ -1,0 +1,85 @@
+#include "cuspd/catalogue.h"
+
+#include "api/dataset_export.h"
+#include "api/datasets.h"
+#include "api/model_jobs.h"
+#include "api/operations.h"
+#include "ctl/model.h"
+
+int catalogue_open(struct catalogue *k, struct api *api, struct loop *loop, struct blob *blob,
+                   const char *data_dir, struct err *err) {
+    *k = (struct catalogue){.api = api};
+    api->operations = operations_new(api->clock, api->rng, api->store, api->holds);
+    api->blob = blob;
+    api->models = models_new(api->clock, api->rng, api->store);
+    api->model_jobs = model_jobs_new(api);
+    api->datasets = datasets_new(api, loop, blob, data_dir, err);
+    if (!api->datasets) {
+        return -1;
+    }
+    api->exports = dataset_exports_new(api, loop, blob);
+    return 0;
+}
+
+/* ---- start ---- */
+
+/* What an earlier life left running, for whoever can go on with it. */
+static bool adopt_operation(void *arg, struct operation *op,
+                            const Google__Longrunning__Operation *msg) {
+    struct catalogue *k = arg;
+    return model_jobs_adopt(k->api->model_jobs, op, msg);
+}
+
+static void on_datasets_recovered(void *arg, const struct err *err) {
+    struct catalogue *k = arg;
+    if (err) {
+        k->started(k->arg, err);
+        return;
+    }
+    operations_start(k->api->operations, adopt_operation, k, k->started, k->arg);
+}
+
+void catalogue_start(struct catalogue *k, void (*cb)(void *arg, const struct err *err), void *arg) {
+    k->started = cb;
+    k->arg = arg;
+    datasets_recover(k->api->datasets, on_datasets_recovered, k);
+}
+
+/* ---- stop: who uses others first ---- */
+
+static void on_datasets_stopped(void *arg) {
+    struct catalogue *k = arg;
+    operations_stop(k->api->operations, k->stopped, k->arg);
+}
+
+static void on_exports_stopped(void *arg) {
+    struct catalogue *k = arg;
+    datasets_stop(k->api->datasets, on_datasets_stopped, k);
+}
+
+static void on_models_stopped(void *arg) {
+    struct catalogue *k = arg;
+    dataset_exports_stop(k->api->exports, on_exports_stopped, k);
+}
+
+static void on_model_jobs_stopped(void *arg) {
+    struct catalogue *k = arg;
+    models_stop(k->api->models, on_models_stopped, k);
+}
+
+void catalogue_stop(struct catalogue *k, void (*cb)(void *arg), void *arg) {
+    k->stopped = cb;
+    k->arg = arg;
+    model_jobs_stop(k->api->model_jobs, on_model_jobs_stopped, k);
+}
+
+void catalogue_free(struct catalogue *k) {
+    if (!k->api) {
+        return;
+    }
+    model_jobs_free(k->api->model_jobs);
+    models_free(k->api->models);
+    dataset_exports_free(k->api->exports);
+    datasets_free(k->api->datasets);
+    operations_free(k->api->operations);
+}
