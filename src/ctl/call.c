@@ -174,6 +174,24 @@ static void on_cancel_get(struct store_get *g, const struct store_row *row, cons
     ctl_leave(c);
 }
 
+static void on_edit_get(struct store_get *g, const struct store_row *row, const struct err *err) {
+    struct call_op *op = g->arg;
+    struct ctl *c = op->ctl;
+    struct err refused;
+    ctl_enter(c);
+    c->nr_in_flight--;
+    if (!err && row) {
+        err_set(&refused, ERR_FAILED_PRECONDITION, "%.*s has ended (%.*s); it cannot be edited",
+                STR_ARG(op->name), STR_ARG(row->state));
+        err = &refused;
+    } else if (!err) {
+        err_set(&refused, ERR_NOT_FOUND, "%.*s does not exist", STR_ARG(op->name));
+        err = &refused;
+    }
+    call_finish(op, err);
+    ctl_leave(c);
+}
+
 static void get_row(struct call_op *op,
                     void (*cb)(struct store_get *, const struct store_row *, const struct err *)) {
     struct ctl *c = op->ctl;
@@ -184,6 +202,10 @@ static void get_row(struct call_op *op,
 
 void call_cancel_stored(struct call_op *op) {
     get_row(op, on_cancel_get);
+}
+
+void call_edit_stored(struct call_op *op) {
+    get_row(op, on_edit_get);
 }
 
 void call_finish_not_found(struct call_op *op) {

@@ -1,6 +1,7 @@
 /* The control plane: construction, the ways in, the scheduler. */
 #include "ctl/pipeline_int.h"
 #include "ctl/quota.h"
+#include "ctl/tuning_int.h"
 
 static void on_soon(struct timer *t);
 
@@ -16,6 +17,9 @@ struct ctl *ctl_new(const struct ctl_config *cfg) {
     list_init(&c->pipelines);
     list_init(&c->pipeline_graveyard);
     map_init(&c->pipeline_by_name);
+    list_init(&c->tunings);
+    list_init(&c->tuning_graveyard);
+    map_init(&c->tuning_by_name);
     list_init(&c->ops);
     list_init(&c->done_ops);
     map_init(&c->by_name);
@@ -136,6 +140,7 @@ void ctl_leave(struct ctl *c) {
             job_free(j);
         }
         pipelines_bury(c, false);
+        tunings_bury(c, false);
         check_stopped(c);
     }
     c->depth--;
@@ -212,11 +217,13 @@ void ctl_free(struct ctl *c) {
         job_free(j);
     }
     pipelines_bury(c, true);
+    tunings_bury(c, true);
     queue_fini(&c->queue);
     map_fini(&c->by_name);
     map_fini(&c->by_id);
     map_fini(&c->aside);
     map_fini(&c->pipeline_by_name);
+    map_fini(&c->tuning_by_name);
     free(c);
 }
 
@@ -277,6 +284,9 @@ void ctl_get_stats(struct ctl *c, struct ctl_stats *ret) {
     ctl_check_owner(c);
     s.pipelines_live = c->nr_pipelines;
     s.pipelines_finished_total = c->pipelines_finished;
+    s.tunings_live = c->nr_tunings;
+    s.tunings_finished_total = c->tunings_finished;
+    s.trials_total = c->trials_total;
     list_each (j, &c->jobs, link) {
         s.queued += j->status.state == JOB_STATE_QUEUED;
         s.pending += j->status.state == JOB_STATE_PENDING;

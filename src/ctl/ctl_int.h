@@ -31,6 +31,10 @@ struct ctl {
     struct map pipeline_by_name;               /* -> struct pipeline */
     size_t nr_pipelines;
     uint64_t pipelines_finished;
+    struct list tunings, tuning_graveyard; /* the same */
+    struct map tuning_by_name;             /* -> struct tuning */
+    size_t nr_tunings;
+    uint64_t tunings_finished, trials_total;
     uint32_t nr_works; /* exports, seals, uploads under way */
     uint64_t finished_total;
     usec_t last_create; /* wall; of the newest job */
@@ -47,8 +51,8 @@ struct ctl {
     void *start_arg;
     struct err start_err;
     bool start_pending; /* start_cb is due */
-    struct store_load load, pipeline_load;
-    void (*loaded_cb)(struct ctl *c, const struct err *err); /* of pipelines_load */
+    struct store_load load, pipeline_load, tuning_load;
+    void (*loaded_cb)(struct ctl *c, const struct err *err); /* of the load under way */
     void (*stop_cb)(void *arg);
     void *stop_arg;
 };
@@ -97,6 +101,8 @@ struct call_op *call_new(struct ctl *c, struct ctl_call *call, struct str name);
 bool call_refuse_when_dead(struct ctl *c, struct call_op *op);
 /* Of something that is not in memory: a finished one stays as it is; or it is deleted. */
 void call_cancel_stored(struct call_op *op);
+/* An edit of something that has ended. */
+void call_edit_stored(struct call_op *op);
 void call_delete_stored(struct call_op *op);
 void call_finish_not_found(struct call_op *op);
 /* Everything of a new row that lives until the answer is sent, but state and status. */

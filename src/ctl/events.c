@@ -3,6 +3,7 @@
 
 #include "base/rec.h"
 #include "ctl/pipeline_int.h"
+#include "ctl/tuning_int.h"
 
 static const char *const type_names[EV_TYPE_NR] = {
     [EV_JOB_CREATED] = "JOB_CREATED",
@@ -25,6 +26,8 @@ static const char *const type_names[EV_TYPE_NR] = {
 
 const char *event_type_name(uint32_t type) {
     const char *name = type > 0 && type < EV_TYPE_NR ? type_names[type] : pipeline_event_name(type);
+    name = name ? name : study_event_name(type);
+    name = name ? name : tuning_event_name(type);
     return name ? name : "UNKNOWN";
 }
 

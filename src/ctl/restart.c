@@ -1,6 +1,7 @@
 /* Start-up: load, coldplug, catch up, act, sweep. Remembering comes before looking, looking before
  * doing. The first start is a restart with nothing to remember. */
 #include "ctl/pipeline_int.h"
+#include "ctl/tuning_int.h"
 
 #include "base/log.h"
 
@@ -59,6 +60,7 @@ static bool is_live_cb(void *arg, const char *job_id, uint32_t attempt) {
 static void finish(struct ctl *c) {
     struct job *j;
     struct pipeline *p;
+    struct tuning *t;
     if (c->is_started || c->nr_attaching) {
         return;
     }
@@ -69,6 +71,9 @@ static void finish(struct ctl *c) {
     }
     list_each (p, &c->pipelines, link) {
         pipeline_pump(p);
+    }
+    list_each (t, &c->tunings, link) {
+        tuning_pump(t);
     }
     if (c->cfg.engine->ops->sweep) {
         c->cfg.engine->ops->sweep(c->cfg.engine, is_live_cb, c);
@@ -112,13 +117,21 @@ static void catch_up(struct ctl *c, const struct err *err) {
     ctl_leave(c);
 }
 
+static void after_pipelines(struct ctl *c, const struct err *err) {
+    if (err) {
+        catch_up(c, err);
+    } else {
+        tunings_load(c, catch_up);
+    }
+}
+
 static void on_loaded(struct store_load *l, const struct err *err) {
     struct ctl *c = l->arg;
     c->nr_in_flight--;
     if (err) {
         catch_up(c, err);
     } else {
-        pipelines_load(c, catch_up);
+        pipelines_load(c, after_pipelines);
     }
 }
 

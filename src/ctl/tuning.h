@@ -134,8 +134,8 @@ bool ctl_tuning_outlook(struct ctl *c, struct str name, struct job_outlook *ret)
 /* Event types (append only), stored in store_event.type beside those of studies (ctl/study.h). */
 enum tuning_event_type {
     TUNING_EV_CREATED = 301,
-    TUNING_EV_TRIAL_JOB,     /* trial, job */
-    TUNING_EV_TRIAL_FAILED,  /* trial, msg: its end, just before, counts as a failure */
+    TUNING_EV_TRIAL_JOB,    /* trial, job */
+    TUNING_EV_TRIAL_FAILED, /* trial, msg: its end, just before, counts as a failure */
     TUNING_EV_CANCEL_REQUESTED,
     TUNING_EV_ENDING, /* state, code, msg: running trials are stopped */
     TUNING_EV_DONE,   /* state, code, msg */

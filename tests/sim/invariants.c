@@ -1,5 +1,6 @@
 /* What must hold in the whole world after every step, and at the end of time. */
 #include "pipes.h"
+#include "tunes.h"
 
 #include <stdarg.h>
 
@@ -92,7 +93,8 @@ const char *world_invariant(struct world *w) {
     const char *wrong = w->ctl ? check_ctl(w) : NULL;
     wrong = wrong ? wrong : check_host(w);
     wrong = wrong ? wrong : check_promises(w);
-    return wrong ? wrong : pipes_invariant(w);
+    wrong = wrong ? wrong : pipes_invariant(w);
+    return wrong ? wrong : tunes_invariant(w);
 }
 
 static const char *wish_text(const struct wish *w, const char *key) {
@@ -198,5 +200,6 @@ const char *world_final(struct world *w) {
         }
     }
     const char *wrong = pipes_final(w);
+    wrong = wrong ? wrong : tunes_final(w);
     return wrong ? wrong : world_invariant(w);
 }

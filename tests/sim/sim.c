@@ -4,6 +4,7 @@
  *   sim [--seeds N] [--from N]     runs N seeds, prints the first that fails
  *   sim --seed N [--trace]         replays one */
 #include "pipes.h"
+#include "tunes.h"
 
 static const char *const endings[] = {"cusp-test-exit", "cusp-test-signal", "cusp-test-oom",
                                       "cusp-test-runtime-error", "cusp-test-lose"};
@@ -112,6 +113,64 @@ static void random_pipe_action(struct world *w) {
     }
 }
 
+static void random_create_tune(struct world *w) {
+    static const char *const as[] = {"nothing", "nan", "inf", "other"};
+    struct tune_wish wish = {.max_trials = 1 + (uint32_t)rng_below(&w->rng, 10),
+                             .parallel = 1 + (uint32_t)rng_below(&w->rng, 4),
+                             .seed = rng_u64(&w->rng),
+                             .algorithm = (enum tune_algorithm)rng_below(&w->rng, 3)};
+    wish.max_failed = rng_below(&w->rng, 3) ? 0 : 1 + (uint32_t)rng_below(&w->rng, wish.max_trials);
+    wish.stop_rule =
+        rng_below(&w->rng, 3) ? STUDY_STOP_NONE : (enum study_stop_rule)rng_below(&w->rng, 4);
+    wish_label(&wish.child, "cusp-test-run-ms", rng_below(&w->rng, 100));
+    wish_label_text(&wish.child, "cusp-test-metric", "loss");
+    wish_label(&wish.child, "cusp-test-metric-steps", 1 + rng_below(&w->rng, 5));
+    if (rng_below(&w->rng, 2) == 0) {
+        char trials[16];
+        snprintf(trials, sizeof(trials), "%u_%u_%u", 1 + (unsigned)rng_below(&w->rng, 5),
+                 1 + (unsigned)rng_below(&w->rng, 5), 1 + (unsigned)rng_below(&w->rng, 9));
+        if (rng_below(&w->rng, 4)) {
+            wish_label_text(&wish.child, "cusp-test-trials", trials);
+        }
+        if (rng_below(&w->rng, 2)) {
+            wish_label_text(&wish.child, "cusp-test-metric-as", as[rng_below(&w->rng, NR_OF(as))]);
+        } else {
+            random_mischief(w, &wish.child);
+        }
+    }
+    size_t i = world_create_tune(w, &wish);
+    if (w->trace) {
+        printf("tuning job %zu: %u trials, %u at a time:", i, wish.max_trials, wish.parallel);
+        trace_wish(&wish.child);
+    }
+}
+
+static void random_tune_action(struct world *w) {
+    size_t any = w->tunes.n ? (size_t)rng_below(&w->rng, w->tunes.n) : 0;
+    unsigned what = (unsigned)rng_below(&w->rng, 14);
+    if (what < 5 || !w->tunes.n) {
+        random_create_tune(w);
+        return;
+    }
+    if (w->trace) {
+        printf("tuning job %zu: action %u\n", any, what);
+    }
+    if (what == 5) {
+        world_cancel_tune(w, any);
+    } else if (what == 6) {
+        world_delete_tune(w, any);
+    } else if (what < 9) {
+        world_edit_tune(w, any,
+                        &(struct tuning_edit){.max_trials = (uint32_t)rng_below(&w->rng, 14),
+                                              .parallel = (uint32_t)rng_below(&w->rng, 5),
+                                              .set_max_failed = rng_below(&w->rng, 3) == 0,
+                                              .max_failed = (uint32_t)rng_below(&w->rng, 4)});
+    } else {
+        static const int kinds[] = {SIM_ADD, SIM_ADD, SIM_RERUN, SIM_STOP, SIM_STOP};
+        world_trial_tune(w, any, kinds[what - 9], 1 + rng_below(&w->rng, 6));
+    }
+}
+
 static void random_action(struct world *w) {
     size_t any = w->jobs.n ? (size_t)rng_below(&w->rng, w->jobs.n) : 0;
     switch (rng_below(&w->rng, 8)) {
@@ -156,11 +215,14 @@ static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
             }
             world_crash(w, 2);
             world_boot(w);
-        } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n + w->pipes.n < max_jobs) {
-            if (rng_below(&w->rng, 2)) {
+        } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n + w->pipes.n + w->tunes.n < max_jobs) {
+            unsigned what = (unsigned)rng_below(&w->rng, 3);
+            if (what == 0) {
                 random_action(w);
-            } else {
+            } else if (what == 1) {
                 random_pipe_action(w);
+            } else {
+                random_tune_action(w);
             }
         } else {
             world_step(w);
@@ -180,6 +242,13 @@ static void dump(struct world *w) {
                p->spec.id.p, pipeline_state_name(p->status.state), (int)p->status.phase,
                (unsigned long long)p->seq, p->busy, (int)p->working,
                p->status.child ? p->status.child : "-");
+    }
+    const struct tuning *t;
+    list_each (t, &w->ctl->tunings, link) {
+        printf(
+            "live: tuning job %s %s, seq %llu, busy %d, %u trials, %zu run, ending %d, inbox %d\n",
+            t->spec.id.p, job_state_name(t->status.state), (unsigned long long)t->seq, t->busy,
+            t->status.nr_trials, t->nr_runs, t->status.ending, !list_is_empty(&t->inbox));
     }
     list_each (j, &w->ctl->jobs, link) {
         printf("live: %s %s, attempt %u %s, engine side %d, seq %llu durable %llu, holds %d\n",

@@ -1,5 +1,6 @@
 /* The world of the simulator: construction, crashes, requests. */
 #include "pipes.h"
+#include "tunes.h"
 
 #include "base/rec.h"
 
@@ -57,8 +58,13 @@ static int decode_spec(void *arg, struct arena *a, const struct store_row *row,
     s->strategy = (enum job_strategy)rec_get_u64(&r, "strategy", 0);
     s->disable_retries = rec_get_u64(&r, "disable_retries", 0) != 0;
     s->labels = arena_calloc(a, r.n, sizeof(*s->labels));
-    struct str key, value;
-    size_t ki = 0, vi = 0;
+    struct str key, value, text;
+    size_t ki = 0, vi = 0, ai = 0, nr_args = 0;
+    s->trial_id = rec_get_cstr(&r, "trial");
+    s->pools[0].args = arena_calloc(a, r.n + 1, sizeof(*s->pools[0].args));
+    while (rec_next(&r, "arg", &ai, &text)) {
+        s->pools[0].args[nr_args++] = text.p;
+    }
     while (rec_next(&r, "label", &ki, &key) && rec_next(&r, "value", &vi, &value)) {
         s->labels[s->nr_labels++] = (struct env_var){key.p, value.p};
     }
@@ -93,8 +99,12 @@ static void shim_load(struct store *s, struct store_load *l) {
     world_of(s)->store->ops->load_live(world_of(s)->store, l);
 }
 
+static void shim_events(struct store *s, struct store_events *e) {
+    world_of(s)->store->ops->events(world_of(s)->store, e);
+}
+
 static const struct store_ops shim_ops = {
-    .commit = shim_commit, .get = shim_get, .load_live = shim_load};
+    .commit = shim_commit, .get = shim_get, .load_live = shim_load, .events = shim_events};
 
 static bool refuse_one(struct world *w) {
     struct err err;
@@ -148,6 +158,7 @@ void world_init(struct world *w, uint64_t seed, uint32_t cpu_milli) {
                                  .fatal = on_fatal,
                                  .fatal_arg = w};
     pipes_init(w);
+    tunes_init(w);
 }
 
 static void on_started(void *arg, const struct err *err) {
@@ -208,6 +219,7 @@ void world_fini(struct world *w) {
     }
     vec_fini(&w->jobs);
     pipes_fini(w);
+    tunes_fini(w);
     buf_fini(&w->log);
     vclock_fini(&w->clock);
 }
@@ -246,6 +258,10 @@ static void note_answer(struct world *w, const struct sim_call *c, const struct 
         pipes_note(w, c, err);
         return;
     }
+    if (c->is_tune) {
+        tunes_note(w, c, err);
+        return;
+    }
     struct sim_job *j = &w->jobs.p[c->job];
     switch (c->kind) {
     case SIM_CREATE:
@@ -258,6 +274,11 @@ static void note_answer(struct world *w, const struct sim_call *c, const struct 
     case SIM_DELETE:
         j->deleted = j->deleted || !err;
         break;
+    case SIM_EDIT:
+    case SIM_ADD:
+    case SIM_RERUN:
+    case SIM_STOP:
+        break;
     }
 }
 
@@ -266,9 +287,12 @@ static void on_answer(struct ctl_call *call, const struct err *err, const struct
     struct world *w = c->w;
     if (w->trace) {
         printf("        answer to call %d of %s %zu: %s\n", c->kind,
-               c->is_pipe ? "pipeline" : "job", c->job, err ? err->msg : "ok");
+               c->is_pipe   ? "pipeline"
+               : c->is_tune ? "tuning job"
+                            : "job",
+               c->job, err ? err->msg : "ok");
     }
-    if (c->kind == SIM_CREATE && !err && !c->is_pipe) {
+    if (c->kind == SIM_CREATE && !err && !c->is_pipe && !c->is_tune) {
         CHECK(row && str_eqc(row->name, w->jobs.p[c->job].name));
     }
     note_answer(w, c, err);

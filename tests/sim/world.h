@@ -19,7 +19,7 @@ struct wish {
     bool disable_retries;
     struct {
         char key[32], value[16];
-    } labels[6];
+    } labels[10];
     unsigned nr_labels;
 };
 void wish_label(struct wish *w, const char *key, uint64_t value);
@@ -41,11 +41,12 @@ struct sim_call {
     struct list link;
     struct world *w;
     size_t job; /* or pipeline */
-    bool is_pipe;
-    enum { SIM_CREATE = 1, SIM_CANCEL, SIM_DELETE } kind;
+    bool is_pipe, is_tune;
+    enum { SIM_CREATE = 1, SIM_CANCEL, SIM_DELETE, SIM_EDIT, SIM_ADD, SIM_RERUN, SIM_STOP } kind;
 };
 
 struct sim_pipe;
+struct sim_tune;
 
 struct world {
     struct vclock clock;
@@ -64,6 +65,7 @@ struct world {
     struct list calls; /* struct sim_call waiting for their answer */
     VEC_OF(struct sim_job) jobs;
     VEC_OF(struct sim_pipe *) pipes; /* pipes.h */
+    VEC_OF(struct sim_tune *) tunes; /* tunes.h */
     struct err last_err;             /* of the latest answer; code 0 for success */
     bool answered;
     struct buf log; /* service log lines: "ID SEVERITY TEXT\n" */

@@ -1,0 +1,397 @@
+#include "tunes.h"
+
+#include "base/rec.h"
+
+#include <math.h>
+#include <stdarg.h>
+
+static struct sim_tune *tune_at(struct world *w, size_t i) {
+    return w->tunes.p[i];
+}
+
+/* ---- ops ---- */
+
+static const char *const metric_ids[] = {"loss"};
+
+/* One range and one set: "x" in [0, 1], "k" of 0, 1, 2, 3. */
+static int decode(void *arg, struct arena *a, const struct store_row *row, struct tuning_spec *ret,
+                  struct err *err) {
+    struct rec r;
+    if (rec_parse(a, row->spec, &r, err) != 0) {
+        return -1;
+    }
+    struct study_spec *s = arena_alloc(a, sizeof(*s));
+    struct tune_param *p = arena_calloc(a, 2, sizeof(*p));
+    struct tune_metric *m = arena_alloc(a, sizeof(*m));
+    s->tune.algorithm = (enum tune_algorithm)rec_get_u64(&r, "algorithm", 0);
+    p[0] = s->tune.algorithm == TUNE_GRID
+               ? (struct tune_param){.type = TUNE_INTEGER, .lo = 0, .hi = 1, .parent = -1}
+               : (struct tune_param){.type = TUNE_DOUBLE, .lo = 0, .hi = 1, .parent = -1};
+    p[1] = (struct tune_param){.type = TUNE_INTEGER, .lo = 0, .hi = 3, .parent = -1};
+    m->minimize = true;
+    s->tune.params = p;
+    s->tune.nr_params = 2;
+    s->tune.metrics = m;
+    s->tune.nr_metrics = 1;
+    s->tune.seed = rec_get_u64(&r, "seed", 0);
+    s->metric_id = metric_ids;
+    s->stopping.rule = (enum study_stop_rule)rec_get_u64(&r, "stop_rule", 0);
+    s->stopping.rate_param = -1;
+    s->rules.max_runtime = s->rules.max_no_progress = USEC_NEVER;
+    s->budget = (struct study_budget){(uint32_t)rec_get_u64(&r, "max_trials", 0),
+                                      (uint32_t)rec_get_u64(&r, "parallel", 0),
+                                      (uint32_t)rec_get_u64(&r, "max_failed", 0)};
+    size_t *index = arena_alloc(a, sizeof(*index));
+    *index = (size_t)rec_get_u64(&r, "index", 0);
+    *ret = (struct tuning_spec){.name = arena_str(a, row->name),
+                                .parent = arena_str(a, row->parent),
+                                .id = arena_str(a, name_last_segment(row->name)),
+                                .project_number = 123,
+                                .display_name = "sim",
+                                .study = s,
+                                .parsed = index};
+    return 0;
+}
+
+/* Children bear their tuning job's id and their trial's number as their display name. */
+static int trial_job(void *arg, struct arena *a, const struct tuning_spec *spec,
+                     const struct study_trial *trial, struct job_create *ret, struct err *err) {
+    struct world *w = arg;
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    world_encode_wish(&b, &tune_at(w, *(const size_t *)spec->parsed)->wish.child);
+    rec_put_u64(&b, "trial", trial->id);
+    rec_puts(&b, "arg", arena_printf(a, "--x=%.17g", trial->setting[0]));
+    rec_puts(&b, "arg", arena_printf(a, "--k=%.17g", trial->setting[1]));
+    *ret = (struct job_create){.kind = STR("customJob"),
+                               .parent = spec->parent,
+                               .display_name = str_of(arena_printf(a, "%s-trial-%llu", spec->id.p,
+                                                                   (unsigned long long)trial->id)),
+                               .spec = arena_str(a, buf_str(&b))};
+    return 0;
+}
+
+static const struct tuning_ops ops = {.decode = decode, .trial_job = trial_job};
+
+/* ---- life ---- */
+
+void tunes_init(struct world *w) {
+    w->cfg.tunings = &ops;
+    w->cfg.tunings_arg = w;
+}
+
+void tunes_fini(struct world *w) {
+    for (size_t i = 0; i < w->tunes.n; i++) {
+        struct sim_tune *t = tune_at(w, i);
+        for (size_t k = 0; k < t->ended.n; k++) {
+            free(t->ended.p[k]);
+        }
+        vec_fini(&t->ended);
+        free(t->status);
+        free(t);
+    }
+    vec_fini(&w->tunes);
+}
+
+static struct ctl_call *new_call(struct world *w, size_t tune, int kind) {
+    struct sim_call *c = world_new_call(w, tune, kind, false);
+    c->is_tune = true;
+    return &c->call;
+}
+
+size_t world_create_tune(struct world *w, const struct tune_wish *wish) {
+    struct sim_tune *t = xcalloc(1, sizeof(*t));
+    auto_buf struct buf spec = BUF_INIT(BUF_NO_MAX);
+    size_t at = w->tunes.n;
+    t->wish = *wish;
+    t->max_trials = wish->max_trials;
+    snprintf(t->id, sizeof(t->id), "%llu", (unsigned long long)ctl_new_id(w->ctl));
+    snprintf(t->name, sizeof(t->name), WORLD_PARENT "/" TUNING_KIND "s/%s", t->id);
+    vec_push(&w->tunes, t);
+    rec_begin(&spec);
+    rec_put_u64(&spec, "index", at);
+    rec_put_u64(&spec, "max_trials", wish->max_trials);
+    rec_put_u64(&spec, "parallel", wish->parallel);
+    rec_put_u64(&spec, "max_failed", wish->max_failed);
+    rec_put_u64(&spec, "seed", wish->seed);
+    rec_put_u64(&spec, "algorithm", wish->algorithm);
+    rec_put_u64(&spec, "stop_rule", wish->stop_rule);
+    struct tuning_create in = {.parent = STR(WORLD_PARENT),
+                               .id = str_of(t->id),
+                               .display_name = STR("sim"),
+                               .spec = buf_str(&spec)};
+    ctl_tuning_create(w->ctl, &in, new_call(w, at, SIM_CREATE));
+    return at;
+}
+
+void world_cancel_tune(struct world *w, size_t tune) {
+    tune_at(w, tune)->cancel_asked = true;
+    ctl_tuning_cancel(w->ctl, str_of(tune_at(w, tune)->name), new_call(w, tune, SIM_CANCEL));
+}
+
+void world_delete_tune(struct world *w, size_t tune) {
+    tune_at(w, tune)->delete_asked = true;
+    ctl_tuning_delete(w->ctl, str_of(tune_at(w, tune)->name), new_call(w, tune, SIM_DELETE));
+}
+
+void world_edit_tune(struct world *w, size_t tune, const struct tuning_edit *e) {
+    struct sim_tune *t = tune_at(w, tune);
+    t->max_trials = e->max_trials > t->max_trials ? e->max_trials : t->max_trials;
+    ctl_tuning_edit(w->ctl, str_of(t->name), e, new_call(w, tune, SIM_EDIT));
+}
+
+void world_trial_tune(struct world *w, size_t tune, int kind, uint64_t trial) {
+    struct sim_tune *t = tune_at(w, tune);
+    struct str name = str_of(t->name);
+    t->setting[0] = t->wish.algorithm == TUNE_GRID ? 1 : 0.25;
+    t->setting[1] = 2;
+    t->add = (struct tuning_add){.setting = t->setting, .nr = 2};
+    if (kind == SIM_ADD) {
+        ctl_tuning_add_trial(w->ctl, name, &t->add, new_call(w, tune, kind));
+    } else if (kind == SIM_RERUN) {
+        ctl_tuning_rerun_trial(w->ctl, name, trial, &t->add, new_call(w, tune, kind));
+    } else {
+        ctl_tuning_stop_trial(w->ctl, name, trial, new_call(w, tune, kind));
+    }
+}
+
+void tunes_note(struct world *w, const struct sim_call *c, const struct err *err) {
+    struct sim_tune *t = tune_at(w, c->job);
+    if (c->kind == SIM_CREATE) {
+        t->created = !err;
+        t->refused = err != NULL;
+    } else if (c->kind == SIM_DELETE) {
+        t->deleted = t->deleted || !err;
+    }
+}
+
+/* ---- looking ---- */
+
+const struct store_row *world_tune_row(struct world *w, size_t tune) {
+    return w->store->ops->peek(w->store, str_of(tune_at(w, tune)->name));
+}
+
+void world_tune_status(struct world *w, size_t tune, struct arena *a, struct tuning_status *ret) {
+    const struct store_row *row = world_tune_row(w, tune);
+    struct err err;
+    *ret = (struct tuning_status){0};
+    if (row) {
+        CHECK(tuning_status_decode(a, arena_str(a, row->status), ret, &err) == 0);
+        CHECK(str_eqc(row->state, job_state_name(ret->state)));
+    }
+}
+
+struct tuning *world_tune_replay(struct world *w, size_t tune) {
+    auto_arena struct arena *tmp = arena_new(ARENA_NO_MAX);
+    struct arena *a = arena_new(ARENA_NO_MAX);
+    const struct store_row *row = world_tune_row(w, tune);
+    struct store_event *ev;
+    struct tuning_spec spec;
+    struct err err = {0};
+    if (!row) {
+        arena_free(a);
+        return NULL;
+    }
+    CHECK(decode(w, a, row, &spec, &err) == 0);
+    struct tuning *t = tuning_new(w->ctl, a, &spec, row->create_time);
+    size_t n = world_events_of(w, tune_at(w, tune)->name, tmp, &ev);
+    if (tuning_replay(t, ev, n, &err) != 0) {
+        printf("%s\n", err.msg);
+        CHECK(!"the stored events do not replay");
+    }
+    return t;
+}
+
+/* ---- what must hold ---- */
+
+static char complaint[512];
+
+__attribute__((format(printf, 1, 2))) static const char *complain(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(complaint, sizeof(complaint), fmt, ap);
+    va_end(ap);
+    return complaint;
+}
+
+static const char *check_record(struct world *w, size_t i) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct sim_tune *t = tune_at(w, i);
+    const struct store_row *row = world_tune_row(w, i);
+    struct tuning_status s;
+    world_tune_status(w, i, a, &s);
+    if (s.nr_trials > t->max_trials || s.nr_trials > s.max_trials) {
+        return complain("tuning job %zu has %u trials of %u", i, s.nr_trials, s.max_trials);
+    }
+    if (row->is_live == job_state_is_terminal(s.state)) {
+        return complain("tuning job %zu: state and liveness disagree", i);
+    }
+    if (row->is_live ? t->status != NULL : t->status && !str_eqc(row->status, t->status)) {
+        return complain("tuning job %zu has a second outcome", i);
+    }
+    if (!row->is_live && !t->status) {
+        t->status = str_dup(row->status);
+    }
+    return NULL;
+}
+
+/* What a trial ended as, it stays. */
+static const char *check_live(struct world *w, size_t i) {
+    struct sim_tune *t = tune_at(w, i);
+    const struct tuning *live = w->ctl ? tuning_find(w->ctl, str_of(t->name)) : NULL;
+    const struct study_trial *x = NULL;
+    while (live && (x = study_trial_after(live->study, x ? x->id : 0))) {
+        char now[128];
+        while (t->ended.n < x->id) {
+            vec_push(&t->ended, NULL);
+        }
+        if (!study_trial_is_over(x->state)) {
+            if (t->ended.p[x->id - 1]) {
+                return complain("tuning job %zu: trial %llu lives again", i,
+                                (unsigned long long)x->id);
+            }
+            continue;
+        }
+        snprintf(now, sizeof(now), "%s %llu %.17g", study_trial_state_name(x->state),
+                 (unsigned long long)x->end_time, x->has_final ? x->final.v[0].value : 0);
+        if (!t->ended.p[x->id - 1]) {
+            t->ended.p[x->id - 1] = xstrdup(now);
+        } else if (strcmp(t->ended.p[x->id - 1], now) != 0) {
+            return complain("tuning job %zu: trial %llu was %s and is %s", i,
+                            (unsigned long long)x->id, t->ended.p[x->id - 1], now);
+        }
+    }
+    return NULL;
+}
+
+const char *tunes_invariant(struct world *w) {
+    for (size_t i = 0; i < w->tunes.n; i++) {
+        const struct sim_tune *t = tune_at(w, i);
+        bool is_there = world_tune_row(w, i) != NULL;
+        if (t->deleted && is_there) {
+            return complain("tuning job %zu was deleted and is there again", i);
+        }
+        if (t->created && !t->delete_asked && !is_there) {
+            return complain("tuning job %zu was acknowledged and is gone", i);
+        }
+        if (t->refused && is_there) {
+            return complain("tuning job %zu was refused and is there", i);
+        }
+        const char *wrong = is_there ? check_record(w, i) : NULL;
+        wrong = wrong ? wrong : check_live(w, i);
+        if (wrong) {
+            return wrong;
+        }
+    }
+    return NULL;
+}
+
+struct children {
+    struct store_list list;
+    struct world *w;
+    bool done;
+    const char *wrong;
+};
+
+static void on_children(struct store_list *l, const struct store_row *rows, size_t nr,
+                        struct str next_token, const struct err *err) {
+    struct children *c = l->arg;
+    CHECK(!err && !next_token.n);
+    c->done = true;
+    for (size_t i = 0; i < nr && !c->wrong; i++) {
+        for (size_t k = i + 1; k < nr; k++) {
+            if (str_find(rows[i].display_name, STR("-trial-")) > 0 &&
+                str_eq(rows[i].display_name, rows[k].display_name)) {
+                c->wrong = complain("%.*s has two jobs", STR_ARG(rows[i].display_name));
+            }
+        }
+    }
+    /* Every trial with a job names one that is there, and every trial's job is named. */
+    size_t named = 0, trials = 0;
+    for (size_t i = 0; i < nr; i++) {
+        trials += str_find(rows[i].display_name, STR("-trial-")) > 0;
+    }
+    for (size_t i = 0; i < c->w->tunes.n && !c->wrong; i++) {
+        auto_free char *prefix = xasprintf("%s-trial-", tune_at(c->w, i)->id);
+        struct tuning *t = world_tune_replay(c->w, i);
+        const struct study_trial *x = NULL;
+        for (size_t k = 0; !t && k < nr; k++) { /* deleted: its jobs stay */
+            named += str_starts(rows[k].display_name, str_of(prefix));
+        }
+        while (t && (x = study_trial_after(t->study, x ? x->id : 0))) {
+            if (x->job && !c->w->store->ops->peek(c->w->store, str_of(x->job))) {
+                c->wrong = complain("tuning job %zu: trial %llu names a job that is not there", i,
+                                    (unsigned long long)x->id);
+            }
+            named += x->job != NULL;
+        }
+        tuning_free(t);
+    }
+    if (!c->wrong && named != trials) {
+        c->wrong = complain("%zu jobs of trials, %zu trials that have one", trials, named);
+    }
+}
+
+static const char *check_children(struct world *w) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct children c = {.w = w};
+    c.list = (struct store_list){.kind = STR("customJob"),
+                                 .parent = STR(WORLD_PARENT),
+                                 .page_size = 10000,
+                                 .arena = a,
+                                 .cb = on_children,
+                                 .arg = &c};
+    w->store->ops->list(w->store, &c.list);
+    while (!c.done && store_mem_step(w->store)) {
+    }
+    CHECK(c.done);
+    return c.wrong;
+}
+
+static const char *check_outcome(struct world *w, size_t i) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    const struct sim_tune *t = tune_at(w, i);
+    struct tuning_status s;
+    world_tune_status(w, i, a, &s);
+    if (!job_state_is_terminal(s.state)) {
+        return complain("tuning job %zu never finished: %s", i, job_state_name(s.state));
+    }
+    if (s.state == JOB_STATE_SUCCEEDED && (!s.nr_succeeded || !s.best_trial || !s.start_time)) {
+        return complain("tuning job %zu succeeded without a trial that did", i);
+    }
+    if (s.state == JOB_STATE_CANCELLED && (!t->cancel_asked || s.error_code != ERR_CANCELLED)) {
+        return complain("tuning job %zu: cancelled by nobody", i);
+    }
+    if (s.state == JOB_STATE_FAILED && (!s.error_msg || !s.error_msg[0])) {
+        return complain("tuning job %zu failed without a word", i);
+    }
+    struct tuning *r = world_tune_replay(w, i);
+    const struct study_trial *x = NULL;
+    const char *wrong = NULL;
+    struct study_counts n = study_counts(r->study);
+    if (n.total != s.nr_trials || n.succeeded != s.nr_succeeded ||
+        n.infeasible != s.nr_infeasible || n.requested || n.active || n.stopping ||
+        r->status.best_trial != s.best_trial || r->status.nr_failed != s.nr_failed) {
+        wrong = complain("tuning job %zu: its status and its trials disagree", i);
+    }
+    while ((x = study_trial_after(r->study, x ? x->id : 0)) && !wrong) {
+        if (x->state == STUDY_TRIAL_INFEASIBLE && (!x->reason || !x->reason[0])) {
+            wrong = complain("tuning job %zu: trial %llu has no result and no reason", i,
+                             (unsigned long long)x->id);
+        }
+    }
+    tuning_free(r);
+    return wrong;
+}
+
+const char *tunes_final(struct world *w) {
+    if (w->ctl->nr_tunings || !list_is_empty(&w->ctl->tuning_graveyard)) {
+        return complain("%zu tuning jobs are still in memory", w->ctl->nr_tunings);
+    }
+    for (size_t i = 0; i < w->tunes.n; i++) {
+        const char *wrong = world_tune_row(w, i) ? check_outcome(w, i) : NULL;
+        if (wrong) {
+            return wrong;
+        }
+    }
+    return check_children(w);
+}

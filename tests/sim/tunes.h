@@ -1,0 +1,45 @@
+/* Tuning jobs in the simulated world: the fake engine's containers report, fail and vanish; users
+ * edit, add, stop and run again. */
+#ifndef CUSP_TESTS_TUNES_H
+#define CUSP_TESTS_TUNES_H
+
+#include "ctl/tuning_int.h"
+#include "world.h"
+
+struct tune_wish {
+    uint32_t max_trials, parallel, max_failed;
+    uint64_t seed;
+    enum tune_algorithm algorithm;
+    enum study_stop_rule stop_rule;
+    struct wish child; /* its labels say what a trial does; "loss" is the metric */
+};
+
+/* What the users of the world know of one tuning job. */
+struct sim_tune {
+    char name[128], id[24];
+    struct tune_wish wish;
+    bool created, refused, deleted, delete_asked, cancel_asked;
+    uint32_t max_trials;  /* the most that was ever asked for */
+    char *status;         /* the terminal record seen; never changes */
+    VEC_OF(char *) ended; /* by trial id - 1: what it ended as; never changes */
+    struct tuning_add add;
+    double setting[2];
+};
+
+void tunes_init(struct world *w);
+void tunes_fini(struct world *w);
+size_t world_create_tune(struct world *w, const struct tune_wish *wish);
+void world_cancel_tune(struct world *w, size_t tune);
+void world_delete_tune(struct world *w, size_t tune);
+void world_edit_tune(struct world *w, size_t tune, const struct tuning_edit *e);
+/* SIM_ADD: by hand; SIM_RERUN, SIM_STOP: of this trial. */
+void world_trial_tune(struct world *w, size_t tune, int kind, uint64_t trial);
+void tunes_note(struct world *w, const struct sim_call *c, const struct err *err);
+const struct store_row *world_tune_row(struct world *w, size_t tune);
+void world_tune_status(struct world *w, size_t tune, struct arena *a, struct tuning_status *ret);
+/* The study as its events have it: the caller frees it. NULL: there is none. */
+struct tuning *world_tune_replay(struct world *w, size_t tune);
+const char *tunes_invariant(struct world *w);
+const char *tunes_final(struct world *w);
+
+#endif
