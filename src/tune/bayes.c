@@ -83,6 +83,7 @@ static void build_feasible(struct round *r) {
     memcpy(theta, r->b->models[0].theta, s->d * sizeof(*theta));
     t.log_signal = 0;
     t.log_noise = log(0.1);
+    t.log_additive = -INFINITY;
     gp_init(&r->feasible, s);
     gp_build(&r->feasible, &t, r->h->ended + (all - n) * s->d, n);
     gp_label(&r->feasible, y);

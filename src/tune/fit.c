@@ -22,6 +22,12 @@ static struct prior prior_of(const struct space *s, enum tune_noise noise, size_
     if (i == s->d) {
         return (struct prior){0, 1.0, log(1e-4), log(1e4)};
     }
+    if (i == s->d + 2) {
+        return (struct prior){log(0.1), 1.5, log(1e-5), log(1e3)};
+    }
+    if (i > s->d + 2) {
+        return (struct prior){log(0.3), 0.8, log(0.02), log(50)};
+    }
     double mean = noise == TUNE_NOISE_HIGH ? -3 : noise == TUNE_NOISE_LOW ? -9 : -6;
     return (struct prior){mean, 1.5, log(1e-6), noise == TUNE_NOISE_LOW ? log(1e-2) : 0};
 }
@@ -33,13 +39,15 @@ void fit_prior_means(const struct space *s, enum tune_noise noise, double *theta
 }
 
 struct gp_theta fit_view(const struct space *s, double *theta) {
-    return (struct gp_theta){theta, theta[s->d], theta[s->d + 1]};
+    double additive = theta[s->d + 2];
+    return (struct gp_theta){theta, theta[s->d], theta[s->d + 1],
+                             additive > FIT_NO_AXES ? additive : -INFINITY, theta + s->d + 3};
 }
 
 /* Adds minus the log prior, and its gradient. */
 static double add_prior(const struct fit_data *f, const double *theta, double *grad) {
     double sum = 0;
-    for (size_t i = 0; i < fit_size(f->space); i++) {
+    for (size_t i = 0; i < (f->has_axes ? fit_size(f->space) : f->space->d + 2); i++) {
         struct prior p = prior_of(f->space, f->noise, i);
         double e = (theta[i] - p.mean) / p.sd;
         double over = theta[i] > p.hi ? theta[i] - p.hi : theta[i] < p.lo ? theta[i] - p.lo : 0;
@@ -119,9 +127,78 @@ static void length_gradient(const struct fit_data *f, const double *theta, const
     }
 }
 
+/* ---- the additive part ---- */
+
+static struct axis place_all(const struct fit_data *f, size_t j, double inv_len, double *room) {
+    struct axis a = {room, room + f->n, room + 2 * f->n};
+    for (size_t i = 0; i < f->n; i++) {
+        axis_place(inv_len, f->x[i * f->space->d + j], &a.u[i], &a.up[i], &a.down[i]);
+    }
+    return a;
+}
+
+/* p (lower half) += the additive covariance off the diagonal. */
+static void add_axes(const struct fit_data *f, const double *theta, double *p) {
+    const struct space *s = f->space;
+    size_t n = f->n, d = s->d;
+    double weight = exp(theta[d + 2]) / (double)d;
+    auto_free double *room = xmalloc((3 * n + 1) * sizeof(*room));
+    for (size_t j = 0; j < s->nr_numeric; j++) {
+        struct axis a = place_all(f, j, exp(-theta[d + 3 + j]), room);
+        for (size_t c = 0; c + 1 < n; c++) {
+            struct axis below = {a.u + c + 1, a.up + c + 1, a.down + c + 1};
+            axis_add(&below, n - c - 1, a.u[c], a.up[c], a.down[c], weight, p + c * n + c + 1);
+        }
+    }
+    for (size_t j = s->nr_numeric; j < d; j++) {
+        double by_len, apart = weight * axis_apart(exp(-theta[d + 3 + j]), &by_len);
+        for (size_t c = 0; c < n; c++) {
+            for (size_t i = c + 1; i < n; i++) {
+                p[c * n + i] += f->x[i * d + j] != f->x[c * d + j] ? apart : weight;
+            }
+        }
+    }
+}
+
+/* g (lower half): alpha alpha' - P. The likelihood's gradient by the additive part's variance and
+ * lengths; trace: the sum of g's diagonal. */
+static void axes_gradient(const struct fit_data *f, const double *theta, const double *g,
+                          double trace, double *grad) {
+    const struct space *s = f->space;
+    size_t n = f->n, d = s->d;
+    double weight = exp(theta[d + 2]) / (double)d;
+    auto_free double *room = xmalloc((3 * n + 1) * sizeof(*room));
+    double all = (double)d * trace / 2;
+    for (size_t j = 0; j < s->nr_numeric; j++) {
+        struct axis a = place_all(f, j, exp(-theta[d + 3 + j]), room);
+        double by_len = 0, one;
+        for (size_t c = 0; c + 1 < n; c++) {
+            struct axis below = {a.u + c + 1, a.up + c + 1, a.down + c + 1};
+            all +=
+                axis_weigh(&below, n - c - 1, a.u[c], a.up[c], a.down[c], g + c * n + c + 1, &one);
+            by_len += one;
+        }
+        grad[d + 3 + j] -= weight * by_len;
+    }
+    for (size_t j = s->nr_numeric; j < d; j++) {
+        double by_len, apart = axis_apart(exp(-theta[d + 3 + j]), &by_len), same = 0, other = 0;
+        for (size_t c = 0; c < n; c++) {
+            for (size_t i = c + 1; i < n; i++) {
+                bool differ = f->x[i * d + j] != f->x[c * d + j];
+                other += differ ? g[c * n + i] : 0;
+                same += differ ? 0 : g[c * n + i];
+            }
+        }
+        all += same + other * apart;
+        grad[d + 3 + j] -= weight * by_len * other;
+    }
+    grad[d + 2] -= weight * all;
+}
+
 double fit_value(const struct fit_data *f, const double *theta, double *grad) {
     size_t n = f->n, d = f->space->d;
     double signal = exp(theta[d]), noise = exp(theta[d + 1]);
+    double additive = f->has_axes ? exp(theta[d + 2]) : 0;
     if (grad) {
         memset(grad, 0, fit_size(f->space) * sizeof(*grad));
     }
@@ -135,8 +212,11 @@ double fit_value(const struct fit_data *f, const double *theta, double *grad) {
     for (size_t i = 0; i < n * n; i++) {
         p[i] = signal * k[i];
     }
+    if (f->has_axes) {
+        add_axes(f, theta, p);
+    }
     for (size_t i = 0; i < n; i++) {
-        p[i * n + i] = signal + noise + GP_JITTER;
+        p[i * n + i] = signal + additive + noise + GP_JITTER;
     }
     if (n && LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'L', (int)n, p, (int)n)) {
         return REFUSED;
@@ -159,9 +239,15 @@ double fit_value(const struct fit_data *f, const double *theta, double *grad) {
             for (size_t c = 0; c <= i; c++) { /* G = alpha alpha' - P, lower half */
                 double g = alpha[i] * alpha[c] - p[c * n + i];
                 gk += (i == c ? 1 : 2) * g * k[c * n + i];
+                p[c * n + i] = g;
                 w[c * n + i] = w[i * n + c] = i == c ? 0 : g * w[c * n + i] * signal;
             }
-            trace += alpha[i] * alpha[i] - p[i * n + i];
+        }
+        for (size_t i = 0; i < n; i++) {
+            trace += p[i * n + i];
+        }
+        if (f->has_axes) {
+            axes_gradient(f, theta, p, trace, grad);
         }
         length_gradient(f, theta, z, w, grad);
         grad[d] -= 0.5 * signal * gk;
@@ -174,26 +260,48 @@ static double value_of(void *arg, const double *theta, double *grad) {
     return fit_value(arg, theta, grad);
 }
 
-void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
-    size_t n = fit_size(f->space);
+#define AXES_FROM 12  /* trials, */
+#define AXES_DIMS 3   /* features: below, the product part sees all there is */
+#define AXES_GAIN 2.0 /* of the log posterior, for the additive part to be believed */
+
+static double minimise(const struct fit_data *f, double *theta) {
     struct fit_data copy = *f;
     const struct lbfgs o = {.fn = value_of,
                             .arg = &copy,
-                            .n = n,
+                            .n = f->has_axes ? fit_size(f->space) : f->space->d + 2,
                             .max_rounds = 20,
                             .grad_tol = 1e-2,
                             .gain_tol = 1e-4,
                             .max_step = 2};
+    return lbfgs_minimise(&o, theta);
+}
+
+void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
+    size_t n = fit_size(f->space), d = f->space->d;
+    struct fit_data data = *f;
     auto_free double *other = xcalloc(n, sizeof(*other));
-    double best = lbfgs_minimise(&o, theta);
+    auto_free double *full = xcalloc(n, sizeof(*full));
     fit_prior_means(f->space, f->noise, other);
+    memcpy(full, theta[d + 2] > FIT_NO_AXES ? theta : other, n * sizeof(*full));
+    data.has_axes = false;
+    theta[d + 2] = other[d + 2] = FIT_NO_AXES;
+    double best = minimise(&data, theta);
     if (with_prior || best >= REFUSED / 2) {
-        double v = lbfgs_minimise(&o, other);
+        double v = minimise(&data, other);
         if (v < best) {
             memcpy(theta, other, n * sizeof(*theta));
+            best = v;
         }
     }
+    if (f->n >= AXES_FROM && d >= AXES_DIMS) {
+        data.has_axes = true;
+        double v = minimise(&data, full);
+        if (v < best - AXES_GAIN) {
+            memcpy(theta, full, n * sizeof(*theta));
+        }
+    }
+    fit_prior_means(f->space, f->noise, other);
     for (size_t i = 0; i < n; i++) {
-        theta[i] = isfinite(theta[i]) ? fmin(10, fmax(-20, theta[i])) : other[i];
+        theta[i] = isfinite(theta[i]) ? fmin(10, fmax(FIT_NO_AXES, theta[i])) : other[i];
     }
 }

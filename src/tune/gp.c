@@ -10,7 +10,10 @@
 #define STEP 64 /* rows that room is made for at a time */
 
 void gp_init(struct gp *g, const struct space *s) {
-    *g = (struct gp){.space = s, .inv_len = xcalloc(s->d + 1, sizeof(double))};
+    *g = (struct gp){.space = s,
+                     .inv_len = xcalloc(s->d + 1, sizeof(double)),
+                     .inv_axis_len = xcalloc(s->d + 1, sizeof(double)),
+                     .axes = xcalloc(s->nr_numeric + 1, sizeof(struct axis))};
 }
 
 void gp_fini(struct gp *g) {
@@ -21,6 +24,13 @@ void gp_fini(struct gp *g) {
     free(g->y);
     free(g->alpha);
     free(g->inv_len);
+    free(g->inv_axis_len);
+    for (size_t j = 0; g->axes && j < g->space->nr_numeric; j++) {
+        free(g->axes[j].u);
+        free(g->axes[j].up);
+        free(g->axes[j].down);
+    }
+    free(g->axes);
     *g = (struct gp){0};
 }
 
@@ -39,6 +49,12 @@ static void make_room(struct gp *g, size_t n) {
     g->x = xrealloc_array(g->x, cap * (g->space->d + 1), sizeof(double));
     g->scaled = xrealloc_array(g->scaled, cap * (g->space->nr_numeric + 1), sizeof(double));
     g->norms = xrealloc_array(g->norms, cap, sizeof(double));
+    for (size_t j = 0; j < g->space->nr_numeric; j++) {
+        struct axis *a = &g->axes[j];
+        a->u = xrealloc_array(a->u, cap, sizeof(double));
+        a->up = xrealloc_array(a->up, cap, sizeof(double));
+        a->down = xrealloc_array(a->down, cap, sizeof(double));
+    }
     g->y = xrealloc_array(g->y, cap, sizeof(double));
     g->alpha = xrealloc_array(g->alpha, cap, sizeof(double));
 }
@@ -49,8 +65,10 @@ void gp_copy(struct gp *to, const struct gp *from) {
     to->n = 0;
     make_room(to, n + 1);
     memcpy(to->inv_len, from->inv_len, d * sizeof(double));
+    memcpy(to->inv_axis_len, from->inv_axis_len, d * sizeof(double));
     to->signal = from->signal;
     to->noise = from->noise;
+    to->additive = from->additive;
     to->n = n;
     for (size_t i = 0; i < n; i++) {
         memcpy(to->inverse + i * to->cap, from->inverse + i * from->cap, n * sizeof(double));
@@ -61,6 +79,11 @@ void gp_copy(struct gp *to, const struct gp *from) {
         memcpy(to->norms, from->norms, n * sizeof(double));
         memcpy(to->y, from->y, n * sizeof(double));
         memcpy(to->alpha, from->alpha, n * sizeof(double));
+    }
+    for (size_t j = 0; n && from->additive > 0 && j < dn; j++) {
+        memcpy(to->axes[j].u, from->axes[j].u, n * sizeof(double));
+        memcpy(to->axes[j].up, from->axes[j].up, n * sizeof(double));
+        memcpy(to->axes[j].down, from->axes[j].down, n * sizeof(double));
     }
 }
 
@@ -96,6 +119,36 @@ static void distances(const struct gp *g, const double *x, const double *z, cons
     }
 }
 
+/* k (n x m, columns of n): the covariance between the rows and m points. w: see gp_matern. */
+static void covariance(const struct gp *g, const double *x, const double *z, const double *znorms,
+                       size_t m, double *k, double *w) {
+    const struct space *s = g->space;
+    size_t n = g->n;
+    distances(g, x, z, znorms, m, k);
+    gp_matern(k, w, n * m);
+    cblas_dscal((int)(n * m), g->signal, k, 1);
+    if (!(g->additive > 0)) {
+        return;
+    }
+    double weight = g->additive / (double)s->d;
+    for (size_t j = 0; j < s->nr_numeric; j++) {
+        for (size_t c = 0; c < m; c++) {
+            double u, up, down;
+            axis_place(g->inv_axis_len[j], x[c * s->d + j], &u, &up, &down);
+            axis_add(&g->axes[j], n, u, up, down, weight, k + c * n);
+        }
+    }
+    for (size_t j = s->nr_numeric; j < s->d; j++) {
+        double by_len, apart = weight * axis_apart(g->inv_axis_len[j], &by_len);
+        for (size_t c = 0; c < m; c++) {
+            double here = x[c * s->d + j];
+            for (size_t i = 0; i < n; i++) {
+                k[c * n + i] += g->x[i * s->d + j] != here ? apart : weight;
+            }
+        }
+    }
+}
+
 static void put_row(struct gp *g, const double *x) {
     const struct space *s = g->space;
     make_room(g, g->n + 1);
@@ -103,6 +156,10 @@ static void put_row(struct gp *g, const double *x) {
         memcpy(g->x + g->n * s->d, x, s->d * sizeof(*x));
     }
     g->norms[g->n] = scale_row(g, x, g->scaled + g->n * s->nr_numeric);
+    for (size_t j = 0; g->additive > 0 && j < s->nr_numeric; j++) {
+        struct axis *a = &g->axes[j];
+        axis_place(g->inv_axis_len[j], x[j], &a->u[g->n], &a->up[g->n], &a->down[g->n]);
+    }
     g->y[g->n] = g->alpha[g->n] = 0;
     g->n++;
 }
@@ -110,16 +167,15 @@ static void put_row(struct gp *g, const double *x) {
 /* The inverse of covariance + noise by Cholesky; more jitter until it has one. */
 static void invert(struct gp *g) {
     size_t n = g->n;
-    auto_free double *r2 = xmalloc((n * n + 1) * sizeof(*r2));
-    distances(g, g->x, g->scaled, g->norms, n, r2);
-    gp_matern(r2, NULL, n * n);
+    auto_free double *k2 = xmalloc((n * n + 1) * sizeof(*k2));
+    covariance(g, g->x, g->scaled, g->norms, n, k2, NULL);
     double jitter = GP_JITTER;
     for (int attempt = 0; attempt < 8; attempt++, jitter = fmax(jitter * 10, 1e-7)) {
         for (size_t i = 0; i < n; i++) {
             for (size_t k = 0; k < n; k++) {
-                g->inverse[i * g->cap + k] = g->signal * r2[i * n + k];
+                g->inverse[i * g->cap + k] = k2[i * n + k];
             }
-            g->inverse[i * g->cap + i] = g->signal + g->noise + jitter;
+            g->inverse[i * g->cap + i] = gp_variance(g) + g->noise + jitter;
         }
         if (!LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'L', (int)n, g->inverse, (int)g->cap) &&
             !LAPACKE_dpotri_work(LAPACK_COL_MAJOR, 'L', (int)n, g->inverse, (int)g->cap)) {
@@ -137,8 +193,10 @@ void gp_build(struct gp *g, const struct gp_theta *t, const double *x, size_t n)
     g->n = 0;
     g->signal = exp(t->log_signal);
     g->noise = exp(t->log_noise);
+    g->additive = exp(t->log_additive);
     for (size_t j = 0; j < g->space->d; j++) {
         g->inv_len[j] = exp(-t->log_len[j]);
+        g->inv_axis_len[j] = g->additive > 0 ? exp(-t->log_axis_len[j]) : 0;
     }
     for (size_t i = 0; i < n; i++) {
         put_row(g, x + i * g->space->d);
@@ -155,17 +213,15 @@ void gp_append(struct gp *g, const double *x) {
     double *v = k + n + 1;
     g->n = n; /* distances to the rows before */
     const double *z = g->scaled + n * g->space->nr_numeric;
-    distances(g, x, z, &g->norms[n], 1, k);
-    gp_matern(k, NULL, n);
-    cblas_dscal((int)n, g->signal, k, 1);
-    double left = g->signal + g->noise + GP_JITTER;
+    covariance(g, x, z, &g->norms[n], 1, k, NULL);
+    double left = gp_variance(g) + g->noise + GP_JITTER;
     if (n) {
         cblas_dgemv(CblasColMajor, CblasNoTrans, (int)n, (int)n, 1, g->inverse, (int)g->cap, k, 1,
                     0, v, 1);
         left -= cblas_ddot((int)n, k, 1, v, 1);
     }
     /* What the rows before already say in full adds nothing: keep it from dividing by nothing. */
-    left = fmax(left, 1e-9 * g->signal + GP_JITTER);
+    left = fmax(left, 1e-9 * gp_variance(g) + GP_JITTER);
     double c = 1 / left;
     if (n) {
         cblas_dger(CblasColMajor, (int)n, (int)n, c, v, 1, v, 1, g->inverse, (int)g->cap);
@@ -240,24 +296,34 @@ void gp_predict(const struct gp *g, const double *x, size_t m, bool with_sd, str
     for (size_t c = 0; c < m; c++) {
         p->znorms[c] = scale_row(g, x + c * d, p->z + c * g->space->nr_numeric);
         p->mean[c] = 0;
-        p->sd[c] = sqrt(g->signal);
+        p->sd[c] = sqrt(gp_variance(g));
     }
     if (!n || !m) {
         return;
     }
-    distances(g, x, p->z, p->znorms, m, p->k);
-    gp_matern(p->k, with_sd ? p->w : NULL, n * m);
-    cblas_dgemv(CblasColMajor, CblasTrans, (int)n, (int)m, g->signal, p->k, (int)n, g->alpha, 1, 0,
-                p->mean, 1);
+    covariance(g, x, p->z, p->znorms, m, p->k, with_sd ? p->w : NULL);
+    cblas_dgemv(CblasColMajor, CblasTrans, (int)n, (int)m, 1, p->k, (int)n, g->alpha, 1, 0, p->mean,
+                1);
     if (!with_sd) {
         return;
     }
-    cblas_dscal((int)(n * m), g->signal, p->k, 1);
     cblas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)m, (int)n, 1, g->inverse,
                 (int)g->cap, p->k, (int)n, 0, p->v, (int)n);
     for (size_t c = 0; c < m; c++) {
         double told = cblas_ddot((int)n, p->k + c * n, 1, p->v + c * n, 1);
-        p->sd[c] = sqrt(fmax(g->signal - told, 1e-10 * g->signal));
+        p->sd[c] = sqrt(fmax(gp_variance(g) - told, 1e-10 * gp_variance(g)));
+    }
+}
+
+/* The additive part's share of gp_gradient at one point; of: n, what each row's covariance counts.
+ */
+static void axes_gradient(const struct gp *g, const double *x, const double *of, double *grad) {
+    double weight = g->additive / (double)g->space->d;
+    for (size_t j = 0; j < g->space->nr_numeric; j++) {
+        double u, up, down;
+        axis_place(g->inv_axis_len[j], x[j], &u, &up, &down);
+        double by_u = axis_scale(g->inv_axis_len[j]);
+        grad[j] += weight * by_u * axis_slope(&g->axes[j], g->n, u, up, down, of);
     }
 }
 
@@ -272,7 +338,13 @@ void gp_gradient(const struct gp *g, const double *x, struct gp_at *p, const dou
         const double *v = p->v + c * n, *w = p->w + c * n;
         double *out = p->c + c * n;
         for (size_t i = 0; i < n; i++) {
-            out[i] = (by_mean[c] * g->alpha[i] - of_sd * v[i]) * w[i] * g->signal;
+            out[i] = by_mean[c] * g->alpha[i] - of_sd * v[i];
+        }
+        if (g->additive > 0) {
+            axes_gradient(g, x + c * d, out, grad + c * d);
+        }
+        for (size_t i = 0; i < n; i++) {
+            out[i] *= w[i] * g->signal;
             sum += out[i];
         }
         p->znorms[c] = sum;

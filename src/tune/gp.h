@@ -1,17 +1,20 @@
 /* A Gaussian process over feature vectors: Matern 5/2 with one length a feature, categories by
- * mismatch inside the same radius (reference 30 §2.4 to 2.7). Keeps the inverse of the covariance,
- * which grows by rows. Rows given in the same order make the same numbers to the last bit. */
+ * mismatch inside the same radius (reference 30 §2.4 to 2.7), plus an additive part (axes.h). Keeps
+ * the inverse of the covariance, which grows by rows. Rows given in the same order make the same
+ * numbers to the last bit. */
 #ifndef CUSP_TUNE_GP_H
 #define CUSP_TUNE_GP_H
 
-#include "tune/space.h"
+#include "tune/axes.h"
 
 #define GP_JITTER 1e-8
 
-/* Logarithms: d lengths, signal variance, noise variance. */
+/* Logarithms: d lengths and variance of the product part, noise variance, variance (-INFINITY:
+ * none) and d lengths of the additive part. */
 struct gp_theta {
-    double *log_len;
-    double log_signal, log_noise;
+    const double *log_len;
+    double log_signal, log_noise, log_additive;
+    const double *log_axis_len;
 };
 
 struct gp {
@@ -23,7 +26,10 @@ struct gp {
     double *inverse; /* n x n, full, columns of cap */
     double *y, *alpha;
     double signal, noise;
-    double *inv_len; /* d: 1 / length */
+    double *inv_len;   /* d: 1 / length */
+    double additive;   /* its variance; 0: no axes are kept */
+    struct axis *axes; /* nr_numeric, room for cap each */
+    double *inv_axis_len;
 };
 
 void gp_init(struct gp *g, const struct space *s);
@@ -37,6 +43,9 @@ void gp_append(struct gp *g, const double *x);
 void gp_label(struct gp *g, const double *y);
 /* A row more whose label is what the model predicts there: no mean changes, only variances. */
 void gp_append_predicted(struct gp *g, const double *x);
+static inline double gp_variance(const struct gp *g) { /* before any data */
+    return g->signal + g->additive;
+}
 /* Posterior mean at row i, without the row's own noise. */
 double gp_fitted(const struct gp *g, size_t i);
 
@@ -47,7 +56,7 @@ struct gp_at {
     /* for gp_gradient */
     double *k, *w, *v; /* n x m: covariance, its radial derivative, inverse * k */
     double *z, *znorms;
-    double *c, *xc;
+    double *c, *xc; /* of gp_gradient */
 };
 void gp_at_fini(struct gp_at *p);
 /* with_sd false: the means only, for screening; gradients need it true. */

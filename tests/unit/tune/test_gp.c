@@ -66,7 +66,7 @@ static void test_gradient_of_the_fit_agrees_with_differences(void **state) {
     for (size_t q = 0; q < NR_OF(sizes); q++) {
         struct case_ c;
         case_init(&c, sizes[q][0], sizes[q][1]);
-        struct fit_data f = {&c.s, TUNE_NOISE_UNSPECIFIED, c.x, c.y, c.n};
+        struct fit_data f = {&c.s, TUNE_NOISE_UNSPECIFIED, c.x, c.y, c.n, true};
         size_t m = fit_size(&c.s);
         auto_free double *theta = xcalloc(m, sizeof(double)), *grad = xcalloc(m, sizeof(double));
         fit_prior_means(&c.s, f.noise, theta);
@@ -85,8 +85,10 @@ static void test_gradient_of_the_fit_agrees_with_differences(void **state) {
             double numeric = (up - down) / (2 * h);
             assert_true(fabs(numeric - grad[i]) < 1e-4 * fmax(1, fabs(numeric)));
         }
-        double before = v;
+        f.has_axes = false;
+        double before = fit_value(&f, theta, NULL);
         fit_theta(&f, true, theta);
+        f.has_axes = theta[c.s.d + 2] > FIT_NO_AXES;
         assert_true(fit_value(&f, theta, NULL) <= before);
         case_fini(&c);
     }
