@@ -54,6 +54,7 @@ struct local_attempt *local_attempt_new(struct local *eng, struct attempt_run *r
 void local_attempt_free(struct local_attempt *a) {
     for (uint32_t i = 0; i < a->nr_reps; i++) {
         doors_drop(&a->reps[i]);
+        metrics_fini(&a->reps[i]);
         sup_fini(&a->reps[i].sup);
     }
     for (size_t i = 0; i < a->notes.n; i++) {
@@ -104,6 +105,15 @@ void attempt_fail(struct local_attempt *a, const struct err *why) {
 
 static void tell_end(struct local_replica *r) {
     struct attempt_run *run = r->att->run;
+    if (r->told_end) {
+        return;
+    }
+    if (run->spec->trial_id != NULL && !r->metrics.finished) {
+        if (!r->metrics.finishing) {
+            metrics_finish(r, tell_end); /* what it measured is told before its end */
+        }
+        return;
+    }
     r->told_end = true;
     if (r->end == SUP_EXITED) {
         run->sink->replica_exited(run, r->nr, &r->exit);
@@ -119,6 +129,9 @@ static void announce(struct local_attempt *a) {
     for (uint32_t i = 0; i < a->nr_reps && !a->releasing; i++) {
         struct start_info info = {.started_at = a->reps[i].started_at};
         a->run->sink->replica_started(a->run, i, &info);
+    }
+    for (uint32_t i = 0; i < a->nr_reps && !a->releasing; i++) {
+        metrics_begin(&a->reps[i]);
     }
     for (uint32_t i = 0; i < a->nr_reps && !a->releasing; i++) {
         if (a->reps[i].ended && !a->reps[i].told_end) {
@@ -175,6 +188,9 @@ static void on_started(struct sup *s, usec_t started_at) {
     } else if (a->phase == ATT_RUNNING && !a->releasing) { /* reattached */
         struct start_info info = {.started_at = started_at};
         a->run->sink->replica_started(a->run, r->nr, &info);
+        if (!a->releasing) {
+            metrics_begin(r);
+        }
     }
 }
 
@@ -326,8 +342,8 @@ void attempt_release_step(struct local_attempt *a) {
         return;
     }
     for (uint32_t i = 0; i < a->nr_reps; i++) {
-        if (a->reps[i].sup.working) {
-            return; /* its `stopped` comes here again */
+        if (a->reps[i].sup.working || a->reps[i].metrics.working) {
+            return; /* its `stopped`, or the reading's end, comes here again */
         }
     }
     a->phase = ATT_RELEASING;
@@ -347,6 +363,7 @@ void attempt_release(struct local_attempt *a) {
     a->working = true; /* holds release_step back until every supervision was told */
     for (uint32_t i = 0; i < a->nr_reps; i++) {
         doors_drop(&a->reps[i]);
+        metrics_let_go(&a->reps[i]);
         sup_stop(&a->reps[i].sup);
     }
     a->working = was_working;

@@ -3,6 +3,7 @@
 #include "engine/local/env.h"
 
 #include "base/jw.h"
+#include "engine/local/metrics.h"
 #include "engine/local/names.h"
 
 #include <inttypes.h>
@@ -109,6 +110,13 @@ static void put_job(struct jw *w, const struct job_spec *s) {
     jw_raw(w, s->cluster_job_json != NULL ? str_of(s->cluster_job_json) : STR("{}"));
 }
 
+/* Inside "task", of tuning trials only (reference 03 §3). */
+static void put_trial(struct jw *w, const struct job_spec *s) {
+    if (s->trial_id != NULL) {
+        jw_kv(w, "trial", s->trial_id);
+    }
+}
+
 static const char *cluster_spec(struct arena *a, const struct job_spec *s, uint32_t pool,
                                 uint32_t index) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
@@ -133,6 +141,7 @@ static const char *cluster_spec(struct arena *a, const struct job_spec *s, uint3
     jw_kv(&w, "type", name);
     jw_key(&w, "index");
     jw_u64(&w, index);
+    put_trial(&w, s);
     jw_end_object(&w);
     put_job(&w, s);
     jw_end_object(&w);
@@ -167,6 +176,7 @@ static const char *tf_config(struct arena *a, const struct job_spec *s, uint32_t
     jw_kv(&w, "type", role);
     jw_key(&w, "index");
     jw_u64(&w, index);
+    put_trial(&w, s);
     jw_kv(&w, "cloud", arena_printf(a, "%016" PRIx64 "-ml", str_hash(str_of(s->id))));
     jw_end_object(&w);
     jw_end_object(&w);
@@ -192,6 +202,10 @@ static void service_vars(struct arena *a, const struct env_input *in, struct env
         env_set(e, "MASTER_PORT", MASTER_PORT, true);
         env_set(e, "RANK", arena_printf(a, "%u", in->replica), true);
         env_set(e, "WORLD_SIZE", arena_printf(a, "%u", total), true);
+    }
+    if (s->trial_id != NULL) {
+        env_set(e, "CLOUD_ML_TRIAL_ID", s->trial_id, true);
+        env_set(e, "CLOUD_ML_HP_METRIC_FILE", METRICS_PATH, true);
     }
     if (s->base_output != NULL) {
         env_set(e, "AIP_MODEL_DIR", arena_printf(a, "%smodel/", s->base_output), true);

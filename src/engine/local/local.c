@@ -36,6 +36,7 @@ static void destroy(struct local *eng) {
     list_each_safe (a, tmp, &eng->attempts, link) {
         local_attempt_free(a);
     }
+    metrics_hub_close(eng);
     packages_free(eng);
     remove_shared_cgroups(eng);
     cgroup_layout_close(&eng->cgroups);
@@ -226,8 +227,10 @@ static void local_close(struct engine *e) {
         for (uint32_t i = 0; i < a->nr_reps; i++) {
             sup_let_go(&a->reps[i].sup);
             doors_let_go(&a->reps[i]);
+            metrics_let_go(&a->reps[i]);
         }
     }
+    metrics_hub_close(eng);
     packages_let_go(eng);
     if (eng->pending == 0) {
         destroy(eng);
@@ -337,11 +340,13 @@ struct engine *engine_local_new(const struct engine_local_opts *o, struct err *e
     eng->disk = o->disk;
     list_init(&eng->attempts);
     list_init(&eng->installs);
+    eng->metrics.fd = -1;
     copy_opts(eng, o);
     if (setup(eng, err) < 0) {
         destroy(eng);
         return NULL;
     }
+    metrics_hub_open(eng);
     return &eng->base;
 }
 

@@ -14,6 +14,7 @@
 #include "engine/image/pull.h"
 #include "engine/local/ipam.h"
 #include "engine/local/local.h"
+#include "engine/local/metrics.h"
 #include "engine/local/names.h"
 #include "engine/local/probe.h"
 #include "engine/local/sup.h"
@@ -40,6 +41,7 @@ struct local {
     struct capacity capacity;
     char describe[768];
 
+    struct metrics_hub metrics;
     struct list attempts, installs;
     size_t pending; /* lane works not yet done */
     bool closing;
@@ -70,6 +72,7 @@ struct local_replica {
     struct sup sup;
     struct door_ask *door_ask; /* under way */
     uint64_t door;             /* 0: closed */
+    struct metrics metrics;
     bool started, ended;
     usec_t started_at;
     /* An end that arrived while others of the gang were still starting. */

@@ -8,6 +8,7 @@
 #include "base/rec.h"
 #include "base/rng.h"
 #include "engine/bundle/rundir.h"
+#include "engine/local/metrics.h"
 #include "sys/files.h"
 #include "sys/lockfile.h"
 #include "sys/proc.h"
@@ -78,12 +79,18 @@ static int config_text(struct buf *b, const char *dir, const struct rundir_plan 
     auto_free char *hosts = xasprintf("%s/etc/hosts", dir);
     auto_free char *resolv = xasprintf("%s/etc/resolv.conf", dir);
     auto_free char *hostname = xasprintf("%s/etc/hostname", dir);
-    auto_free struct bundle_mount *mounts = xcalloc(s.nr_mounts + 3, sizeof(*mounts));
+    auto_free char *metrics = xasprintf("%s/" METRICS_DIR, dir);
+    auto_free struct bundle_mount *mounts = xcalloc(s.nr_mounts + 5, sizeof(*mounts));
     mounts[0] = (struct bundle_mount){hosts, "/etc/hosts", false};
     mounts[1] = (struct bundle_mount){resolv, "/etc/resolv.conf", false};
     mounts[2] = (struct bundle_mount){hostname, "/etc/hostname", false};
     for (size_t i = 0; i < s.nr_mounts; i++) {
         mounts[3 + i] = s.mounts[i];
+    }
+    if (p->metrics) {
+        mounts[s.nr_mounts + 3] = (struct bundle_mount){metrics, METRICS_MOUNT, false};
+        mounts[s.nr_mounts + 4] = (struct bundle_mount){metrics, METRICS_MOUNT_OLD, false};
+        s.nr_mounts += 2;
     }
     s.rootfs = rootfs;
     s.cgroup_path = cgroup;
@@ -102,6 +109,10 @@ static int fill(int fd, const char *dir, const struct rundir_plan *p, struct err
         if (mkdirat(fd, dirs[i], 0755) < 0) {
             return err_sys(err, errno, "make directory %s", dirs[i]);
         }
+    }
+    if (p->metrics && (mkdirat(fd, METRICS_DIR, 0777) < 0 ||
+                       fchmodat(fd, METRICS_DIR, 0777, 0) < 0)) { /* the image's user writes */
+        return err_sys(err, errno, "make directory %s", METRICS_DIR);
     }
     auto_buf struct buf conf = BUF_INIT(REC_MAX_BYTES), config = BUF_INIT(CONFIG_MAX_BYTES);
     conf_text(&conf, dir, p);

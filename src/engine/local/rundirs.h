@@ -26,6 +26,7 @@ struct rundir_plan {
     const char *bridge, *veth, *addr, *gateway; /* bridge only; addr with prefix length */
     const char **doors;                         /* NULL-terminated "ADDRESS:PORT"; may be NULL */
     bool foreground;
+    bool metrics; /* of a tuning trial: the directory for its metrics is there, and mounted */
     const char *hosts, *resolv, *hostname; /* file texts; hostname also names the container */
     struct bundle_spec
         bundle; /* rootfs, cgroup_path, hostname, limits and the etc mounts are filled in here */

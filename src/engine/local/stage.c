@@ -232,6 +232,7 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
         .veth = r->veth,
         .addr = arena_printf(a->arena, "%s/%u", r->addr, eng->ipam.prefix_len),
         .doors = doors,
+        .metrics = s->trial_id != NULL,
         .hosts = buf_cstr(&hosts),
         .resolv = resolv,
         .hostname = hostname,

@@ -189,6 +189,7 @@ static void on_started(struct attempt_run *a, uint32_t i, const struct start_inf
 }
 static void on_exited(struct attempt_run *a, uint32_t i, const struct exit_info *x) {
     struct try *t = a->owner;
+    (void)buf_printf(&t->measured, "exit %u\n", i);
     t->exits[i] = *x;
     t->nr_exited++;
 }
@@ -209,10 +210,21 @@ static void on_released(struct attempt_run *a) {
     t->rig->nr_released++;
 }
 
+static void on_measured(struct attempt_run *a, uint32_t i, const struct metric_report *r,
+                        size_t n) {
+    struct try *t = a->owner;
+    for (size_t k = 0; k < n; k++) {
+        (void)buf_printf(&t->measured, "%u %s %g %lld %llu\n", i, r[k].tag, r[k].value,
+                         (long long)r[k].step, (unsigned long long)r[k].timestamp);
+    }
+    t->nr_measured += (unsigned)n;
+}
+
 static const struct engine_sink sink = {.step = on_step,
                                         .staged = on_staged,
                                         .note = on_note,
                                         .replica_started = on_started,
+                                        .measured = on_measured,
                                         .replica_exited = on_exited,
                                         .replica_lost = on_lost,
                                         .attempt_failed = on_failed,
@@ -223,7 +235,7 @@ static const struct engine_sink sink = {.step = on_step,
 void try_init(struct try *t, struct rig *r, const char *id, const char *const *scripts,
               unsigned n) {
     static const char *none[] = {NULL};
-    *t = (struct try){.rig = r, .notes = BUF_INIT(1 << 20)};
+    *t = (struct try){.rig = r, .notes = BUF_INIT(1 << 20), .measured = BUF_INIT(1 << 20)};
     for (unsigned i = 0; i < n; i++) {
         const char **v = t->argv[i];
         v[0] = "sh";
@@ -256,6 +268,7 @@ void try_init(struct try *t, struct rig *r, const char *id, const char *const *s
 
 void try_fini(struct try *t) {
     buf_fini(&t->notes);
+    buf_fini(&t->measured);
 }
 
 static void check_failed_staging(struct try *t) {

@@ -35,6 +35,8 @@ struct try {
     struct err why, lost_why[RIG_MAX_REPLICAS];
     usec_t started_mono;
     struct buf notes;
+    struct buf measured; /* "REPLICA TAG VALUE STEP TIMESTAMP\n"; "exit REPLICA\n" between */
+    unsigned nr_measured;
 };
 
 /* True when real containers can be run here; otherwise says so on stderr. */
