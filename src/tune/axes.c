@@ -38,8 +38,9 @@ WIDE void axis_add(const struct axis *a, size_t n, double u, double up, double d
     }
 }
 
-#define LANES 4 /* sums side by side: the order of additions is the same however wide the machine  \
-                 */
+#define LANES                                                                                      \
+    4 /* sums side by side: the order of additions is the same however wide the machine            \
+       */
 
 WIDE double axis_weigh(const struct axis *a, size_t n, double u, double up, double down,
                        const double *restrict g, double *ret_by_len) {
