@@ -159,3 +159,23 @@ def test_random_search_needs_ten_times_the_trials(tune_drive, tmp_path):
     ours = sorted(best(tune_drive, "cusp", 40, seed) for seed in range(3))[1]
     theirs = sorted(best(UNIFORM, "random", 400, seed) for seed in range(3))[1]
     assert ours < theirs
+
+
+def test_the_page_says_who_was_better(tmp_path):
+    """Made-up traces of two optimisers on the sphere; the one that comes nearer is ranked first."""
+    import report
+
+    def run(peer, factor, seed):
+        p = bbob.bbob(1, 5, seed + 1)
+        values = [p.best + factor * 100 * 0.9 ** i for i in range(50)]
+        trials = [{"setting": {}, "told": [v], "true": [v], "ask_cpu": 0.001 * factor, "tell_cpu": 0.0} for v in values]
+        return {"peer": peer, "version": "1", "problem": "f1-d5", "family": "bbob", "seed": seed, "budget": 50, "parallel": 1,
+                "status": "done", "why": "", "trials": trials}
+    traces = [run(peer, factor, seed) for peer, factor in (("cusp", 0.1), ("other", 1.0)) for seed in range(3)]
+    traces.append({**traces[0], "peer": "third", "problem": "branches", "status": "unsupported", "why": "branches", "trials": []})
+    text, played, families = report.report(traces)
+    cusp, other = (next(r for r in text.splitlines() if r.startswith(f"| {n} |")) for n in ("cusp", "other"))
+    assert text.index(cusp) < text.index(other) and "1.00 : 2.00" in other and "| 0.25 |" in other
+    assert "- third: unsupported (branches): branches" in text
+    pictures = report.plots(played, families, tmp_path)
+    assert pictures == ["![bbob](hpo/bbob.svg)"] and (tmp_path / "bbob.svg").read_text().count("<polyline") == 2
