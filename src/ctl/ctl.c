@@ -17,6 +17,7 @@ struct ctl *ctl_new(const struct ctl_config *cfg) {
     list_init(&c->pipelines);
     list_init(&c->pipeline_graveyard);
     map_init(&c->pipeline_by_name);
+    suggest_pool_init(&c->own_pool, NULL);
     list_init(&c->tunings);
     list_init(&c->tuning_graveyard);
     map_init(&c->tuning_by_name);

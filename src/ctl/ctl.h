@@ -12,6 +12,7 @@
 struct ctl;
 struct pipeline_ops;
 struct tuning_ops;
+struct suggest_pool;
 
 /* JobState values as on the wire (reference 01 §5). */
 enum job_state {
@@ -67,6 +68,9 @@ struct ctl_config {
     /* How the trials of tuning jobs are worded (ctl/tuning.h). NULL: there are none. */
     const struct tuning_ops *tunings;
     void *tunings_arg;
+    /* Where their settings are computed (ctl/suggest.h); outlives ctl and every computation. NULL:
+     * in the call itself. */
+    struct suggest_pool *suggestions;
     /* The end of a job, a pipeline, or a tuning job is durable and can be read. From within ctl's
      * own work: do little, and call nothing of ctl. May be NULL. */
     void (*job_done)(void *arg, struct str name);

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "ctl/job.h"
 #include "ctl/place.h"
+#include "ctl/suggest.h"
 
 /* Applied facts that nobody waits for may be saved this much later, with the next ones. */
 #define FLUSH_DELAY (20 * USEC_PER_MSEC)
@@ -35,7 +36,8 @@ struct ctl {
     struct map tuning_by_name;             /* -> struct tuning */
     size_t nr_tunings;
     uint64_t tunings_finished, trials_total;
-    uint32_t nr_works; /* exports, seals, uploads under way */
+    struct suggest_pool own_pool; /* when cfg has none */
+    uint32_t nr_works;            /* exports, seals, uploads under way */
     uint64_t finished_total;
     usec_t last_create; /* wall; of the newest job */
     unsigned depth;     /* of entries: ctl_enter */

@@ -218,6 +218,23 @@ static bool may_begin(const struct tuning *t) {
     return t->nr_runs < parallel;
 }
 
+static void on_ready(void *arg) {
+    struct tuning *t = arg;
+    struct ctl *c = t->ctl;
+    ctl_enter(c);
+    tuning_pump(t);
+    ctl_leave(c);
+}
+
+static struct suggester *suggester_of(struct tuning *t) {
+    struct ctl *c = t->ctl;
+    if (!t->suggester) {
+        t->suggester =
+            suggester_new(c->cfg.suggestions ? c->cfg.suggestions : &c->own_pool, on_ready, t);
+    }
+    return t->suggester;
+}
+
 static void begin_next(struct tuning *t) {
     const struct study_trial *waiting = next_waiting(t);
     const double *setting;
@@ -226,14 +243,16 @@ static void begin_next(struct tuning *t) {
     if (waiting && may_begin(t)) {
         begin_trial(t, waiting, NULL);
     } else if (!waiting && wants_more && may_begin(t)) {
-        enum tuning_offer o = tuning_suggest_take(t, &setting);
-        if (o == OFFER_READY) {
+        enum suggest_answer o = suggester_take(suggester_of(t), t->study, &setting);
+        if (o == SUGGEST_READY) {
             begin_trial(t, NULL, setting);
-        } else if (o == OFFER_NONE) {
+        } else if (o == SUGGEST_NONE) {
             t->is_exhausted = true;
             begin_next(t);
         }
-    } else if (!waiting && !wants_more && list_is_empty(&t->runs)) {
+    } else if (!waiting && wants_more) {
+        suggester_prepare(suggester_of(t), t->study); /* for the moment when a place is free */
+    } else if (!waiting && list_is_empty(&t->runs)) {
         conclude(t);
     }
 }

@@ -124,13 +124,12 @@ struct tuning {
     unsigned retries;
 
     size_t nr_runs;
-    uint64_t first_open; /* no trial before it is open */
-    struct list runs;    /* struct tuning_run, whose trials have not ended */
-    struct list zombies; /* those that are still called back */
-    struct map said;     /* names of metrics that nobody asked for, told once */
-    struct tuner *tuner;
-    double *offer;     /* owned */
-    bool is_exhausted; /* there is nothing left to suggest */
+    uint64_t first_open;         /* no trial before it is open */
+    struct list runs;            /* struct tuning_run, whose trials have not ended */
+    struct list zombies;         /* those that are still called back */
+    struct map said;             /* names of metrics that nobody asked for, told once */
+    struct suggester *suggester; /* NULL: nothing was asked of it yet */
+    bool is_exhausted;           /* there is nothing left to suggest */
     bool pumping, retired;
 };
 
@@ -185,13 +184,6 @@ void tuning_wish_free(struct tuning_wish *w);
 void tuning_narrate(struct tuning *t, const struct tuning_fact *f);
 void tuning_narrate_measure(struct tuning *t, uint64_t trial, const struct study_report *r);
 void tuning_say(struct tuning *t, usec_t when, int severity, const char *text);
-
-/* tuning_suggest.c */
-enum tuning_offer { OFFER_LATER = 0, OFFER_READY, OFFER_NONE };
-/* The next setting; LATER: it is being computed, and the job is pumped when it is there. The
- * setting is valid until the next call. */
-enum tuning_offer tuning_suggest_take(struct tuning *t, const double **ret);
-void tuning_suggest_free(struct tuning *t);
 
 /* tuning_call.c */
 /* Facts of the object from stored events. */

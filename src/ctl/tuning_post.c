@@ -51,7 +51,7 @@ void tuning_free(struct tuning *t) {
     free_facts(&t->inbox);
     free_facts(&t->in_flight);
     free_facts(&t->granting);
-    tuning_suggest_free(t);
+    suggester_free(t->suggester);
     map_fini(&t->said);
     free(t->making_setting);
     study_free(t->study);

@@ -72,9 +72,51 @@ static int trial_job(void *arg, struct arena *a, const struct tuning_spec *spec,
 
 static const struct tuning_ops ops = {.decode = decode, .trial_job = trial_job};
 
+/* ---- settings are computed, and that takes a while ---- */
+
+struct thought {
+    struct list link;
+    struct timer timer;
+    struct suggest_work *work;
+};
+
+static void think(struct thought *t) {
+    struct suggest_work *work = t->work;
+    list_del(&t->link);
+    free(t);
+    work->run(work);
+    work->done(work);
+}
+
+static void on_thought(struct timer *timer) {
+    think(CONTAINER_OF(timer, struct thought, timer));
+}
+
+static void submit(struct suggest_runner *r, struct suggest_work *work) {
+    struct world *w = CONTAINER_OF(r, struct world, thinker);
+    struct clock *c = &w->clock.base;
+    struct thought *t = xcalloc(1, sizeof(*t));
+    t->work = work;
+    t->timer.fn = on_thought;
+    list_push_tail(&w->thoughts, &t->link);
+    c->ops->arm(c, &t->timer, c->ops->mono(c) + rng_below(&w->rng, 20) * USEC_PER_MSEC);
+}
+
 /* ---- life ---- */
 
+void tunes_crash(struct world *w) {
+    while (!list_is_empty(&w->thoughts)) { /* the suggesters are gone; each frees itself */
+        struct thought *t = list_first(&w->thoughts, struct thought, link);
+        w->clock.base.ops->disarm(&w->clock.base, &t->timer);
+        think(t);
+    }
+}
+
 void tunes_init(struct world *w) {
+    list_init(&w->thoughts);
+    w->thinker.submit = submit;
+    suggest_pool_init(&w->suggestions, &w->thinker);
+    w->cfg.suggestions = &w->suggestions;
     w->cfg.tunings = &ops;
     w->cfg.tunings_arg = w;
 }

@@ -28,6 +28,7 @@ struct sim_tune {
 
 void tunes_init(struct world *w);
 void tunes_fini(struct world *w);
+void tunes_crash(struct world *w);
 size_t world_create_tune(struct world *w, const struct tune_wish *wish);
 void world_cancel_tune(struct world *w, size_t tune);
 void world_delete_tune(struct world *w, size_t tune);

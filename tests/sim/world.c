@@ -204,6 +204,7 @@ void world_crash(struct world *w, int keep_pending) {
     ctl_free(w->ctl);
     w->ctl = NULL;
     pipes_crash(w);
+    tunes_crash(w);
     forget_calls(w);
 }
 

@@ -60,7 +60,10 @@ struct world {
     struct engine *engine;
     struct ctl *ctl;
     struct ctl_config cfg;
-    bool is_up; /* ctl_start has called back */
+    struct suggest_runner thinker; /* computes settings after a while */
+    struct suggest_pool suggestions;
+    struct list thoughts; /* struct thought: under way */
+    bool is_up;           /* ctl_start has called back */
     unsigned fatals;
     struct list calls; /* struct sim_call waiting for their answer */
     VEC_OF(struct sim_job) jobs;
