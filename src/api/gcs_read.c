@@ -167,28 +167,26 @@ json_t *gcs_load_doc(struct str doc) {
     return json_is_object(j) ? j : json_object();
 }
 
-/* RFC 7396: null removes, objects merge, everything else replaces. */
+/* RFC 7396: null removes, objects merge, everything else replaces. An object in which nothing is
+ * left is as if it had never been there, whoever emptied it: the same edit twice is the edit once.
+ */
 static void merge(json_t *into, const char *key, json_t *v) {
-    json_t *old = json_object_get(into, key);
     if (json_is_null(v)) {
         json_object_del(into, key);
-    } else if (json_is_object(v) && json_is_object(old)) {
+    } else if (json_is_object(v)) {
+        json_t *inner = json_object_get(into, key);
+        if (!json_is_object(inner)) {
+            inner = json_object();
+            json_object_set_new(into, key, inner);
+        }
         const char *k;
         json_t *sub;
         json_object_foreach(v, k, sub) {
-            merge(old, k, sub);
+            merge(inner, k, sub);
         }
-        if (json_object_size(old) == 0) {
+        if (json_object_size(inner) == 0) {
             json_object_del(into, key);
         }
-    } else if (json_is_object(v)) {
-        json_t *fresh = json_object();
-        const char *k;
-        json_t *sub;
-        json_object_foreach(v, k, sub) {
-            merge(fresh, k, sub);
-        }
-        json_object_set_new(into, key, fresh);
     } else {
         json_object_set(into, key, v);
     }

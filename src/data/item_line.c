@@ -228,7 +228,7 @@ static int put_box(struct reading *r, struct jw *w, const json_t *v) {
     }
     for (size_t i = 0; i < 4; i++) {
         jw_key(w, sides[i]);
-        jw_double(w, at[i]);
+        jw_double(w, at[i] + 0.0); /* -0 is no other side than 0, and is not kept as one */
     }
     return 0;
 }

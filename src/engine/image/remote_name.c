@@ -50,7 +50,8 @@ int remote_ref_parse(struct arena *a, struct str name, struct remote_ref *ret, s
     for (char *c = host; c != NULL && *c != '\0'; c++) {
         *c = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
     }
-    if (host != NULL && !host_is_good(host)) {
+    /* A NUL byte, which JSON can say, would end the host for us alone. */
+    if (host != NULL && (strlen(host) != n.host.n || !host_is_good(host))) {
         return err_field(err, ERR_INVALID_ARGUMENT, "image",
                          "\"%.300s\" cannot be pulled from: a host is a name or an IPv4 address, "
                          "with or without a port",
