@@ -19,7 +19,9 @@ void env_check(const char *at, size_t n, Aip__EnvVar *const *env, struct violati
 /* What the service fills in (reference 01 §3, 03 §1). */
 /* spec_presence.c: pools whose replicaCount the JSON body leaves out get one replica. */
 void custom_job_default_replicas(Aip__CustomJob *job, struct str body);
+void tuning_job_default_replicas(Aip__HyperparameterTuningJob *job, struct str body);
 /* Disk type and size, as the service fills them. */
 void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job);
+void job_spec_fill_defaults(struct arena *a, Aip__CustomJobSpec *spec);
 
 #endif

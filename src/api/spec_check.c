@@ -342,8 +342,7 @@ void custom_job_check(const Aip__CustomJob *job, struct violations *vs) {
     }
 }
 
-void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job) {
-    Aip__CustomJobSpec *spec = job->job_spec;
+void job_spec_fill_defaults(struct arena *a, Aip__CustomJobSpec *spec) {
     for (size_t i = 0; i < spec->n_worker_pool_specs; i++) {
         Aip__WorkerPoolSpec *p = spec->worker_pool_specs[i];
         if (pool_is_empty(p)) {
@@ -360,4 +359,8 @@ void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job) {
             p->disk_spec->boot_disk_size_gb = 100;
         }
     }
+}
+
+void custom_job_fill_defaults(struct arena *a, Aip__CustomJob *job) {
+    job_spec_fill_defaults(a, job->job_spec);
 }

@@ -15,8 +15,8 @@ static bool needs_a_look(const Aip__WorkerPoolSpec *p) {
     return p->replica_count == 0 && p->task_case != AIP__WORKER_POOL_SPEC__TASK__NOT_SET;
 }
 
-void custom_job_default_replicas(Aip__CustomJob *job, struct str body) {
-    Aip__CustomJobSpec *spec = job->job_spec;
+static void default_replicas(Aip__CustomJobSpec *spec, struct str body, const char *camel,
+                             const char *snake) {
     bool look = false;
     for (size_t i = 0; spec && i < spec->n_worker_pool_specs; i++) {
         look = look || needs_a_look(spec->worker_pool_specs[i]);
@@ -28,7 +28,7 @@ void custom_job_default_replicas(Aip__CustomJob *job, struct str body) {
     }
     json_t *root = look && body.n ? json_loadb(body.p ? body.p : "", body.n, 0, NULL) : NULL;
     const json_t *pools =
-        either(either(root, "jobSpec", "job_spec"), "workerPoolSpecs", "worker_pool_specs");
+        either(either(root, camel, snake), "workerPoolSpecs", "worker_pool_specs");
     for (size_t i = 0; root && i < spec->n_worker_pool_specs; i++) {
         const json_t *pool = json_array_get(pools, i);
         const json_t *count = either(pool, "replicaCount", "replica_count");
@@ -37,4 +37,12 @@ void custom_job_default_replicas(Aip__CustomJob *job, struct str body) {
         }
     }
     json_decref(root);
+}
+
+void custom_job_default_replicas(Aip__CustomJob *job, struct str body) {
+    default_replicas(job->job_spec, body, "jobSpec", "job_spec");
+}
+
+void tuning_job_default_replicas(Aip__HyperparameterTuningJob *job, struct str body) {
+    default_replicas(job->trial_job_spec, body, "trialJobSpec", "trial_job_spec");
 }

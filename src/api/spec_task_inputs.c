@@ -3,7 +3,7 @@
 #include "api/spec_task_inputs.h"
 
 #include "api/spec.h"
-#include "api/spec_study.h"
+#include "api/spec_tuning.h"
 #include "base/jw.h"
 #include "base/limits.h"
 #include "pb/pb.h"
@@ -283,27 +283,10 @@ static int decode(struct arena *a, const ProtobufCMessageDescriptor *d, const va
 }
 
 static void check_tuning(const Aip__HyperparameterTuningJob *t, struct violations *vs) {
-    if (!t->study_spec) {
-        violations_add(vs, ROOT ".study_spec", "Required field is not set.");
-    } else {
-        study_spec_check(t->study_spec, ROOT ".study_spec", vs);
-    }
-    if (t->max_trial_count <= 0) {
-        violations_add(vs, ROOT ".max_trial_count",
-                       "At least 1 trial is needed; the request has %d.", t->max_trial_count);
-    }
-    if (t->parallel_trial_count <= 0) {
-        violations_add(vs, ROOT ".parallel_trial_count",
-                       "At least 1 trial must run at a time; the request has %d.",
-                       t->parallel_trial_count);
-    }
-    if (!t->trial_job_spec) {
-        violations_add(vs, ROOT ".trial_job_spec", "Required field is not set.");
-        return;
-    }
-    job_spec_check(t->trial_job_spec, ROOT ".trial_job_spec", vs);
-    const Aip__GcsDestination *base = t->trial_job_spec->base_output_directory;
-    if (!base || !base->output_uri_prefix[0]) {
+    const Aip__GcsDestination *base =
+        t->trial_job_spec ? t->trial_job_spec->base_output_directory : NULL;
+    tuning_check(t, ROOT, vs);
+    if (t->trial_job_spec && (!base || !base->output_uri_prefix[0])) {
         violations_add(vs, ROOT ".trial_job_spec.base_output_directory",
                        "Required field is not set: a tuning task keeps the output of its trials "
                        "below it.");

@@ -5,6 +5,8 @@
 #include <cmocka.h>
 
 #include "api/spec_study.h"
+#include "api/spec_tuning.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "pb/pb.h"
 
@@ -234,12 +236,84 @@ static void test_values_as_arguments(void **state) {
     arena_free(a);
 }
 
+/* ---- the tuning job around the study ---- */
+
+#define POOL(machine)                                                                              \
+    "\"trialJobSpec\":{\"workerPoolSpecs\":[{\"replicaCount\":1,\"machineSpec\":{" machine         \
+    "},\"containerSpec\":{\"imageUri\":\"i\"}}]}"
+#define N1 "\"machineType\":\"n1-standard-4\""
+#define JOB(counts) "{\"displayName\":\"d\",\"studySpec\":" STUDY(LR) "," POOL(N1) counts "}"
+
+static void check_job(struct arena *a, const char *json, struct violations *vs) {
+    ProtobufCMessage *m;
+    struct err err;
+    violations_init(vs, a);
+    assert_int_equal(pb_from_json(a, &aip__hyperparameter_tuning_job__descriptor, PB_V1,
+                                  str_of(json), NULL, &m, vs, &err),
+                     0);
+    tuning_job_check((const Aip__HyperparameterTuningJob *)m, vs);
+}
+
+static void test_every_mistake_of_a_tuning_job_is_named(void **state) {
+    static const struct {
+        const char *json, *field, *text;
+    } bad[] = {
+        {JOB(",\"parallelTrialCount\":1"), "max_trial_count", "the request has 0"},
+        {JOB(",\"maxTrialCount\":-3,\"parallelTrialCount\":1"), "max_trial_count", "has -3"},
+        {JOB(",\"maxTrialCount\":8"), "parallel_trial_count", "the request has 0"},
+        {JOB(",\"maxTrialCount\":8,\"parallelTrialCount\":1,\"maxFailedTrialCount\":9"),
+         "max_failed_trial_count", "9 is larger than max_trial_count 8"},
+        {JOB(",\"maxTrialCount\":8,\"parallelTrialCount\":1,\"maxFailedTrialCount\":-1"),
+         "max_failed_trial_count", "has -1"},
+        {"{\"displayName\":\"d\",\"maxTrialCount\":1,\"parallelTrialCount\":1," POOL(N1) "}",
+         "study_spec", "Required"},
+        {"{\"displayName\":\"d\",\"maxTrialCount\":1,\"parallelTrialCount\":1,\"studySpec\":" STUDY(
+             LR) "}",
+         "trial_job_spec", "Required"},
+        {"{\"maxTrialCount\":1,\"parallelTrialCount\":1,\"studySpec\":" STUDY(LR) "," POOL(N1) "}",
+         "display_name", "Required"},
+        {"{\"displayName\":\"d\",\"maxTrialCount\":1,\"parallelTrialCount\":1,\"studySpec\":" STUDY(
+             LR) "," POOL("\"machineType\":\"ct5lp-hightpu-1t\"") "}",
+         "trial_job_spec.worker_pool_specs[0].machine_spec", "TPUs"},
+    };
+    for (size_t i = 0; i < NR_OF(bad); i++) {
+        auto_arena struct arena *a = arena_new(1 << 20);
+        struct violations vs;
+        check_job(a, bad[i].json, &vs);
+        if (vs.n != 1 || !str_eqc(vs.v[0].field, bad[i].field) ||
+            !strstr(vs.v[0].description.p, bad[i].text)) {
+            fail_msg("%zu: %zu, %s: %s", i, vs.n, vs.n ? vs.v[0].field.p : "",
+                     vs.n ? vs.v[0].description.p : "");
+        }
+    }
+}
+
+static void test_the_largest_tuning_job(void **state) {
+    for (int more = 0; more < 2; more++) {
+        auto_arena struct arena *a = arena_new(1 << 20);
+        struct violations vs;
+        auto_free char *counts =
+            xasprintf(",\"parallelTrialCount\":1,\"maxTrialCount\":%llu}",
+                      (unsigned long long)limits.max_study_trials + (unsigned)more);
+        auto_free char *json = xasprintf("%.*s%s", (int)strlen(JOB("")) - 1, JOB(""), counts);
+        check_job(a, json, &vs);
+        assert_int_equal(vs.n, more);
+    }
+    /* More at a time than there are: taken, as the service does. */
+    auto_arena struct arena *a = arena_new(1 << 20);
+    struct violations vs;
+    check_job(a, JOB(",\"maxTrialCount\":2,\"parallelTrialCount\":9"), &vs);
+    assert_int_equal(vs.n, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_mistake_is_named),
         cmocka_unit_test(test_a_tree_is_flat_for_the_tuner),
         cmocka_unit_test(test_trials_of_clients_are_checked),
         cmocka_unit_test(test_values_as_arguments),
+        cmocka_unit_test(test_every_mistake_of_a_tuning_job_is_named),
+        cmocka_unit_test(test_the_largest_tuning_job),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
