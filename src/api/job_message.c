@@ -1,6 +1,7 @@
 /* See job_message.h. */
 #include "api/job_message.h"
 
+#include "api/job_trial.h"
 #include "base/enc.h"
 #include "ctl/ctl.h"
 #include "pb/pb.h"
@@ -32,7 +33,7 @@ int custom_job_message(struct arena *a, const struct store_row *row, Aip__Custom
                        struct err *err) {
     ProtobufCMessage *msg;
     struct job_status st;
-    if (pb_unpack(a, &aip__custom_job__descriptor, row->spec, &msg, err) ||
+    if (pb_unpack(a, &aip__custom_job__descriptor, job_trial_cut(row->spec, NULL), &msg, err) ||
         job_status_decode(a, row->status, &st, err)) {
         /* What we stored ourselves does not read: not the client's fault. */
         if (err) {
@@ -79,11 +80,12 @@ static bool says_status(struct str spec) {
 bool custom_job_packed(struct arena *a, const struct store_row *row, struct str ret[2]) {
     Aip__CustomJob job = AIP__CUSTOM_JOB__INIT;
     struct job_status st;
-    if (says_status(row->spec) || job_status_decode(a, row->status, &st, NULL)) {
+    struct str spec = job_trial_cut(row->spec, NULL);
+    if (says_status(spec) || job_status_decode(a, row->status, &st, NULL)) {
         return false;
     }
     put_status(a, row, &st, &job);
-    ret[0] = row->spec;
+    ret[0] = spec;
     return pb_pack_in(a, &job.base, &ret[1]);
 }
 

@@ -1,6 +1,7 @@
 /* CustomJob message -> struct job_spec. The bytes were checked when the job was created, so what
  * fails here is a store written by something newer. */
 #include "api/api.h"
+#include "api/job_trial.h"
 #include "api/projects.h"
 #include "api/spec.h"
 #include "engine/machine.h"
@@ -117,7 +118,9 @@ int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *r
                            struct job_spec **ret, struct err *err) {
     struct api *api = arg;
     ProtobufCMessage *msg;
-    if (pb_unpack(a, &aip__custom_job__descriptor, row->spec, &msg, err)) {
+    struct job_trial trial;
+    struct str packed = job_trial_cut(row->spec, &trial);
+    if (pb_unpack(a, &aip__custom_job__descriptor, packed, &msg, err)) {
         return -1;
     }
     const Aip__CustomJob *job = (const Aip__CustomJob *)msg;
@@ -135,6 +138,7 @@ int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *r
     out->name = name.p;
     out->id = arena_str(a, rest).p;
     out->display_name = job->display_name;
+    out->trial_id = trial.tuning.p ? arena_str(a, trial.trial).p : NULL;
     (void)str_to_u64(number, &out->project_number); /* our own canonical name */
     out->project_id = projects_id(api->projects, a, out->project_number);
     out->location = arena_str(a, location).p;
