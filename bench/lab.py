@@ -122,6 +122,13 @@ class Lab:
     def binary(self, name):
         return os.path.join(self.build, name)
 
+    def made(self, name):
+        """A program that only a bench needs, and that is therefore built when one does."""
+        r = subprocess.run(["ninja", "-C", self.build, name], capture_output=True, text=True)
+        if r.returncode:
+            raise Short(f"{name} cannot be built: {r.stdout[-1000:]}{r.stderr[-1000:]}")
+        return self.binary(name)
+
     def server(self, name, *flags):
         return Server(self, name, *flags)
 

@@ -4,7 +4,7 @@ import subprocess
 import time
 from urllib.parse import quote
 
-from lab import PARENT, Short, median, quantile, wrk
+from lab import PARENT, median, quantile, wrk
 from store_figures import lua
 
 MODELS, VERSIONS = 100000, 5
@@ -17,9 +17,7 @@ def fill(lab, s):
     s.start()
     number = s.client().json("GET", f"/v3/projects/{PARENT.split('/')[1]}")["name"].split("/")[1]
     s.stop()
-    program = lab.binary("bench/model_fill")
-    if not os.path.exists(program):
-        raise Short(f"{program} is not built: ninja -C {lab.build} bench/model_fill")
+    program = lab.made("bench/model_fill")
     began = time.monotonic()
     subprocess.run([program, os.path.join(s.dir, "cusp.db"), number, str(MODELS), str(VERSIONS)], check=True)
     return MODELS * VERSIONS / (time.monotonic() - began)
