@@ -1,6 +1,7 @@
 /* What operators and probes ask: alive, ready, metrics, version; and which CA signed for us. */
 #include "api/call.h"
 
+#include "api/dataset_export.h"
 #include "api/hold.h"
 #include "api/datasets.h"
 #include "api/operations.h"
@@ -15,6 +16,14 @@ static void metric(struct buf *b, const char *name, const char *help, const char
                    uint64_t v) {
     buf_printf(b, "# HELP cusp_%s %s\n# TYPE cusp_%s %s\ncusp_%s %llu\n", name, help, name, type,
                name, (unsigned long long)v);
+}
+
+static void outcomes(struct buf *b, const char *name, const char *help, uint64_t done,
+                     uint64_t failed) {
+    buf_printf(b,
+               "# HELP cusp_%s %s\n# TYPE cusp_%s counter\ncusp_%s{result=\"done\"} %llu\n"
+               "cusp_%s{result=\"failed\"} %llu\n",
+               name, help, name, name, (unsigned long long)done, name, (unsigned long long)failed);
 }
 
 static void metrics(struct api *a, struct xch *x) {
@@ -73,6 +82,20 @@ static void metrics(struct api *a, struct xch *x) {
         metric(&b, "dataset_views_held", "states of items being read", "gauge", ds.views_held);
         metric(&b, "dataset_files_removed_total", "files of items that nothing named any more",
                "counter", ds.files_removed);
+        outcomes(&b, "dataset_imports_total", "imports that ended since start", ds.imports_done,
+                 ds.imports_failed);
+        metric(&b, "dataset_import_lines_total", "lines taken by imports since start", "counter",
+               ds.import_lines);
+        metric(&b, "dataset_import_lines_refused_total", "lines that imports left out", "counter",
+               ds.import_lines_refused);
+    }
+    if (a->exports) {
+        struct dataset_exports_stats es;
+        dataset_exports_get_stats(a->exports, &es);
+        metric(&b, "dataset_exports_running", "exports under way or waiting", "gauge", es.running);
+        outcomes(&b, "dataset_exports_total", "exports that ended since start", es.done, es.failed);
+        metric(&b, "dataset_export_items_total", "rows and data items exported since start",
+               "counter", es.items);
     }
     limits_list(li);
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");

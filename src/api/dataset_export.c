@@ -27,8 +27,14 @@ static void end(struct dataset_export_work *w) {
     w->is_over = true;
     x->running--;
     if (w->failed) {
+        x->stats.failed++;
         log_info("dataset export failed", "dataset=%s error=\"%s\"", e->dataset ? e->dataset : "",
                  w->err.msg);
+    } else {
+        x->stats.done++;
+        for (unsigned i = 0; i < DATASET_EXPORT_SETS; i++) {
+            x->stats.items += e->items[i];
+        }
     }
     e->cb(e, w->failed ? &w->err : NULL); /* e and w may be gone after this */
     if (x->stopping && x->running == 0) {
@@ -416,6 +422,11 @@ struct dataset_exports *dataset_exports_new(struct api *api, struct loop *loop, 
     list_init(&x->works);
     loop_task_init(&x->stop_task, on_stop);
     return x;
+}
+
+void dataset_exports_get_stats(const struct dataset_exports *x, struct dataset_exports_stats *ret) {
+    *ret = x->stats;
+    ret->running = x->running;
 }
 
 void dataset_exports_stop(struct dataset_exports *x, void (*cb)(void *arg), void *arg) {

@@ -102,6 +102,12 @@ struct dataset_export {
 void dataset_export_start(struct dataset_exports *x, struct dataset_export *e);
 /* Best effort, any number of times, before or after the end; cb comes as always. */
 void dataset_export_cancel(struct dataset_export *e);
+struct dataset_exports_stats {
+    uint64_t running;      /* waiting ones too */
+    uint64_t done, failed; /* since start; cancelled ones have failed */
+    uint64_t items;        /* rows or data items written by those that are done */
+};
+void dataset_exports_get_stats(const struct dataset_exports *x, struct dataset_exports_stats *ret);
 /* After cb (also from within it); forgets what `out` points to. */
 void dataset_export_fini(struct dataset_export *e);
 

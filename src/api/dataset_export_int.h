@@ -19,6 +19,7 @@ struct dataset_exports {
     struct lane *lane;
     struct list works;
     size_t running;
+    struct dataset_exports_stats stats; /* but for running */
     bool stopping;
     struct loop_task stop_task;
     void (*stop_cb)(void *arg);

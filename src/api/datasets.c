@@ -91,6 +91,13 @@ struct lane *datasets_lane(struct datasets *d) {
     return d->read_lane;
 }
 
+void datasets_count_import(struct datasets *d, bool is_done, uint64_t lines, uint64_t refused) {
+    d->stats.imports_done += is_done;
+    d->stats.imports_failed += !is_done;
+    d->stats.import_lines += lines - refused;
+    d->stats.import_lines_refused += refused;
+}
+
 void datasets_get_stats(const struct datasets *d, struct datasets_stats *ret) {
     *ret = d->stats;
 }

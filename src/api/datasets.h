@@ -106,7 +106,11 @@ void datasets_tidy(struct datasets *d, struct str name);
 
 struct datasets_stats {
     uint64_t edits_running, edits_total, views_held, files_removed;
+    /* Since start: imports by outcome; of those that were done, lines taken and lines refused. */
+    uint64_t imports_done, imports_failed, import_lines, import_lines_refused;
 };
+/* An import has ended; its lines, and how many of them were refused (0, 0 when it failed). */
+void datasets_count_import(struct datasets *d, bool is_done, uint64_t lines, uint64_t refused);
 void datasets_get_stats(const struct datasets *d, struct datasets_stats *ret);
 
 #endif

@@ -181,6 +181,8 @@ static void on_edited(struct dataset_edit *e, const struct err *err) {
     struct import *im = e->arg;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     im->api->clock->ops->disarm(im->api->clock, &im->timer);
+    datasets_count_import(im->api->datasets, !err, err ? 0 : atomic_load(&im->watch.lines),
+                          err ? 0 : atomic_load(&im->watch.failed));
     if (!err) {
         log_info("import", "dataset=%.*s lines=%llu failed=%llu new=%llu merged=%llu ms=%llu",
                  STR_ARG(e->name), (unsigned long long)atomic_load(&im->watch.lines),

@@ -571,6 +571,22 @@ def test_datasets_over_grpc(make_server):
     s.stop()
 
 
+def test_metrics_count_imports_and_exports(make_server):
+    s = make_server("--engine=fake").start()
+    ds = make(s)
+    assert len(do_import(s, ds, put(s, "some.jsonl", image(1, "a") + "?\n" + image(2, "b") + image(3, "a")))) == 1
+    assert "error" in done(s, start_import(s, ds, "gs://data/gone.jsonl"))
+    for name, fails in ((ds["name"], False), (make(s)["name"], True)):  # the second is empty
+        r = s.call("POST", f"/v1/{name}:export", {"exportConfig": {"gcsDestination": {"outputUriPrefix": "gs://data/x"}}})
+        assert ("error" in done(s, r)) == fails
+    text = s.call("GET", "/metrics").text
+    for line in ('imports_total{result="done"} 1', 'imports_total{result="failed"} 1', "import_lines_total 3",
+                 "import_lines_refused_total 1", "exports_running 0", 'exports_total{result="done"} 1',
+                 'exports_total{result="failed"} 1', "export_items_total 3"):
+        assert f"cusp_dataset_{line}\n" in text, line
+    s.stop()
+
+
 def test_imports_that_wait_are_bounded(make_server):
     s = make_server("--engine=fake", "--limit=max_imports_waiting=1", env={"CUSP_FAILPOINTS": "api.dataset.edit=delay:500ms@1"}).start()
     ds = make(s)
