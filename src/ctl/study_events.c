@@ -138,20 +138,26 @@ static void end_word(struct words *w, const char *end) {
     w->p = *end ? end + 1 : end;
 }
 
+static struct str whole_word(const struct words *w) {
+    return str_n(w->p, strcspn(w->p, " "));
+}
+
+static void step_over(struct words *w, struct str word, bool ok) {
+    w->ok &= ok;
+    w->p += word.n + (w->p[word.n] == ' ');
+}
+
 static int64_t word_i64(struct words *w) {
-    char *end;
-    errno = 0;
-    long long v = strtoll(w->p, &end, 10);
-    end_word(w, end);
+    struct str word = whole_word(w);
+    int64_t v = 0;
+    step_over(w, word, str_to_i64(word, &v));
     return v;
 }
 
 static uint64_t word_u64(struct words *w) {
-    char *end;
-    errno = 0;
-    unsigned long long v = strtoull(w->p, &end, 10);
-    w->ok &= *w->p != '-';
-    end_word(w, end);
+    struct str word = whole_word(w);
+    uint64_t v = 0;
+    step_over(w, word, str_to_u64(word, &v));
     return v;
 }
 
