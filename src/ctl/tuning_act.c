@@ -188,6 +188,9 @@ static void stop_all(struct tuning *t) {
     list_each (r, &t->runs, link) {
         const struct study_trial *x = study_trial(t->study, r->trial);
         if (x->state == STUDY_TRIAL_ACTIVE || x->state == STUDY_TRIAL_REQUESTED) {
+            if (x->state == STUDY_TRIAL_REQUESTED && !x->job) {
+                tuning_queue_study(t, tuning_named(r), false);
+            }
             tuning_queue_study(t,
                                (struct study_event){.type = STUDY_EV_TRIAL_STOPPING,
                                                     .trial = r->trial,
@@ -280,7 +283,9 @@ void tuning_act(struct tuning *t) {
             judge(t, r);
         }
     }
-    check_rules(t);
+    if (list_is_empty(&t->inbox)) {
+        check_rules(t);
+    }
     if (list_is_empty(&t->inbox)) {
         begin_next(t);
     }

@@ -37,6 +37,7 @@ struct tuning_fact {
     struct tuning_event own;
     struct study_event study; /* when type is one of STUDY_EV_* */
     bool is_believed;         /* the study knows it already: measurements, from the job's log */
+    bool is_of_wish;          /* goes when it is refused */
     struct call_op *op;       /* the wish it grants; answered with it. NULL none */
 };
 static inline bool tuning_fact_is_of_study(const struct tuning_fact *f) {
@@ -178,6 +179,8 @@ void tuning_run_end(struct tuning_run *r);
 /* tuning_wish.c */
 /* Grants (facts appended to t->granting, next changed), or answers the wish. */
 void tuning_consider(struct tuning *t, struct tuning_wish *w, struct tuning_status *next);
+/* A trial made by hand is told of its job when it begins; one that is stopped before, then. */
+struct study_event tuning_named(const struct tuning_run *r);
 void tuning_wish_free(struct tuning_wish *w);
 
 /* tuning_words.c: lines of the service log, once each, when what they tell of is durable */

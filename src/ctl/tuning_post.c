@@ -244,7 +244,7 @@ static void take_back(struct tuning *t, const struct err *err) {
     while (!list_is_empty(&t->in_flight)) {
         struct tuning_fact *f = list_first(&t->in_flight, struct tuning_fact, link);
         list_del(&f->link);
-        if (f->op || !f->seq) {
+        if (f->is_of_wish) {
             answer(f, err);
             tuning_fact_free(f);
         } else {

@@ -9,6 +9,7 @@ void tuning_wish_free(struct tuning_wish *w) {
 
 static void grant(struct tuning *t, struct tuning_wish *w, struct tuning_fact *f) {
     f->op = w->op;
+    f->is_of_wish = true;
     list_push_tail(&t->granting, &f->link);
 }
 
@@ -84,6 +85,21 @@ static bool is_ended_by(const struct tuning *t, uint64_t trial) {
     return false;
 }
 
+static bool is_started_by(const struct tuning *t, uint64_t trial) {
+    const struct tuning_fact *f;
+    list_each (f, &t->in_flight, link) {
+        if (f->type == STUDY_EV_TRIAL_STARTED && f->study.trial == trial) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct study_event tuning_named(const struct tuning_run *r) {
+    return (struct study_event){
+        .type = STUDY_EV_TRIAL_STARTED, .trial = r->trial, .job = r->job_name};
+}
+
 static int stop(struct tuning *t, struct tuning_wish *w, struct err *err) {
     const struct study_trial *x = study_trial(t->study, w->trial);
     if (!x) {
@@ -102,6 +118,11 @@ static int stop(struct tuning *t, struct tuning_wish *w, struct err *err) {
                                                      .state = STUDY_TRIAL_INFEASIBLE,
                                                      .reason = "It was stopped before it began."}));
         return 0;
+    }
+    if (x->state == STUDY_TRIAL_REQUESTED && !x->job && !is_started_by(t, x->id)) {
+        struct tuning_fact *f = tuning_fact_study(t, tuning_named(tuning_run_of(t, x->id)));
+        f->is_of_wish = true;
+        list_push_tail(&t->granting, &f->link);
     }
     grant(t, w,
           tuning_fact_study(t,
