@@ -73,6 +73,7 @@
     X(max_trial_reports, 10000,                                                                    \
       "reports of one trial that its job keeps one by one; later ones are thinned")                \
     X(max_trial_tags, 256, "different names under which one trial reports")                        \
+    X(max_metrics_bytes, 262144, "bytes of a replica's metric file that are read, the newest")     \
     X(log_line_bytes, 262144, "bytes of one captured output line before it is split")              \
     X(log_retention_s, 2592000,                                                                    \
       "seconds that logs of ended jobs, and written entries, are kept; 0: for ever")               \

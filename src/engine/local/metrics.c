@@ -4,6 +4,7 @@
  */
 #include "engine/local/metrics.h"
 
+#include "base/limits.h"
 #include "engine/local/local_int.h"
 #include "engine/local/metrics_file.h"
 #include "sys/files.h"
@@ -57,16 +58,20 @@ static void read_tail(const char *run_dir, struct buf *out, bool *ret_is_tail) {
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         return;
     }
-    off_t at = st.st_size > METRICS_FILE_BYTES ? st.st_size - METRICS_FILE_BYTES : 0;
+    size_t most = (size_t)limits.max_metrics_bytes;
+    off_t at = st.st_size > (off_t)most ? st.st_size - (off_t)most : 0;
+    if (at > 0) {
+        limits_hit(&limits.max_metrics_bytes);
+    }
     *ret_is_tail = at > 0;
-    char *room = buf_reserve(out, METRICS_FILE_BYTES);
-    ssize_t n = pread(fd, room, METRICS_FILE_BYTES, at);
+    char *room = buf_reserve(out, most);
+    ssize_t n = pread(fd, room, most, at);
     buf_commit(out, n > 0 ? (size_t)n : 0);
 }
 
 static void read_run(struct lane_work *w) {
     struct metrics *m = CONTAINER_OF(w, struct metrics, work);
-    auto_buf struct buf text = BUF_INIT(METRICS_FILE_BYTES + 1);
+    auto_buf struct buf text = BUF_INIT((size_t)limits.max_metrics_bytes + 1);
     bool is_tail = false;
     m->now.n = m->fresh.n = 0;
     arena_clear(m->arena);

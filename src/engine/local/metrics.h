@@ -2,7 +2,7 @@
  * when the replica has ended. Embedded in the replica; loop thread.
  *
  * The directory belongs to the job: whatever it puts there, only a regular file directly in it is
- * opened, without waiting, and read up to METRICS_FILE_BYTES. */
+ * opened, without waiting; of more than limits.max_metrics_bytes only the end is read. */
 #ifndef CUSP_ENGINE_LOCAL_METRICS_H
 #define CUSP_ENGINE_LOCAL_METRICS_H
 

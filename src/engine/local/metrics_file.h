@@ -6,8 +6,6 @@
 #include "base/str.h"
 #include "engine/engine.h"
 
-/* Only so much of the end of a file is looked at; the library writes some 12 KB. */
-#define METRICS_FILE_BYTES (256u * 1024u)
 #define METRICS_LINE_BYTES 4096u
 #define METRICS_LINE_TAGS 8u /* metrics of one line; the library writes one */
 
