@@ -7,6 +7,7 @@
 #include "api/seal.h"
 #include "base/fail.h"
 #include "base/rec.h"
+#include "ctl/events.h"
 #include "ctl/model.h"
 #include "pb/pb.h"
 
@@ -14,9 +15,11 @@ struct upload {
     struct api *api;
     struct pipeline_work *work;
     struct arena *arena;
-    const char *folder; /* "gs://B/dir", no slash at its end */
-    struct seal *seal;  /* while it is under way */
-    struct str sealed;  /* in arena */
+    const char *folder;         /* "gs://B/dir", no slash at its end */
+    struct seal *seal;          /* while it is under way */
+    struct str sealed;          /* in arena */
+    struct store_events events; /* of the job */
+    struct event staged;        /* of its last attempt; in arena. No inputs: nothing is known */
     struct model_upload up;
 };
 
@@ -26,6 +29,29 @@ static const struct pipeline_parsed *parsed_of(const struct pipeline_work *w) {
 
 /* ---- seal ---- */
 
+/* The last attempt's: it is the one that succeeded. A job deleted meanwhile has left none. */
+static void on_job_events(struct store_events *e, const struct store_event *ev, size_t n,
+                          const struct err *err) {
+    struct upload *u = e->arg;
+    struct err why;
+    if (!err) {
+        for (size_t i = n; i > 0; i--) {
+            if (ev[i - 1].type == EV_ATTEMPT_STAGED) {
+                err = event_decode(u->arena, &ev[i - 1], &u->staged, &why) ? &why : NULL;
+                break;
+            }
+        }
+    }
+    u->work->cb(u->work, err);
+}
+
+static void read_job_events(struct upload *u) {
+    struct store *store = u->api->store;
+    u->events = (struct store_events){
+        .owner = str_of(u->work->status->child), .arena = u->arena, .cb = on_job_events, .arg = u};
+    store->ops->events(store, &u->events);
+}
+
 static void on_sealed(void *arg, const struct seal_facts *f, const struct err *err) {
     struct upload *u = arg;
     struct err e;
@@ -33,10 +59,12 @@ static void on_sealed(void *arg, const struct seal_facts *f, const struct err *e
     if (!err && FAIL_POINT("pipeline.upload.sealed", &e)) {
         err = &e;
     }
-    if (!err) {
-        u->sealed = arena_str(u->arena, f->text);
+    if (err) {
+        u->work->cb(u->work, err);
+        return;
     }
-    u->work->cb(u->work, err);
+    u->sealed = arena_str(u->arena, f->text);
+    read_job_events(u);
 }
 
 void pipeline_seal(void *arg, struct pipeline_work *w) {
@@ -130,14 +158,16 @@ static bool pack_model(struct upload *u, struct str *ret) {
     return model_message_pack(u->arena, m, ret);
 }
 
-static void put_job_facts(struct buf *b, const Aip__CustomJobSpec *s) {
-    const Aip__WorkerPoolSpec *p = s->n_worker_pool_specs ? s->worker_pool_specs[0] : NULL;
-    if (p && p->task_case == AIP__WORKER_POOL_SPEC__TASK_CONTAINER_SPEC) {
-        rec_puts(b, MODEL_FACT_IMAGE, p->container_spec->image_uri);
-    } else if (p && p->task_case == AIP__WORKER_POOL_SPEC__TASK_PYTHON_PACKAGE_SPEC) {
-        rec_puts(b, MODEL_FACT_IMAGE, p->python_package_spec->executor_image_uri);
-        for (size_t i = 0; i < p->python_package_spec->n_package_uris; i++) {
-            rec_puts(b, MODEL_FACT_PACKAGE, p->python_package_spec->package_uris[i]);
+/* The images and packages that the job ran from, as its engine found them. */
+static void put_job_facts(struct buf *b, const struct event *staged) {
+    for (size_t i = 0; i < staged->nr_inputs; i++) {
+        const struct staged_input *in = &staged->inputs[i];
+        if (in->kind == INPUT_IMAGE) {
+            rec_puts(b, MODEL_FACT_IMAGE, in->uri);
+            rec_puts(b, MODEL_FACT_IMAGE_DIGEST, in->digest);
+        } else {
+            auto_free char *text = xasprintf("%s %s", in->uri, in->digest);
+            rec_puts(b, MODEL_FACT_PACKAGE, text);
         }
     }
 }
@@ -151,7 +181,7 @@ static struct str facts_of(struct upload *u) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     rec_put(&b, MODEL_FACT_PIPELINE, w->spec->name);
     rec_puts(&b, MODEL_FACT_JOB, w->status->child);
-    put_job_facts(&b, p->in.custom);
+    put_job_facts(&b, &u->staged);
     if (d->format) {
         rec_puts(&b, MODEL_FACT_DATASET, d->dataset);
         if (in->annotation_schema_uri[0]) {

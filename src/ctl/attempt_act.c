@@ -277,7 +277,10 @@ static void act_placed(struct attempt *a) {
     if (a->side != SIDE_STAGED) {
         return;
     }
-    job_post(a->job, (struct event){.type = EV_ATTEMPT_STAGED, .attempt = a->nr});
+    job_post(a->job, (struct event){.type = EV_ATTEMPT_STAGED,
+                                    .attempt = a->nr,
+                                    .inputs = a->run->inputs,
+                                    .nr_inputs = a->run->nr_inputs});
     job_post(a->job,
              (struct event){.type = EV_LAUNCH_INTENT, .attempt = a->nr, .nonce = a->run->nonce});
 }

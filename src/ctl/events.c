@@ -79,6 +79,17 @@ static void put_exit(struct buf *b, const struct exit_info *x) {
     }
 }
 
+static const char *const input_names[] = {[INPUT_IMAGE] = "image", [INPUT_PACKAGE] = "package"};
+
+/* "image=URI DIGEST": digests have no spaces, names of objects may. */
+static void put_inputs(struct buf *b, const struct event *ev) {
+    for (size_t i = 0; i < ev->nr_inputs; i++) {
+        const struct staged_input *in = &ev->inputs[i];
+        auto_free char *text = xasprintf("%s %s", in->uri, in->digest);
+        rec_puts(b, input_names[in->kind], text);
+    }
+}
+
 static void put_reports(struct buf *b, const struct event *ev) {
     char value[32];
     for (size_t i = 0; i < ev->nr_reports; i++) {
@@ -105,6 +116,9 @@ void event_encode(struct buf *b, const struct event *ev) {
     case EV_ATTEMPT_STEP:
         rec_puts(b, "step", step_names[ev->step]);
         rec_put_u64(b, "took_usec", ev->took);
+        break;
+    case EV_ATTEMPT_STAGED:
+        put_inputs(b, ev);
         break;
     case EV_LAUNCH_INTENT:
         rec_puts(b, "nonce", ev->nonce);
@@ -148,7 +162,6 @@ void event_encode(struct buf *b, const struct event *ev) {
         put_reports(b, ev);
         break;
     case EV_JOB_CREATED:
-    case EV_ATTEMPT_STAGED:
     case EV_CANCEL_REQUESTED:
     case EV_ATTEMPT_RELEASED:
         break;
@@ -270,6 +283,32 @@ static int get_reports(struct arena *a, const struct rec *r, const struct store_
     return 0;
 }
 
+static int get_inputs(struct arena *a, const struct rec *r, const struct store_event *in,
+                      struct event *ret, struct err *err) {
+    struct staged_input *all = arena_calloc(a, r->n + 1, sizeof(*all));
+    size_t n = 0;
+    for (size_t i = 0; all && i < r->n; i++) {
+        int kind = word_index(input_names, NR_OF(input_names), r->p[i].key);
+        struct str value = r->p[i].value;
+        size_t at = value.n;
+        if (kind < 0) {
+            continue;
+        }
+        while (at > 0 && value.p[at - 1] != ' ') {
+            at--;
+        }
+        if (at < 2 || at == value.n) {
+            return bad(err, in, input_names[kind]);
+        }
+        all[n].kind = (enum input_kind)kind;
+        all[n].uri = arena_strndup(a, value.p, at - 1);
+        all[n++].digest = arena_strndup(a, value.p + at, value.n - at);
+    }
+    ret->inputs = all;
+    ret->nr_inputs = n;
+    return 0;
+}
+
 static int get_state(struct str name, enum job_state *ret) {
     for (int s = 0; s <= JOB_STATE_PARTIALLY_SUCCEEDED; s++) {
         if (str_eqc(name, job_state_name((enum job_state)s))) {
@@ -315,6 +354,11 @@ int event_decode(struct arena *a, const struct store_event *in, struct event *re
         ev.step = (enum stage_step)word;
         ev.took = rec_get_u64(&r, "took_usec", 0);
         break;
+    case EV_ATTEMPT_STAGED:
+        if (get_inputs(a, &r, in, &ev, err) != 0) {
+            return -1;
+        }
+        break;
     case EV_LAUNCH_INTENT:
         ev.nonce = rec_get_cstr(&r, "nonce");
         if (!ev.nonce || strlen(ev.nonce) != 32) {
@@ -358,7 +402,6 @@ int event_decode(struct arena *a, const struct store_event *in, struct event *re
         break;
     case EV_JOB_CREATED:
     case EV_REPLICA_LOST:
-    case EV_ATTEMPT_STAGED:
     case EV_CANCEL_REQUESTED:
     case EV_ATTEMPT_RELEASED:
     case EV_TYPE_NR:

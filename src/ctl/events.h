@@ -20,8 +20,10 @@ struct event {
     uint32_t replica;               /* REPLICA_* */
     const struct placement *places; /* ATTEMPT_PLACED: one a replica */
     uint32_t nr_places;
-    enum stage_step step;         /* ATTEMPT_STEP */
-    usec_t took;                  /* ATTEMPT_STEP */
+    enum stage_step step;              /* ATTEMPT_STEP */
+    usec_t took;                       /* ATTEMPT_STEP */
+    const struct staged_input *inputs; /* ATTEMPT_STAGED; none in logs of earlier versions */
+    size_t nr_inputs;
     const char *nonce;            /* LAUNCH_INTENT */
     usec_t started_at;            /* REPLICA_STARTED */
     const struct exit_info *exit; /* REPLICA_EXITED */

@@ -63,6 +63,16 @@ struct metric_report {
 };
 #define METRIC_TAG_MAX 128u
 
+/* What staging found under a name that a job gives: the same name may stand for other bytes
+ * tomorrow. */
+enum input_kind { INPUT_IMAGE, INPUT_PACKAGE };
+struct staged_input {
+    enum input_kind kind;
+    const char *uri;    /* as the job has it */
+    const char *digest; /* "sha256:…": of an image's manifest, of a package file's bytes; the fake
+                         * engine's are "fake:…" */
+};
+
 struct attempt_run {
     const struct job_spec *spec;
     uint32_t attempt; /* from 1 */
@@ -70,6 +80,10 @@ struct attempt_run {
     struct replica_run *replicas;
     uint32_t nr_replicas;
     const struct engine_sink *sink;
+    /* The engine's, from sink.staged until release: every image and package once, in the order of
+     * the pools. */
+    const struct staged_input *inputs;
+    size_t nr_inputs;
     void *owner; /* ctl's attempt */
     void *priv;  /* engine's, freed by release */
 };

@@ -1,5 +1,6 @@
 """pythonPackageSpec on the real sklearn-cpu image: installed once, kept as a layer, failing with pip's own words."""
 import glob
+import hashlib
 import io
 import os
 import tarfile
@@ -69,11 +70,15 @@ def said(s, job, task="workerpool0-0"):
 
 def test_sdist_and_wheel_together_and_the_second_run_installs_nothing(server):
     a = put(server, "trainer-0.1.tar.gz", sdist(main="import sys, helper.task\nprint('args', sys.argv[1:])\n"))
-    b = put(server, "helper-0.1-py3-none-any.whl", wheel("helper", "print('helper here')"))
+    helper = wheel("helper", "print('helper here')")
+    b = put(server, "helper-0.1-py3-none-any.whl", helper)
     first = server.wait(server.create(job_of(a, b, args=["--x=1"]))["name"], 90)
     assert first["state"] == "JOB_STATE_SUCCEEDED", (first, server.logs(first["name"]))
     assert said(server, first) == ["helper here", "args ['--x=1']"]
     assert any("Successfully installed" in x for x in said(server, first, "packages"))
+    # What ran is on record: lineage of models is made from this.
+    staged = next(e for e in server.events(first["name"])["events"] if e["type"] == "ATTEMPT_STAGED")["facts"]
+    assert staged["package"] == f"{b} sha256:{hashlib.sha256(helper).hexdigest()}", staged
     second = server.wait(server.create(job_of(a, b, args=["--x=2"]))["name"], 30)
     assert second["state"] == "JOB_STATE_SUCCEEDED" and said(server, second)[-1] == "args ['--x=2']"
     assert not said(server, second, "packages"), "installed again"

@@ -33,7 +33,8 @@ struct fake_run {
     struct attempt_run *run;
     struct script script;
     enum run_state state;
-    uint32_t nr_done; /* replicas launched, or reported by reattach */
+    uint32_t nr_done;     /* replicas launched, or reported by reattach */
+    struct arena *inputs; /* what run->inputs points at; NULL: nothing staged */
     struct timer timer;
 };
 
@@ -53,6 +54,44 @@ static void fail(struct fake_run *r, enum err_code code, const char *what) {
     r->run->sink->attempt_failed(r->run, &err);
 }
 
+/* There are no bytes behind the names here: equal names, equal digests. */
+static void add_input(struct fake_run *r, struct staged_input *all, enum input_kind kind,
+                      const char *uri) {
+    struct attempt_run *run = r->run;
+    for (size_t i = 0; i < run->nr_inputs; i++) {
+        if (all[i].kind == kind && strcmp(all[i].uri, uri) == 0) {
+            return;
+        }
+    }
+    unsigned long long hash = str_hash(str_of(uri));
+    all[run->nr_inputs++] = (struct staged_input){
+        .kind = kind, .uri = uri, .digest = arena_printf(r->inputs, "fake:%016llx", hash)};
+}
+
+static void note_inputs(struct fake_run *r) {
+    const struct job_spec *s = r->run->spec;
+    size_t max = s->nr_pools;
+    for (uint32_t p = 0; p < s->nr_pools; p++) {
+        for (size_t i = 0; s->pools[p].kind == TASK_PYTHON && s->pools[p].package_uris[i]; i++) {
+            max++;
+        }
+    }
+    arena_free(r->inputs);
+    r->inputs = arena_new(ARENA_NO_MAX);
+    struct staged_input *all = arena_own_array(r->inputs, max + 1, sizeof(*all));
+    r->run->inputs = all;
+    r->run->nr_inputs = 0;
+    for (uint32_t p = 0; p < s->nr_pools; p++) {
+        const struct pool_spec *pool = &s->pools[p];
+        if (pool->replica_count > 0 && pool->image_uri) {
+            add_input(r, all, INPUT_IMAGE, pool->image_uri);
+        }
+        for (size_t i = 0; pool->kind == TASK_PYTHON && pool->package_uris[i]; i++) {
+            add_input(r, all, INPUT_PACKAGE, pool->package_uris[i]);
+        }
+    }
+}
+
 static void finish_staging(struct fake_run *r) {
     const struct engine_sink *s = r->run->sink;
     if (r->script.fail == SCRIPT_FAIL_STAGE) {
@@ -60,6 +99,7 @@ static void finish_staging(struct fake_run *r) {
         return;
     }
     r->state = RUN_STAGED;
+    note_inputs(r);
     s->step(r->run, STAGE_IMAGE, r->script.stage);
     s->step(r->run, STAGE_BUNDLE, 1);
     s->staged(r->run);
@@ -135,6 +175,7 @@ static void finish_release(struct fake_run *r) {
     host_remove(r->engine->host, run->spec->id, run->attempt);
     list_del(&r->link);
     run->priv = NULL;
+    arena_free(r->inputs);
     free(r);
     run->sink->released(run);
 }
@@ -275,6 +316,7 @@ static void fake_detach(struct fake *f) {
     list_each_safe (r, tmp, &f->runs, link) {
         f->host->clock->ops->disarm(f->host->clock, &r->timer);
         list_del(&r->link);
+        arena_free(r->inputs);
         free(r);
     }
 }

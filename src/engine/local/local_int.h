@@ -90,10 +90,11 @@ struct local_note {
 struct local_pool {
     struct image image;
     struct image_user user;
-    const char *pkg_key;     /* TASK_PYTHON: layer key, NULL otherwise */
-    const char *pkg_layer;   /* absolute directory */
-    bool pulled;             /* the puller has had its turn */
-    const char *trust_layer; /* the doors' CA in the image's bundles; NULL: none */
+    const char *pkg_key;      /* TASK_PYTHON: layer key, NULL otherwise */
+    const char *pkg_layer;    /* absolute directory */
+    const char **pkg_digests; /* "sha256:…" of each of the pool's packages */
+    bool pulled;              /* the puller has had its turn */
+    const char *trust_layer;  /* the doors' CA in the image's bundles; NULL: none */
 };
 
 struct pkg_install;
@@ -117,6 +118,8 @@ struct local_attempt {
     struct err err;
     struct local_pool *pools;
     usec_t took_image, took_packages, took_bundle, packages_since;
+    struct staged_input *inputs;
+    size_t nr_inputs;
     VEC_OF(struct local_note) notes;
     uint32_t need_pool; /* pool whose package layer is missing; UINT32_MAX none */
 

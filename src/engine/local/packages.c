@@ -149,11 +149,17 @@ int packages_key(struct local_attempt *a, uint32_t pool, bool *ret_ready, struct
     auto_buf struct buf id = BUF_INIT(1 << 20);
     (void)buf_printf(&id, "%s\n%s\n%u:%u %s\n", LAYER_FORMAT, lp->image.digest, lp->user.uid,
                      lp->user.gid, lp->user.home != NULL ? lp->user.home : "");
-    for (size_t i = 0; uris[i] != NULL; i++) {
+    size_t nr = 0;
+    while (uris[nr] != NULL) {
+        nr++;
+    }
+    lp->pkg_digests = arena_calloc(a->arena, nr + 1, sizeof(*lp->pkg_digests));
+    for (size_t i = 0; i < nr; i++) {
         char hex[HEX_LEN + 1];
         if (digest_uri(eng, uris[i], -1, hex, err) < 0) {
             return -1;
         }
+        lp->pkg_digests[i] = arena_printf(a->arena, "sha256:%s", hex);
         (void)buf_printf(&id, "%s %s\n", hex, base_name(uris[i]));
     }
     unsigned char raw[EVP_MAX_MD_SIZE];

@@ -270,6 +270,41 @@ static int make_rundirs(struct local_attempt *a, struct err *err) {
 /* -- lane: the whole ----------------------------------------------------------------------------
  */
 
+static void add_input(struct local_attempt *a, enum input_kind kind, const char *uri,
+                      const char *digest) {
+    for (size_t i = 0; i < a->nr_inputs; i++) {
+        if (a->inputs[i].kind == kind && strcmp(a->inputs[i].uri, uri) == 0) {
+            return;
+        }
+    }
+    struct staged_input *in = &a->inputs[a->nr_inputs++];
+    in->kind = kind;
+    in->uri = uri;
+    in->digest = digest;
+}
+
+/* What the names in the job's spec stood for, this time. */
+static void note_inputs(struct local_attempt *a) {
+    const struct job_spec *s = a->run->spec;
+    size_t max = s->nr_pools;
+    for (uint32_t p = 0; p < s->nr_pools; p++) {
+        for (size_t i = 0; a->pools[p].pkg_digests != NULL && s->pools[p].package_uris[i]; i++) {
+            max++;
+        }
+    }
+    a->inputs = arena_calloc(a->arena, max + 1, sizeof(*a->inputs));
+    a->nr_inputs = 0;
+    for (uint32_t p = 0; p < s->nr_pools; p++) {
+        const struct local_pool *lp = &a->pools[p];
+        if (lp->image.digest != NULL) {
+            add_input(a, INPUT_IMAGE, s->pools[p].image_uri, lp->image.digest);
+        }
+        for (size_t i = 0; lp->pkg_digests != NULL && lp->pkg_digests[i] != NULL; i++) {
+            add_input(a, INPUT_PACKAGE, s->pools[p].package_uris[i], lp->pkg_digests[i]);
+        }
+    }
+}
+
 static int stage_all(struct local_attempt *a, struct err *err) {
     const struct job_spec *s = a->run->spec;
     usec_t t0 = time_mono();
@@ -298,6 +333,7 @@ static int stage_all(struct local_attempt *a, struct err *err) {
     }
     usec_t t2 = time_mono();
     a->took_packages += t2 - t1;
+    note_inputs(a);
     int rc = make_rundirs(a, err);
     a->took_bundle += time_mono() - t2;
     return rc;
@@ -331,6 +367,8 @@ static void tell_staged(struct local_attempt *a) {
         packages_note_start(a);
     }
     if (!a->releasing) {
+        a->run->inputs = a->inputs;
+        a->run->nr_inputs = a->nr_inputs;
         sink->staged(a->run);
     }
 }

@@ -119,6 +119,23 @@ static void test_the_small_events_come_back(void **state) {
     assert_int_equal(out.took, 5);
 }
 
+static void test_what_staging_found_comes_back(void **state) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    const struct staged_input in[] = {{INPUT_IMAGE, "example.com/train:1", "sha256:aa"},
+                                      {INPUT_PACKAGE, "gs://b/my trainer.tar.gz", "sha256:bb"}};
+    struct event out = through(
+        a, &(struct event){.type = EV_ATTEMPT_STAGED, .attempt = 3, .inputs = in, .nr_inputs = 2});
+    assert_int_equal(out.nr_inputs, 2);
+    assert_int_equal(out.inputs[0].kind, INPUT_IMAGE);
+    assert_string_equal(out.inputs[0].uri, "example.com/train:1");
+    assert_string_equal(out.inputs[0].digest, "sha256:aa");
+    assert_int_equal(out.inputs[1].kind, INPUT_PACKAGE);
+    assert_string_equal(out.inputs[1].uri, "gs://b/my trainer.tar.gz");
+    assert_string_equal(out.inputs[1].digest, "sha256:bb");
+    /* Logs of earlier versions say nothing. */
+    assert_int_equal(through(a, &(struct event){.type = EV_ATTEMPT_STAGED}).nr_inputs, 0);
+}
+
 static void refuse(uint32_t type, uint32_t version, const char *body) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct store_event row = {.seq = 1, .type = type, .version = version, .body = str_of(body)};
@@ -137,6 +154,8 @@ static void test_events_of_the_future_and_torn_events_are_refused(void **state) 
     refuse(EV_ATTEMPT_PLACED, 1, "cusp-rec 1\nnode=n\ndevices=1,x\n");
     refuse(EV_JOB_DONE, 1, "cusp-rec 1\nstate=JOB_STATE_RUNNING\n");
     refuse(EV_JOB_CREATED, 1, "cusp-rec 1\natt");
+    refuse(EV_ATTEMPT_STAGED, 1, "cusp-rec 1\nimage=example.com/train:1\n");
+    refuse(EV_ATTEMPT_STAGED, 1, "cusp-rec 1\npackage=gs://b/x \n");
 }
 
 int main(void) {
@@ -147,6 +166,7 @@ int main(void) {
         cmocka_unit_test(test_placements_keep_their_devices),
         cmocka_unit_test(test_exits_keep_everything_that_explains_them),
         cmocka_unit_test(test_the_small_events_come_back),
+        cmocka_unit_test(test_what_staging_found_comes_back),
         cmocka_unit_test(test_events_of_the_future_and_torn_events_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
