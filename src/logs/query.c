@@ -284,20 +284,92 @@ static bool test_log_name(const struct query_node *n, const char *log) {
     return test_text(n, log, false);
 }
 
-static bool test_source(const struct query_node *n,
-                        const Google__Logging__V2__LogEntrySourceLocation *s) {
-    if (!s) {
+/* "requestMethod" and "request_method" are request_method. */
+static bool is_named(struct str word, const char *snake) {
+    for (; *snake; snake++) {
+        if (word.n && *word.p == *snake) {
+            word = str_sub(word, 1, word.n);
+        } else if (*snake == '_') {
+            continue;
+        } else if (word.n && *snake >= 'a' && *snake <= 'z' && *word.p == *snake - 32) {
+            word = str_sub(word, 1, word.n);
+        } else {
+            return false;
+        }
+    }
+    return word.n == 0;
+}
+
+/* "0.5s", or the number alone, are seconds. */
+static bool test_duration(const struct query_node *n, const Google__Protobuf__Duration *d) {
+    double seconds;
+    struct str text = n->value;
+    if (n->op == OP_HAS && str_eqc(text, "*")) {
+        return true;
+    }
+    if (text.n && text.p[text.n - 1] == 's') {
+        text.n--;
+    }
+    return str_to_double(text, &seconds) &&
+           order(n->op, compare((double)d->seconds + (double)d->nanos / 1e9, seconds));
+}
+
+static bool test_member(const struct query_node *n, ProtobufCType type, const void *at) {
+    if (type == PROTOBUF_C_TYPE_STRING) {
+        const char *text = *(char *const *)at;
+        return *text && test_text(n, text, false);
+    }
+    if (type == PROTOBUF_C_TYPE_BOOL) {
+        return test_text(n, *(const protobuf_c_boolean *)at ? "true" : "false", false);
+    }
+    if (type == PROTOBUF_C_TYPE_MESSAGE) {
+        const ProtobufCMessage *m = *(const ProtobufCMessage *const *)at;
+        return m && m->descriptor == &google__protobuf__duration__descriptor &&
+               test_duration(n, (const Google__Protobuf__Duration *)m);
+    }
+    double number = type == PROTOBUF_C_TYPE_INT64   ? (double)*(const int64_t *)at
+                    : type == PROTOBUF_C_TYPE_INT32 ? *(const int32_t *)at
+                                                    : 0;
+    return number != 0 && test_number(n, number);
+}
+
+/* A field of a part of the entry that is a message: httpRequest.status and its kin. Texts and
+ * numbers that are not set are not there. */
+static bool test_message(const struct query_node *n, const ProtobufCMessage *m) {
+    if (!m || n->nr_path < 2) {
+        return m && n->op == OP_HAS && str_eqc(n->value, "*");
+    }
+    for (unsigned i = 0; n->nr_path == 2 && i < m->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
+        if (is_named(n->path[1], f->name)) {
+            return test_member(n, f->type, (const char *)m + f->offset);
+        }
+    }
+    return false;
+}
+
+static bool is_part(const struct query_node *n, const entry_msg *e, const ProtobufCMessage **ret) {
+    if (field(n, 0, "sourceLocation", "source_location")) {
+        *ret = e->source_location ? &e->source_location->base : NULL;
+    } else if (field(n, 0, "httpRequest", "http_request")) {
+        *ret = e->http_request ? &e->http_request->base : NULL;
+    } else if (field(n, 0, "operation", NULL)) {
+        *ret = e->operation ? &e->operation->base : NULL;
+    } else if (field(n, 0, "split", NULL)) {
+        *ret = e->split ? &e->split->base : NULL;
+    } else {
         return false;
     }
-    return field(n, 1, "file", NULL)       ? test_text(n, s->file, false)
-           : field(n, 1, "function", NULL) ? test_text(n, s->function, false)
-           : field(n, 1, "line", NULL)     ? test_number(n, (double)s->line)
-                                           : false;
+    return true;
 }
 
 static bool test(const struct query_node *n, const entry_msg *e) {
     if (n->op == OP_TEXT) {
         return entry_has(e, n->value);
+    }
+    const ProtobufCMessage *part;
+    if (is_part(n, e, &part)) {
+        return test_message(n, part);
     }
     if (n->nr_path > 1) {
         if (field(n, 0, "resource", NULL)) {
@@ -306,14 +378,6 @@ static bool test(const struct query_node *n, const entry_msg *e) {
         if (field(n, 0, "jsonPayload", "json_payload")) {
             return e->payload_case == GOOGLE__LOGGING__V2__LOG_ENTRY__PAYLOAD_JSON_PAYLOAD &&
                    test_struct(n, 1, e->json_payload);
-        }
-        if (field(n, 0, "sourceLocation", "source_location")) {
-            return test_source(n, e->source_location);
-        }
-        if (field(n, 0, "operation", NULL) && e->operation) {
-            return field(n, 1, "id", NULL)         ? test_text(n, e->operation->id, false)
-                   : field(n, 1, "producer", NULL) ? test_text(n, e->operation->producer, false)
-                                                   : false;
         }
         return field(n, 0, "labels", NULL) && test_labels(n, e);
     }
@@ -353,6 +417,9 @@ static bool test(const struct query_node *n, const entry_msg *e) {
     }
     if (field(n, 0, "spanId", "span_id") && e->span_id[0]) {
         return test_text(n, e->span_id, false);
+    }
+    if (field(n, 0, "traceSampled", "trace_sampled")) {
+        return test_text(n, e->trace_sampled ? "true" : "false", false);
     }
     return field(n, 0, "labels", NULL) && test_labels(n, e);
 }

@@ -17,7 +17,11 @@ static const char entry_json[] =
     "\"WARNING\","
     "\"labels\":{\"ml.googleapis.com/trial_id\":\"2\"},\"jsonPayload\":{\"message\":\"Epoch "
     "1\",\"loss\":0.5,"
-    "\"deep\":{\"list\":[{\"a\":1},{\"a\":2}]},\"ok\":true}}";
+    "\"deep\":{\"list\":[{\"a\":1},{\"a\":2}]},\"ok\":true},"
+    "\"httpRequest\":{\"requestMethod\":\"GET\",\"status\":404,\"responseSize\":\"12\","
+    "\"latency\":\"0.250s\",\"cacheHit\":true},\"traceSampled\":true,"
+    "\"sourceLocation\":{\"file\":\"a.py\",\"line\":\"7\"},\"operation\":{\"id\":\"op\","
+    "\"first\":true}}";
 
 static int try(const char *filter) { /* 1 matches, 0 not, -1 refused */
     struct arena *a = arena_new(1 << 20);
@@ -79,6 +83,16 @@ static void test_matches(void **state) {
         "-- a comment\nseverity=WARNING",
         /* OR binds tighter */
         "severity=WARNING OR severity=ERROR AND resource.type=ml_job",
+        "httpRequest.status=404",
+        "httpRequest.status>=400 http_request.request_method=get",
+        "httpRequest.responseSize<13",
+        "httpRequest.latency>\"0.2s\"",
+        "httpRequest.latency<=0.25",
+        "httpRequest.cacheHit=true httpRequest.cacheLookup=false",
+        "httpRequest:* sourceLocation:* operation:*",
+        "sourceLocation.line=7 sourceLocation.file:a.",
+        "operation.id=op operation.first=true operation.last=false",
+        "traceSampled=true",
     };
     static const char *const no[] = {
         "resource.labels.job_id=\"78\"",
@@ -96,6 +110,15 @@ static void test_matches(void **state) {
         "NOT severity=WARNING",
         "severity=WARNING OR severity=ERROR AND resource.type=other",
         "httpRequest.status>=500",
+        "httpRequest.latency>1s",
+        "httpRequest.latency>soon",
+        "httpRequest.nothing=1",
+        "httpRequest.serverIp:*",
+        "httpRequest.serverIp!=\"x\"",
+        "httpRequest.requestSize=0",
+        "httpRequest.status.code=404",
+        "httpRequest=404",
+        "split:*",
     };
     for (size_t i = 0; i < NR_OF(yes); i++) {
         if (try(yes[i]) != 1) {
