@@ -49,40 +49,6 @@ char *entry_text(struct arena *a, struct str bytes) {
 
 /* ---- JSON lines */
 
-static Google__Protobuf__Value *take_field(Google__Protobuf__Struct *s, const char *key,
-                                           bool remove) {
-    for (size_t i = 0; i < s->n_fields; i++) {
-        if (strcmp(s->fields[i]->key, key) == 0) {
-            Google__Protobuf__Value *v = s->fields[i]->value;
-            if (remove) {
-                memmove(s->fields + i, s->fields + i + 1, (--s->n_fields - i) * sizeof(*s->fields));
-            }
-            return v;
-        }
-    }
-    return NULL;
-}
-
-static const char *string_of(const Google__Protobuf__Value *v) {
-    return v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE ? v->string_value : NULL;
-}
-
-/* Names, Cloud Logging's numbers, or Python's (10 to 50: levelno). */
-static bool lift_severity(const Google__Protobuf__Value *v, bool python, int *ret) {
-    if (string_of(v)) {
-        return severity_from_word(str_of(string_of(v)), ret);
-    }
-    if (v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE && v->number_value >= 0 &&
-        v->number_value <= SEVERITY_EMERGENCY) {
-        static const int levels[] = {SEVERITY_DEFAULT, SEVERITY_DEBUG, SEVERITY_INFO,
-                                     SEVERITY_WARNING, SEVERITY_ERROR, SEVERITY_CRITICAL};
-        int n = (int)v->number_value;
-        *ret = python && n <= 50 ? levels[n / 10] : n;
-        return true;
-    }
-    return false;
-}
-
 static bool json_line(struct arena *a, Google__Logging__V2__LogEntry *e, const struct captured *c,
                       bool strict) {
     ProtobufCMessage *m;
@@ -94,28 +60,20 @@ static bool json_line(struct arena *a, Google__Logging__V2__LogEntry *e, const s
         return false;
     }
     Google__Protobuf__Struct *s = (Google__Protobuf__Struct *)m;
-    /* Keys that mean something are lifted, and taken out as the logging agent does. */
     int severity = (int)e->severity;
-    if (lift_severity(take_field(s, "severity", false), false, &severity)) {
-        (void)take_field(s, "severity", true);
-    } else if (!strict && (lift_severity(take_field(s, "level", false), true, &severity) ||
-                           lift_severity(take_field(s, "levelname", false), true, &severity) ||
-                           lift_severity(take_field(s, "lvl", false), true, &severity))) {
+    if (special_severity(special_find(s, "severity"), false, &severity)) {
+        special_take(s, "severity");
+    } else if (!strict && (special_severity(special_find(s, "level"), true, &severity) ||
+                           special_severity(special_find(s, "levelname"), true, &severity) ||
+                           special_severity(special_find(s, "lvl"), true, &severity))) {
         /* kept: other readers know these by their own name */
     }
     e->severity = (Google__Logging__Type__LogSeverity)severity;
-    const char *trace = string_of(take_field(s, "logging.googleapis.com/trace", true));
-    const char *span = string_of(take_field(s, "logging.googleapis.com/spanId", true));
-    e->trace = trace ? (char *)(uintptr_t)trace : e->trace;
-    e->span_id = span ? (char *)(uintptr_t)span : e->span_id;
-    if (strict) {
-        (void)take_field(s, "time", true);
-        (void)take_field(s, "timestamp", true);
-    }
-    if (!strict && !take_field(s, "message", false)) { /* what readers print */
-        Google__Protobuf__Value *v = take_field(s, "msg", false);
-        v = v ? v : take_field(s, "event", false);
-        if (string_of(v)) {
+    special_lift(a, s, e, c->is_own || strict);
+    if (!strict && !special_find(s, "message")) { /* what readers print */
+        Google__Protobuf__Value *v = special_find(s, "msg");
+        v = v ? v : special_find(s, "event");
+        if (v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE) {
             Google__Protobuf__Struct__FieldsEntry **all =
                 arena_calloc(a, s->n_fields + 1, sizeof(*all));
             Google__Protobuf__Struct__FieldsEntry *f = arena_own(a, sizeof(*f));
@@ -175,9 +133,10 @@ Google__Logging__V2__LogEntry *entry_make(struct arena *a, const struct entry_or
                                      STR_ARG(o->project), job ? job : "")
                       : arena_printf(a, "projects/%.*s/logs/%s", STR_ARG(o->project), o->task);
     entry_insert_id(id, o->job_id, o->task, o->attempt, c->seq);
-    e->insert_id = arena_strdup(a, id);
+    e->insert_id =
+        c->insert_id.n ? arena_strndup(a, c->insert_id.p, c->insert_id.n) : arena_strdup(a, id);
     e->timestamp = stamp(a, c->time);
-    e->receive_timestamp = stamp(a, c->time); /* when the bytes were read is all there is */
+    e->receive_timestamp = stamp(a, c->read);
     e->severity = (Google__Logging__Type__LogSeverity)c->severity;
 
     e->resource = arena_own(a, sizeof(*e->resource));

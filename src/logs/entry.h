@@ -5,8 +5,6 @@
 #include "logs/gather.h"
 #include "pb/aip.h"
 
-#define INSERT_ID_MAX 256u
-
 /* Whose line it is. */
 struct entry_origin {
     struct str project; /* as names show it: the id where one is known */

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/vec.h"
 #include "logs/recognise.h"
+#include "logs/special.h"
 
 /* A traceback ends at these however it goes on. GATHER_FRAMES is also how far before a place a
  * reader starts to find out where entries begin. */
@@ -14,20 +15,30 @@
 #define GATHER_BYTES (256u * 1024u)
 #define GATHER_USEC USEC_PER_SEC
 
+/* A JSON line may say when it is from (special.h). It is believed as far as it does not lead past
+ * more than this long or GATHER_FRAMES lines: then it stands where they end. So a reader knows what
+ * can still come before a line, and who streams hears of it in time. */
+#define GATHER_OWN_USEC USEC_PER_SEC
+
 struct captured {
     uint64_t seq; /* of its first frame: its identity */
-    usec_t time;
+    usec_t time;  /* of its entry */
+    usec_t read;  /* when its bytes were read: time, or later */
+    bool is_own;  /* the time is the one that the line gives */
     uint32_t frames;
     uint8_t stream, flags; /* as in the first frame */
     bool is_trace, is_object;
     int severity;
-    struct str text; /* bytes as written, in the arena */
+    struct str text;      /* bytes as written, in the arena */
+    struct str insert_id; /* its own; .n 0: it has none. In the arena, terminated. */
 };
 
 struct gather {
-    struct arena *arena;
+    struct arena *arena, *scratch;
     bool strict;
     VEC_OF(struct captured) items; /* by seq */
+    usec_t reads[GATHER_FRAMES];   /* of the last frames, a ring */
+    uint64_t nr_frames;
     struct {
         bool on;
         size_t item;
@@ -40,6 +51,10 @@ struct gather {
 void gather_init(struct gather *g, struct arena *a, bool strict);
 void gather_fini(struct gather *g);
 void gather_add(struct gather *g, const struct seg_frame *f);
+/* Whatever frames are added: no new item is of a time before this. */
+usec_t gather_horizon(const struct gather *g);
+/* Forgets the items before `from` (none of them open), and moves the others to another arena. */
+void gather_keep(struct gather *g, size_t from, struct arena *a);
 /* Ends what is open. */
 void gather_end(struct gather *g);
 /* Index of the first item that more frames could add to; items.n when none. */

@@ -88,8 +88,10 @@ static bool is_job_id(struct str s) {
 static int all_jobs(struct run *r, size_t scope) {
     struct catalog c;
     /* A damaged index: what of it can be read, until the next look makes it again. */
+    usec_t to =
+        r->rules.to < USEC_NEVER - GATHER_OWN_USEC ? r->rules.to + GATHER_OWN_USEC : USEC_NEVER;
     bool is_damaged =
-        catalog_load(r->g, r->s->scopes[scope].project, r->rules.from, r->rules.to, &c, r->err);
+        catalog_load(r->g, r->s->scopes[scope].project, r->rules.from, to, &c, r->err);
     if (is_damaged && r->err->code != ERR_DATA_LOSS) {
         catalog_fini(&c);
         return -1;
@@ -103,8 +105,8 @@ static int all_jobs(struct run *r, size_t scope) {
             continue;
         }
         usec_t last = it->last < r->rules.to ? it->last : r->rules.to;
-        vec_push(&r->jobs,
-                 ((struct waiting){r->rules.descending ? last : it->first, it->job, scope}));
+        usec_t first = it->first > GATHER_OWN_USEC ? it->first - GATHER_OWN_USEC : 0;
+        vec_push(&r->jobs, ((struct waiting){r->rules.descending ? last : first, it->job, scope}));
     }
     catalog_fini(&c);
     return 0;
@@ -285,7 +287,7 @@ static const struct captured *next_line(struct run *r, struct source *src,
         return NULL;
     }
     position_at(c->time, ret);
-    memcpy(ret->insert_id, src->id, sizeof(src->id));
+    snprintf(ret->insert_id, sizeof(ret->insert_id), "%s", src->id);
     return c;
 }
 

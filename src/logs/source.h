@@ -18,10 +18,13 @@ struct source {
     size_t at, end; /* items still to be given: [at, end), backwards when descending */
     unsigned block;
     uint64_t next_seq; /* ascending: next frame to read; descending: frames below it are left */
-    bool relocate;     /* ascending: the cursor does not stand at next_seq */
+    /* descending: what of the frames that were read is not given: below this frame, and before
+     * this time. Lines that say their own time can stand before ones that were written earlier. */
+    uint64_t end_seq;
+    usec_t end_time;
     /* head; until it is opened: a time before which (descending: after which) it has nothing. */
     usec_t key;
-    char id[40];
+    char id[INSERT_ID_MAX + 1];
 };
 
 /* How all sources of one search are read. */

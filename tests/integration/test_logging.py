@@ -71,6 +71,10 @@ def now_us():
     return int(time.time() * 1e6)
 
 
+def stamp(usec):
+    return f"{datetime.datetime.fromtimestamp(usec / 1e6, datetime.timezone.utc):%Y-%m-%dT%H:%M:%S}.{usec % 1_000_000:06}000Z"
+
+
 def test_service_lines_are_entries_of_the_job(fake):
     job = job_with_service_lines(fake)
     got = entries(fake, f'resource.type="ml_job" AND resource.labels.job_id="{job}"')
@@ -103,6 +107,33 @@ def test_severities_are_recognised(fake):
         ("INFO", "100%|##|"), ("ERROR", "Traceback (most recent call last):\n  File x\nValueError: no"), ("INFO", "not \ufffd utf-8")]
     assert [e["textPayload"][:4] for e in entries(fake, f'resource.labels.job_id="{job}" logName:workerpool0-0 severity>=WARNING textPayload:*')] == ["WARN", "Trac"]
     assert len(entries(fake, f'resource.labels.job_id="{job}" jsonPayload.n=1')) == 1
+
+
+def test_structured_lines_are_entries_with_fields(fake):
+    """The keys that Cloud Logging's agents know leave the payload, can be filtered by, and order the log."""
+    job = job_with_service_lines(fake)
+    rep, t, key = Replica(fake, job), now_us(), "logging.googleapis.com/"
+    rep.line("plain", t)
+    rep.line(json.dumps({"severity": "NOTICE", "message": "served", "time": stamp(t - 200_000), "user": "u",
+                         "httpRequest": {"requestMethod": "GET", "requestUrl": "/x", "status": 404, "latency": "0.25s"},
+                         key + "trace": "projects/demo/traces/t1", key + "spanId": "00f1", key + "trace_sampled": True,
+                         key + "insertId": "my-id", key + "labels": {"shard": "7"},
+                         key + "sourceLocation": {"file": "a.py", "line": "12", "function": "f"},
+                         key + "operation": {"id": "op", "producer": "p", "first": True}}), t + 5, 2)
+    rep.line(json.dumps({"message": "bent", "time": "yesterday", "httpRequest": "GET", key + "trace": 5}), t + 6)
+    rep.line("", t + 20, 4)
+    mine = f'resource.labels.job_id="{job}" AND resource.labels.task_name="workerpool0-0"'
+    served, plain, bent = entries(fake, mine)
+    assert plain["textPayload"] == "plain" and served["timestamp"] == stamp(t - 200_000) and served["receiveTimestamp"] == stamp(t + 5)
+    assert served["jsonPayload"] == {"message": "served", "user": "u"} and served["severity"] == "NOTICE"
+    assert served["httpRequest"] == {"requestMethod": "GET", "requestUrl": "/x", "status": 404, "latency": "0.250s"}
+    assert (served["trace"], served["spanId"], served["traceSampled"], served["insertId"]) == ("projects/demo/traces/t1", "00f1", True, "my-id")
+    assert served["sourceLocation"] == {"file": "a.py", "line": "12", "function": "f"}
+    assert served["operation"] == {"id": "op", "producer": "p", "first": True} and served["labels"]["shard"] == "7"
+    assert bent["jsonPayload"] == {"message": "bent", "time": "yesterday", "httpRequest": "GET", key + "trace": 5} and bent["timestamp"] == stamp(t + 6)
+    for f in ("httpRequest.status=404", 'labels.shard="7"', 'trace="projects/demo/traces/t1"', 'insertId="my-id"', 'operation.id="op"',
+              'sourceLocation.file="a.py"', f'timestamp<"{plain["timestamp"]}"'):
+        assert entries(fake, f"{mine} AND {f}") == [served], f
 
 
 def test_strict_is_what_vertex_does(make_server):

@@ -188,6 +188,7 @@ static Google__Logging__V2__LogEntry *entry_of(struct arena *a, const char *text
     recognise_line(str_of(text), SEG_STDOUT, false, &r);
     struct captured c = {.seq = 5,
                          .time = 1714557600123456,
+                         .read = 1714557600123456,
                          .frames = 1,
                          .stream = SEG_STDOUT,
                          .severity = r.severity,

@@ -127,6 +127,72 @@ static size_t walk(struct rig *r, const char *filter, bool descending, unsigned 
     return n;
 }
 
+/* Lines that say when they are from and what they are called, in an order of their own: some many
+ * lines earlier, some at one moment, some a year ago. */
+static size_t write_own_times(struct rig *r, const char *job, const char *task, size_t n,
+                              struct rng *rng) {
+    auto_free char *dir = xasprintf("%s/logs/%s/a1/%s", r->dir, job, task);
+    struct seglog log;
+    usec_t t = T0 + USEC_PER_SEC;
+    assert_int_equal(seglog_open(&log, dir, 0, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        char line[200] = "plain";
+        usec_t back = rng_below(rng, 20) ? rng_below(rng, 4000) : 400 * (usec_t)USEC_PER_SEC;
+        if (rng_below(rng, 3)) {
+            snprintf(line, sizeof(line),
+                     "{\"timestampSeconds\":%u,\"timestampNanos\":%u,\"message\":\"%zu\"",
+                     (unsigned)((t - back) / USEC_PER_SEC),
+                     (unsigned)((t - back) % USEC_PER_SEC) * 1000, i);
+            size_t len = strlen(line);
+            if (rng_below(rng, 2)) {
+                snprintf(line + len, sizeof(line) - len,
+                         ",\"logging.googleapis.com/insertId\":\"%c%zu\"}",
+                         rng_below(rng, 2) ? '!' : 'z', i);
+            } else {
+                snprintf(line + len, sizeof(line) - len, "}");
+            }
+        }
+        struct seg_frame f = {.time = t, .stream = SEG_STDOUT, .payload = str_of(line)};
+        seglog_add(&log, &f);
+        t += rng_below(rng, 200) ? rng_below(rng, 4) : 2000;
+        if (log.out.n > 1 << 16) {
+            seglog_flush(&log, 0);
+        }
+    }
+    seglog_finish(&log, t, 0);
+    seglog_fini(&log);
+    assert_int_equal(owner_write(r->logs, job, PROJECT, NULL), 0);
+    return n;
+}
+
+static void test_own_times_are_in_order(void **state) {
+    struct rig *r = *state;
+    struct rng rng;
+    rng_seed(&rng, 11);
+    size_t n = write_own_times(r, "7", "workerpool0-0", 9000, &rng) +
+               write_own_times(r, "7", "workerpool1-0", 700, &rng);
+    static const unsigned sizes[] = {61, 1000};
+    for (size_t i = 0; i < NR_OF(sizes); i++) {
+        assert_int_equal(walk(r, "resource.labels.job_id=\"7\"", false, sizes[i]), n);
+        assert_int_equal(walk(r, "resource.labels.job_id=\"7\"", true, sizes[i]), n);
+    }
+    /* Ranges of time: both directions find what a walk through everything finds. */
+    size_t before = 0;
+    for (int i = 0; i <= 12; i++) {
+        char filter[200];
+        snprintf(filter, sizeof(filter),
+                 "resource.labels.job_id=\"7\" timestamp<\"2024-05-01T10:00:01.%06dZ\"", i * 9000);
+        size_t up = walk(r, filter, false, 500), down = walk(r, filter, true, 500);
+        assert_int_equal(up, down);
+        assert_true(up >= before && (i > 0 || up > 0));
+        before = up;
+        snprintf(filter, sizeof(filter),
+                 "resource.labels.job_id=\"7\" timestamp>=\"2024-05-01T10:00:01.%06dZ\"", i * 9000);
+        assert_int_equal(walk(r, filter, false, 500), n - up);
+        assert_int_equal(walk(r, filter, true, 500), n - up);
+    }
+}
+
 static void test_every_line_once_in_order(void **state) {
     struct rig *r = *state;
     struct rng rng;
@@ -258,6 +324,7 @@ static void test_written_entries_are_merged_and_deleted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_line_once_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_times_are_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds_in_a_large_log, setup, teardown),
         cmocka_unit_test_setup_teardown(test_written_entries_are_merged_and_deleted, setup,
                                         teardown),
