@@ -10,7 +10,6 @@
 #include "pb/pbcheck.h"
 #include "pb/wkt.h"
 
-#define DISPLAY_NAME_MAX 128u
 #define METADATA_ROOT "gs://google-cloud-aiplatform/schema/dataset/metadata/"
 #define DATA_ITEM_ROOT "gs://google-cloud-aiplatform/schema/dataset/dataitem/"
 #define SCHEMA_LABEL "aiplatform.googleapis.com/dataset_metadata_schema"
@@ -198,14 +197,7 @@ static void check_labels(const Aip__Dataset *ds, struct violations *vs) {
 }
 
 void dataset_check_changed(const Aip__Dataset *ds, struct violations *vs) {
-    struct str display = str_of(ds->display_name);
-    if (!display.n) {
-        violations_add(vs, "dataset.display_name", "Required field is not set.");
-    } else if (str_utf8_len(display) > DISPLAY_NAME_MAX) {
-        violations_add(vs, "dataset.display_name",
-                       "The display name has %zu characters; at most %u are allowed.",
-                       str_utf8_len(display), DISPLAY_NAME_MAX);
-    }
+    display_name_check("dataset.display_name", ds->display_name, vs);
     check_labels(ds, vs);
 }
 

@@ -8,19 +8,14 @@
 #include "pb/pbinfo.h"
 #include "pb/wkt.h"
 
-/* Absent when it has not happened yet. */
-static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
-    return t ? wkt_timestamp(a, t) : NULL;
-}
-
 static void put_status(struct arena *a, const struct store_row *row, const struct job_status *st,
                        Aip__CustomJob *job) {
     job->name = arena_strndup(a, row->name.p, row->name.n);
     job->state = (Aip__JobState)st->state;
-    job->create_time = timestamp(a, st->create_time);
-    job->start_time = timestamp(a, st->start_time);
-    job->end_time = timestamp(a, st->end_time);
-    job->update_time = timestamp(a, st->update_time);
+    job->create_time = wkt_timestamp_if_set(a, st->create_time);
+    job->start_time = wkt_timestamp_if_set(a, st->start_time);
+    job->end_time = wkt_timestamp_if_set(a, st->end_time);
+    job->update_time = wkt_timestamp_if_set(a, st->update_time);
     if (st->error_code) {
         job->error = arena_own(a, sizeof(*job->error));
         google__rpc__status__init(job->error);

@@ -8,7 +8,6 @@
 
 #include <stdarg.h>
 
-#define DISPLAY_NAME_MAX 128u
 #define DEPLOYMENT_SECONDS_MAX 7200
 #define DESCRIPTION_MAX 16384u
 
@@ -25,16 +24,6 @@ static struct path below(const char *prefix, const char *fmt, ...) {
     vsnprintf(p.text + n, sizeof(p.text) - (size_t)n, fmt, ap);
     va_end(ap);
     return p;
-}
-
-void model_check_display_name(const char *field, const char *name, struct violations *vs) {
-    struct str s = str_of(name);
-    if (!s.n) {
-        violations_add(vs, field, "Required field is not set.");
-    } else if (str_utf8_len(s) > DISPLAY_NAME_MAX) {
-        violations_add(vs, field, "The display name has %zu characters; at most %u are allowed.",
-                       str_utf8_len(s), DISPLAY_NAME_MAX);
-    }
 }
 
 void model_check_aliases(const char *field, size_t n, char *const *aliases, struct violations *vs) {
@@ -135,7 +124,7 @@ static void check_artifact(const char *field, const char *uri, struct violations
 
 void model_check(const Aip__Model *m, const char *prefix, bool is_pipelines,
                  struct violations *vs) {
-    model_check_display_name(below(prefix, "display_name").text, m->display_name, vs);
+    display_name_check(below(prefix, "display_name").text, m->display_name, vs);
     model_check_description(below(prefix, "description").text, str_of(m->description), vs);
     model_check_description(below(prefix, "version_description").text,
                             str_of(m->version_description), vs);

@@ -11,7 +11,6 @@
  * container that serves it. */
 void model_check(const Aip__Model *m, const char *prefix, bool is_pipelines, struct violations *vs);
 /* The fields of an update, and of uploads: one each. */
-void model_check_display_name(const char *field, const char *name, struct violations *vs);
 void model_check_description(const char *field, struct str text, struct violations *vs);
 void model_check_aliases(const char *field, size_t n, char *const *aliases, struct violations *vs);
 

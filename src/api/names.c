@@ -152,3 +152,15 @@ int name_parse_in(struct projects *p, struct arena *a, struct str name, const ch
     *ret = n;
     return 0;
 }
+
+struct stored_name name_stored(struct arena *a, struct str name) {
+    struct stored_name ret = {.name = arena_str(a, name)};
+    struct str rest = ret.name;
+    (void)str_cut(&rest, '/');
+    (void)str_to_u64(str_cut(&rest, '/'), &ret.number); /* our own canonical name */
+    (void)str_cut(&rest, '/');
+    ret.location = arena_str(a, str_cut(&rest, '/'));
+    (void)str_cut(&rest, '/');
+    ret.id = rest;
+    return ret;
+}

@@ -22,6 +22,13 @@ int name_parse(struct projects *p, struct arena *a, struct str name, const char 
 /* As above, and rest must be COLLECTION/ID with a non-empty id. */
 int name_parse_in(struct projects *p, struct arena *a, struct str name, const char *collection,
                   const char *field, struct name_parts *ret, struct err *err) MUST_CHECK;
+/* A resource's name as it is stored ("projects/NUMBER/locations/LOC/COLLECTION/ID"). */
+struct stored_name {
+    struct str name, location, id; /* copies in the arena, terminated */
+    uint64_t number;
+};
+struct stored_name name_stored(struct arena *a, struct str name);
+
 /* A project id (1-63 of a-z 0-9 - _, ":" and "." for domain-scoped ones) or number. */
 bool name_is_project(struct str s);
 /* True for a region id of the published list (reference 12 §3) or "global". */

@@ -5,10 +5,6 @@
 #include "pb/pb.h"
 #include "pb/wkt.h"
 
-static Google__Protobuf__Timestamp *timestamp(struct arena *a, usec_t t) {
-    return t ? wkt_timestamp(a, t) : NULL;
-}
-
 /* {"backingCustomJob": NAME} (reference 05 §4). */
 static Google__Protobuf__Value *metadata(struct arena *a, const char *job) {
     Google__Protobuf__Value *name = arena_own(a, sizeof(*name)), *v = arena_own(a, sizeof(*v));
@@ -57,10 +53,10 @@ int pipeline_message(struct arena *a, const struct store_row *row, Aip__Training
     Aip__TrainingPipeline *p = (Aip__TrainingPipeline *)msg;
     p->name = arena_strndup(a, row->name.p, row->name.n);
     p->state = (Aip__PipelineState)st.state;
-    p->create_time = timestamp(a, st.create_time);
-    p->start_time = timestamp(a, st.start_time);
-    p->end_time = timestamp(a, st.end_time);
-    p->update_time = timestamp(a, st.update_time);
+    p->create_time = wkt_timestamp_if_set(a, st.create_time);
+    p->start_time = wkt_timestamp_if_set(a, st.start_time);
+    p->end_time = wkt_timestamp_if_set(a, st.end_time);
+    p->update_time = wkt_timestamp_if_set(a, st.update_time);
     p->training_task_metadata = st.child ? metadata(a, st.child) : NULL;
     if (st.error_code) {
         p->error = arena_own(a, sizeof(*p->error));

@@ -1,6 +1,7 @@
 /* See pipeline_work.h. */
 #include "api/pipeline_work_int.h"
 
+#include "api/names.h"
 #include "api/spec.h"
 #include "pb/pb.h"
 
@@ -17,19 +18,14 @@ static int decode(void *arg, struct arena *a, const struct store_row *row,
     if (training_pipeline_check(a, p->msg, &p->in, &vs, err) || violations_to_err(&vs, err)) {
         return -1;
     }
-    struct str name = arena_str(a, row->name), rest = name;
-    (void)str_cut(&rest, '/');
-    struct str number = str_cut(&rest, '/');
-    (void)str_cut(&rest, '/');
-    (void)str_cut(&rest, '/');
-    (void)str_cut(&rest, '/');
-    *ret = (struct pipeline_spec){.name = name,
+    struct stored_name name = name_stored(a, row->name);
+    *ret = (struct pipeline_spec){.name = name.name,
                                   .parent = arena_str(a, row->parent),
-                                  .id = rest,
+                                  .id = name.id,
+                                  .project_number = name.number,
                                   .has_input = p->msg->input_data_config != NULL,
                                   .has_upload = pipeline_has_upload(p->msg),
                                   .parsed = p};
-    (void)str_to_u64(number, &ret->project_number); /* our own canonical name */
     return 0;
 }
 
@@ -96,14 +92,10 @@ static int make_child(void *arg, struct arena *a, const struct pipeline_spec *sp
         }
     }
     custom_job_fill_defaults(a, &job);
-    struct store_label *labels = arena_own_array(a, job.n_labels + 1, sizeof(*labels));
-    for (size_t i = 0; i < job.n_labels; i++) {
-        labels[i] = (struct store_label){str_of(job.labels[i]->key), str_of(job.labels[i]->value)};
-    }
     *ret = (struct job_create){.kind = STR("customJob"),
                                .parent = spec->parent,
                                .display_name = str_of(job.display_name),
-                               .labels = labels,
+                               .labels = labels_stored(a, job.n_labels, job.labels),
                                .nr_labels = job.n_labels};
     if (!pb_pack_in(a, &job.base, &ret->spec)) {
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the job");

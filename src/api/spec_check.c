@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 
-#define DISPLAY_NAME_MAX 128u
 #define ARGS_MAX 100000u /* characters, all together (reference 12 §1) */
 #define ENV_MAX 100u
 #define PACKAGES_MAX 100u
@@ -325,15 +324,27 @@ void job_spec_check(const Aip__CustomJobSpec *spec, const char *prefix, struct v
     }
 }
 
-void custom_job_check(const Aip__CustomJob *job, struct violations *vs) {
-    struct str display = str_of(job->display_name);
-    if (!display.n) {
-        violations_add(vs, "display_name", "Required field is not set.");
-    } else if (str_utf8_len(display) > DISPLAY_NAME_MAX) {
-        violations_add(vs, "display_name",
-                       "The display name has %zu characters; at most %u are allowed.",
-                       str_utf8_len(display), DISPLAY_NAME_MAX);
+void display_name_check(const char *field, const char *name, struct violations *vs) {
+    struct str s = str_of(name);
+    if (!s.n) {
+        violations_add(vs, field, "Required field is not set.");
+    } else if (str_utf8_len(s) > DISPLAY_NAME_MAX) {
+        violations_add(vs, field, "The display name has %zu characters; at most %u are allowed.",
+                       str_utf8_len(s), DISPLAY_NAME_MAX);
     }
+}
+
+const struct store_label *labels_stored(struct arena *a, size_t n,
+                                        Aip__CustomJob__LabelsEntry *const *labels) {
+    struct store_label *ret = arena_own_array(a, n + 1, sizeof(*ret));
+    for (size_t i = 0; i < n; i++) {
+        ret[i] = (struct store_label){str_of(labels[i]->key), str_of(labels[i]->value)};
+    }
+    return ret;
+}
+
+void custom_job_check(const Aip__CustomJob *job, struct violations *vs) {
+    display_name_check("display_name", job->display_name, vs);
     labels_check("labels", job->n_labels, job->labels, vs);
     if (!job->job_spec) {
         violations_add(vs, "job_spec", "Required field is not set.");

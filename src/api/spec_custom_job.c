@@ -2,6 +2,7 @@
  * fails here is a store written by something newer. */
 #include "api/api.h"
 #include "api/job_trial.h"
+#include "api/names.h"
 #include "api/projects.h"
 #include "api/spec.h"
 #include "engine/machine.h"
@@ -129,19 +130,14 @@ int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *r
         return err_set(err, ERR_DATA_LOSS, "stored job has no job_spec");
     }
     struct job_spec *out = arena_alloc(a, sizeof(*out));
-    struct str name = arena_str(a, row->name), rest = name;
-    (void)str_cut(&rest, '/');
-    struct str number = str_cut(&rest, '/');
-    (void)str_cut(&rest, '/');
-    struct str location = str_cut(&rest, '/');
-    (void)str_cut(&rest, '/');
-    out->name = name.p;
-    out->id = arena_str(a, rest).p;
+    struct stored_name name = name_stored(a, row->name);
+    out->name = name.name.p;
+    out->id = name.id.p;
     out->display_name = job->display_name;
     out->trial_id = trial.tuning.p ? arena_str(a, trial.trial).p : NULL;
-    (void)str_to_u64(number, &out->project_number); /* our own canonical name */
+    out->project_number = name.number;
     out->project_id = projects_id(api->projects, a, out->project_number);
-    out->location = arena_str(a, location).p;
+    out->location = name.location.p;
     out->nr_pools = (uint32_t)spec->n_worker_pool_specs;
     out->pools = arena_calloc(a, spec->n_worker_pool_specs + 1, sizeof(*out->pools));
     for (size_t i = 0; i < spec->n_worker_pool_specs; i++) {

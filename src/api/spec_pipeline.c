@@ -5,7 +5,6 @@
 #include "api/spec.h"
 #include "pb/pb.h"
 
-#define DISPLAY_NAME_MAX 128u
 #define URI_SHOWN 200
 
 static void check_definition(const Aip__TrainingPipeline *p, struct violations *vs) {
@@ -69,15 +68,8 @@ static void check_upload(const Aip__TrainingPipeline *p, const struct task_input
 
 int training_pipeline_check(struct arena *a, const Aip__TrainingPipeline *p,
                             struct task_inputs *ret, struct violations *vs, struct err *err) {
-    struct str display = str_of(p->display_name);
     *ret = (struct task_inputs){0};
-    if (!display.n) {
-        violations_add(vs, "display_name", "Required field is not set.");
-    } else if (str_utf8_len(display) > DISPLAY_NAME_MAX) {
-        violations_add(vs, "display_name",
-                       "The display name has %zu characters; at most %u are allowed.",
-                       str_utf8_len(display), DISPLAY_NAME_MAX);
-    }
+    display_name_check("display_name", p->display_name, vs);
     labels_check("labels", p->n_labels, (Aip__CustomJob__LabelsEntry *const *)p->labels, vs);
     check_definition(p, vs);
     enum training_task kind = training_task_of(str_of(p->training_task_definition));

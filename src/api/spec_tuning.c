@@ -5,8 +5,6 @@
 #include "api/spec_study.h"
 #include "base/limits.h"
 
-#define DISPLAY_NAME_MAX 128u
-
 struct at {
     char text[120];
 };
@@ -84,14 +82,7 @@ void tuning_check(const Aip__HyperparameterTuningJob *t, const char *prefix,
 }
 
 void tuning_job_check(const Aip__HyperparameterTuningJob *t, struct violations *vs) {
-    struct str display = str_of(t->display_name);
-    if (!display.n) {
-        violations_add(vs, "display_name", "Required field is not set.");
-    } else if (str_utf8_len(display) > DISPLAY_NAME_MAX) {
-        violations_add(vs, "display_name",
-                       "The display name has %zu characters; at most %u are allowed.",
-                       str_utf8_len(display), DISPLAY_NAME_MAX);
-    }
+    display_name_check("display_name", t->display_name, vs);
     labels_check("labels", t->n_labels, (Aip__CustomJob__LabelsEntry *const *)t->labels, vs);
     tuning_check(t, "", vs);
 }

@@ -81,11 +81,6 @@ void svc_job_create(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    struct store_label *labels = arena_own_array(c->arena, job->n_labels + 1, sizeof(*labels));
-    for (size_t i = 0; i < job->n_labels; i++) {
-        labels[i] =
-            (struct store_label){str_of(job->labels[i]->key), str_of(job->labels[i]->value)};
-    }
     struct create *cr = arena_own(c->arena, sizeof(*cr));
     cr->call = c;
     cr->ctl.cb = on_created;
@@ -96,7 +91,7 @@ void svc_job_create(struct call *c) {
         .id = str_of(arena_printf(c->arena, "%llu", (unsigned long long)ctl_new_id(c->api->ctl))),
         .display_name = str_of(job->display_name),
         .spec = buf_str(&spec),
-        .labels = labels,
+        .labels = labels_stored(c->arena, job->n_labels, job->labels),
         .nr_labels = job->n_labels,
     };
     in.spec = arena_str(c->arena, in.spec);

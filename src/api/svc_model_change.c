@@ -137,7 +137,7 @@ static int check_values(struct changing *ch, const Aip__Model *m) {
     struct violations vs;
     violations_init(&vs, ch->call->arena);
     if (mc->sets_display_name) {
-        model_check_display_name("model.display_name", m->display_name, &vs);
+        display_name_check("model.display_name", m->display_name, &vs);
     }
     if (mc->sets_labels) {
         labels_check("model.labels", m->n_labels, (Aip__CustomJob__LabelsEntry *const *)m->labels,

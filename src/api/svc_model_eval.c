@@ -7,6 +7,7 @@
 
 #include "api/listing.h"
 #include "api/model_check.h"
+#include "api/spec.h"
 #include "base/limits.h"
 #include "pb/pb.h"
 #include "pb/pbcheck.h"
@@ -188,8 +189,8 @@ void svc_model_evaluation_import(struct call *c) {
     } else {
         pb_clear_output_only(&req->model_evaluation->base);
         if (req->model_evaluation->display_name[0]) {
-            model_check_display_name("model_evaluation.display_name",
-                                     req->model_evaluation->display_name, &vs);
+            display_name_check("model_evaluation.display_name", req->model_evaluation->display_name,
+                               &vs);
         }
     }
     if (vs.n) {

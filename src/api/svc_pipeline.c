@@ -7,6 +7,7 @@
 #include "api/pipeline_message.h"
 #include "api/pipeline_work_int.h"
 #include "api/runnable.h"
+#include "api/spec.h"
 #include "base/limits.h"
 #include "ctl/model.h"
 #include "pb/pbcheck.h"
@@ -55,13 +56,10 @@ static void admit(struct create *cr) {
         .parent = cr->parent.parent,
         .id = str_of(arena_printf(c->arena, "%llu", (unsigned long long)ctl_new_id(c->api->ctl))),
         .display_name = str_of(p->display_name),
+        .labels =
+            labels_stored(c->arena, p->n_labels, (Aip__CustomJob__LabelsEntry *const *)p->labels),
         .nr_labels = p->n_labels,
     };
-    struct store_label *labels = arena_own_array(c->arena, p->n_labels + 1, sizeof(*labels));
-    for (size_t i = 0; i < p->n_labels; i++) {
-        labels[i] = (struct store_label){str_of(p->labels[i]->key), str_of(p->labels[i]->value)};
-    }
-    in.labels = labels;
     if (!pb_pack_in(c->arena, &p->base, &in.spec)) {
         err_set(&err, ERR_INVALID_ARGUMENT, "The pipeline is larger than max_message_bytes (%llu).",
                 (unsigned long long)limits.max_message_bytes);

@@ -214,22 +214,22 @@ void wkt_path_to_camel(struct buf *b, struct str path) {
 }
 
 Google__Protobuf__Timestamp *wkt_timestamp(struct arena *a, usec_t t) {
-    Google__Protobuf__Timestamp *ts = arena_alloc(a, sizeof(*ts));
-    if (ts) {
-        google__protobuf__timestamp__init(ts);
-        ts->seconds = (int64_t)(t / USEC_PER_SEC);
-        ts->nanos = (int32_t)(t % USEC_PER_SEC) * 1000;
-    }
+    Google__Protobuf__Timestamp *ts = arena_own(a, sizeof(*ts));
+    google__protobuf__timestamp__init(ts);
+    ts->seconds = (int64_t)(t / USEC_PER_SEC);
+    ts->nanos = (int32_t)(t % USEC_PER_SEC) * 1000;
     return ts;
 }
 
+Google__Protobuf__Timestamp *wkt_timestamp_if_set(struct arena *a, usec_t t) {
+    return t ? wkt_timestamp(a, t) : NULL;
+}
+
 Google__Protobuf__Duration *wkt_duration(struct arena *a, usec_t d) {
-    Google__Protobuf__Duration *pd = arena_alloc(a, sizeof(*pd));
-    if (pd) {
-        google__protobuf__duration__init(pd);
-        pd->seconds = (int64_t)(d / USEC_PER_SEC);
-        pd->nanos = (int32_t)(d % USEC_PER_SEC) * 1000;
-    }
+    Google__Protobuf__Duration *pd = arena_own(a, sizeof(*pd));
+    google__protobuf__duration__init(pd);
+    pd->seconds = (int64_t)(d / USEC_PER_SEC);
+    pd->nanos = (int32_t)(d % USEC_PER_SEC) * 1000;
     return pd;
 }
 

@@ -20,8 +20,9 @@ bool wkt_duration_format(struct buf *b, int64_t sec, int32_t nanos);
 void wkt_path_to_snake(struct buf *b, struct str path);
 void wkt_path_to_camel(struct buf *b, struct str path);
 
-/* NULL when the arena is full. */
+/* In the arena, whose maximum is not looked at (arena_own). */
 Google__Protobuf__Timestamp *wkt_timestamp(struct arena *a, usec_t t);
+Google__Protobuf__Timestamp *wkt_timestamp_if_set(struct arena *a, usec_t t); /* NULL for 0 */
 Google__Protobuf__Duration *wkt_duration(struct arena *a, usec_t d);
 /* Past or beyond what usec_t holds gives 0 or USEC_NEVER; NULL gives 0. */
 usec_t wkt_timestamp_usec(const Google__Protobuf__Timestamp *t);
