@@ -1,4 +1,5 @@
 /* GET /cusp/v1/projects/P/locations/L/customJobs/ID:streamLogs?follow=true&task=workerpool0-0
+ * (of hyperparameterTuningJobs too: their service lines)
  * A job's log as JSON lines (chunked), live until the job is over: one object a line with time,
  * severity, task, attempt, seq, message. Back-pressure reaches down to the files.
  *
@@ -11,11 +12,20 @@
 #include "api/call.h"
 #include "api/cusp_path.h"
 #include "api/origin.h"
+#include "ctl/tuning.h"
 #include "logs/logs.h"
 #include "net/ws.h"
 
+static const struct kind {
+    const char *word, *collection;
+    bool is_tuning; /* else a custom job */
+    bool (*outlook)(struct ctl *, struct str name, struct job_outlook *ret);
+} kinds[] = {{"CustomJob", "customJobs", false, ctl_job_outlook},
+             {"HyperparameterTuningJob", "hyperparameterTuningJobs", true, ctl_tuning_outlook}};
+
 struct stream {
     struct api *api;
+    const struct kind *kind;
     struct xch *xch;
     struct ws *ws; /* NULL: lines of a chunked reply */
     struct name_parts name;
@@ -169,14 +179,16 @@ static void on_begin(void *arg, uint64_t bytes) {
  * commit and the last line can have lost the end of the stream. Closing it again is harmless, and
  * without it a follower would wait for ever. */
 static void close_finished(struct stream *s, const struct store_row *row, const char *job_id) {
-    struct job_status st;
-    auto_buf struct buf why = BUF_INIT(4096);
-    unsigned position;
-    if (ctl_job_explain(s->api->ctl, s->name.canonical, &why, &position)) {
+    struct arena *a = xch_arena(s->xch);
+    struct job_status job = {0};
+    struct tuning_status tuning = {0};
+    struct job_outlook o;
+    if (s->kind->outlook(s->api->ctl, s->name.canonical, &o)) {
         return; /* the row was read before its commit was told to us: the last lines are to come */
     }
-    if (job_status_decode(xch_arena(s->xch), row->status, &st, NULL) == 0 &&
-        job_state_is_terminal(st.state)) {
+    int rc = s->kind->is_tuning ? tuning_status_decode(a, row->status, &tuning, NULL)
+                                : job_status_decode(a, row->status, &job, NULL);
+    if (rc == 0 && job_state_is_terminal(s->kind->is_tuning ? tuning.state : job.state)) {
         logs_service_end(s->api->logs, job_id);
     }
 }
@@ -186,12 +198,12 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
     struct xch *x = s->xch;
     struct err e;
     if (err ? err->code == ERR_NOT_FOUND : !row) {
-        err_set(&e, ERR_NOT_FOUND, "The CustomJob \"%.*s\" does not exist.",
+        err_set(&e, ERR_NOT_FOUND, "The %s \"%.*s\" does not exist.", s->kind->word,
                 STR_ARG(s->name.canonical));
         err = &e;
     }
     if (!err) {
-        struct str id = str_sub(s->name.rest, sizeof("customJobs/") - 1, s->name.rest.n);
+        struct str id = str_sub(s->name.rest, strlen(s->kind->collection) + 1, s->name.rest.n);
         struct log_follow_opts o = {
             .job_id = arena_strndup(xch_arena(x), id.p, id.n),
             .task = s->task.n ? arena_strndup(xch_arena(x), s->task.p, s->task.n) : NULL,
@@ -259,7 +271,9 @@ bool logstream_handle(struct api *a, struct xch *x) {
         return false;
     }
     struct stream *s = arena_own(xch_arena(x), sizeof(*s));
-    if (name_parse_in(a->projects, xch_arena(x), name, "customJobs", "name", &s->name, &err)) {
+    s->kind = str_find(name, STR("/hyperparameterTuningJobs/")) >= 0 ? &kinds[1] : &kinds[0];
+    if (name_parse_in(a->projects, xch_arena(x), name, s->kind->collection, "name", &s->name,
+                      &err)) {
         reply_error(x, &err);
         return true;
     }

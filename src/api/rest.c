@@ -47,6 +47,12 @@ static void unimplemented(struct xch *x, const struct rpc_method *rpc) {
     reply_error(x, &err);
 }
 
+static bool lists_jobs(unsigned rpc_id) {
+    return rpc_id == RPC_JOB_LIST_CUSTOM_JOBS ||
+           rpc_id == RPC_JOB_LIST_HYPERPARAMETER_TUNING_JOBS ||
+           rpc_id == RPC_PIPELINE_LIST_TRAINING_PIPELINES;
+}
+
 /* orderBy is no field of the list requests of jobs (reference 01 §1); cusp takes it all the same.
  * Returns the query without it. */
 static struct str take_order_by(struct pending *p, struct str query) {
@@ -103,7 +109,7 @@ static int take_params(struct pending *p, struct str query, struct err *err) {
     if (fields.n && pb_mask_parse(c->arena, fields, &c->json.mask, err)) {
         return -1;
     }
-    p->query = c->rpc->id == RPC_JOB_LIST_CUSTOM_JOBS && query.p ? take_order_by(p, query) : query;
+    p->query = query.p && lists_jobs(c->rpc->id) ? take_order_by(p, query) : query;
     return 0;
 }
 

@@ -19,6 +19,13 @@ void svc_pipeline_list(struct call *c);
 void svc_pipeline_cancel(struct call *c);
 void svc_pipeline_delete(struct call *c);
 
+/* svc_tuning.c */
+void svc_tuning_create(struct call *c);
+void svc_tuning_get(struct call *c);
+void svc_tuning_list(struct call *c);
+void svc_tuning_cancel(struct call *c);
+void svc_tuning_delete(struct call *c);
+
 /* svc_model.c */
 void svc_model_get(struct call *c);
 void svc_model_list(struct call *c);

@@ -293,7 +293,8 @@ void tuning_act(struct tuning *t) {
 
 usec_t tuning_next_due(struct tuning *t) {
     const struct study_rules *r = &t->spec.study->rules;
-    bool by_clock = r->min_runtime || (r->max_runtime && r->max_runtime != USEC_NEVER) ||
+    bool by_clock = (r->min_runtime && r->min_runtime != USEC_NEVER) ||
+                    (r->max_runtime && r->max_runtime != USEC_NEVER) ||
                     (r->max_no_progress && r->max_no_progress != USEC_NEVER);
     bool is_live = !t->status.ending && !t->creation && t->ctl->is_started && !ctl_is_idle(t->ctl);
     return by_clock && is_live && !study_is_stopped(t->study, NULL) ? ctl_mono(t->ctl) + RULES_EVERY

@@ -111,7 +111,9 @@ static struct tuning_fact *read_back(struct tuning *t, uint32_t type, usec_t tim
 struct tuning_fact *tuning_fact_own(struct tuning *t, struct tuning_event ev) {
     auto_buf struct buf body = BUF_INIT(BUF_NO_MAX);
     tuning_event_encode(&body, &ev);
-    return read_back(t, ev.type, 0, buf_str(&body));
+    /* Its row and its log agree on when it was made. */
+    usec_t time = ev.type == TUNING_EV_CREATED && t->creation ? t->creation->row.create_time : 0;
+    return read_back(t, ev.type, time, buf_str(&body));
 }
 
 struct tuning_fact *tuning_fact_study(struct tuning *t, struct study_event ev) {

@@ -20,12 +20,14 @@
 #include "api/pipeline_work.h"
 #include "api/projects.h"
 #include "api/registry.h"
+#include "api/tuning_work.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "blob/blob.h"
 #include "cuspd/catalogue.h"
 #include "cuspd/doors.h"
 #include "cuspd/metrics.h"
+#include "cuspd/suggestions.h"
 #include "engine/image/image.h"
 #include "engine/image/pull.h"
 #include "engine/image/registry.h"
@@ -59,6 +61,7 @@ struct server {
     struct loop *loop;
     struct loop_fd *signal_watch;
     struct lane *disk;
+    struct suggestions *suggestions;
     struct store *store;
     struct logs *logs;
     struct blob *blob;
@@ -125,6 +128,7 @@ static void more_metrics(void *arg, struct buf *b) {
     metrics_net(b, s->net);
     metrics_disk(b, s->disk, s->loop);
     metrics_logs(b, s->logs);
+    suggestions_metrics(s->suggestions, b);
 }
 
 static void handle(struct xch *x, void *arg) {
@@ -421,6 +425,8 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .log_arg = s,
         .pipelines = &pipeline_ops,
         .pipelines_arg = &s->api,
+        .tunings = &tuning_ops,
+        .suggestions = suggestions_pool(s->suggestions),
         .job_done = job_done,
         .done_arg = s,
         .fatal = fatal,
@@ -536,6 +542,7 @@ static int open_modules(struct server *s, struct err *err) {
         return -1;
     }
     s->disk = lane_new(s->loop, "disk", DISK_THREADS);
+    s->suggestions = suggestions_new(s->loop);
     s->logs = logs_open(s->loop, s->disk, s->data_dir, err);
     if (s->logs) {
         logs_set_strict(s->logs, strcmp(s->cfg->logs, "strict") == 0);
@@ -630,6 +637,7 @@ static void tear_down(struct server *s) {
     if (s->ctl) {
         ctl_free(s->ctl);
     }
+    suggestions_free(s->suggestions);
     if (s->engine) {
         s->engine->ops->close(s->engine);
     }
