@@ -14,7 +14,8 @@ static bool is_docker_hub(const char *host) {
            strcmp(host, "registry.hub.docker.com") == 0;
 }
 
-/* Letters, digits, '.', '-', then perhaps ":PORT". */
+/* Labels of letters, digits and '-' (not first, not last) with dots between, then perhaps ":PORT".
+ */
 static bool host_is_good(const char *host) {
     const char *colon = strchr(host, ':');
     size_t n = colon != NULL ? (size_t)(colon - host) : strlen(host);
@@ -22,7 +23,8 @@ static bool host_is_good(const char *host) {
     for (size_t i = 0; i < n; i++) {
         char c = host[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (!plain && (i == 0 || i + 1 == n || (c != '.' && c != '-') || host[i + 1] == '.')) {
+        if (!plain && (i == 0 || i + 1 == n || (c != '.' && c != '-') || host[i + 1] == '.' ||
+                       host[i - 1] == '.')) {
             return false;
         }
     }
