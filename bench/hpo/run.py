@@ -34,8 +34,9 @@ def main():
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--cap", type=float, default=8.0, help="seconds of processor time a suggestion, on average")
     p.add_argument("--minutes", type=float, default=1e6, help="start nothing after so long")
+    p.add_argument("--nice", type=int, default=19)
     args = p.parse_args()
-    os.nice(max(0, 19 - os.nice(0)))
+    os.nice(max(0, args.nice - os.nice(0)))
     (trace.HOME / "log").mkdir(parents=True, exist_ok=True)
 
     known = {}

@@ -3,15 +3,25 @@
 
 #include "base/mem.h"
 #include "tune/fit.h"
+#include "tune/neglect.h"
 #include "tune/search.h"
 
 #include <math.h>
 
+/* Width of the confidence bound. Near the best of a continuum there are decades to be gained; on a
+ * grid the neighbours of the best are soon used up, and looking elsewhere costs little. */
+#define BETA 0.6
+#define BETA_OF_VALUES 0.6 /* more, where every feature is one of a few values */
 #define NEAR_POINTS 5
+#define ANCHORS 16
+#define NEGLECT_TURN 4 /* each such suggestion goes to a category that is short of trials */
 #define LIMIT_ROWS 300 /* of the feasibility model: the newest */
 
 void bayes_init(struct bayes *b, const struct space *s, const struct tune_study *study) {
     *b = (struct bayes){.space = s, .study = study};
+    for (size_t j = 0; j < s->d; j++) {
+        b->share_of_values += (s->features[j].nr_values > 0) / (double)s->d;
+    }
     b->models = xcalloc(study->nr_metrics, sizeof(*b->models));
     for (size_t k = 0; k < study->nr_metrics; k++) {
         model_init(&b->models[k], s, study->noise);
@@ -131,7 +141,7 @@ static double beta_of(const struct round *r, uint64_t serial) {
         stagnation(r->acq.objectives[0], r->b->models[0].base.n) > 2 * d + 5 && serial % 10 < 3) {
         return 2.0;
     }
-    return d > 20 ? 1.0 : 0.6;
+    return (d > 20 ? 1.0 : BETA) + BETA_OF_VALUES * r->b->share_of_values;
 }
 
 static void set_scalarisation(struct round *r, struct rng *rng) {
@@ -196,28 +206,52 @@ static void add_pending(struct round *r, const double *x) {
     }
 }
 
-/* Rows of the first objective's model by fitted mean (of several: by the scalarisation). */
-static size_t best_rows(const struct round *r, size_t want, double *ret) {
-    const struct gp *g = r->acq.objectives[0];
-    size_t n = r->b->models[0].base.n, d = r->b->space->d, nr = 0;
-    auto_free double *value = xcalloc(n + 1, sizeof(*value));
+/* What the models think of their rows: of one objective the fitted mean, of several the
+ * scalarisation. */
+static void value_rows(const struct round *r, size_t n, double *value) {
     for (size_t i = 0; i < n; i++) {
-        value[i] = r->acq.nr_objectives > 1 ? INFINITY : gp_fitted(g, i);
+        value[i] = r->acq.nr_objectives > 1 ? INFINITY : gp_fitted(r->acq.objectives[0], i);
         for (size_t k = 0; r->acq.nr_objectives > 1 && k < r->acq.nr_objectives; k++) {
             double v = gp_fitted(r->acq.objectives[k], i) - r->acq.reference[k];
             value[i] = fmin(value[i], v / r->acq.weight[k]);
         }
     }
-    for (; nr < want && nr < n; nr++) {
-        size_t best = n;
-        for (size_t i = 0; i < n; i++) {
-            best = value[i] > -INFINITY && (best == n || value[i] > value[best]) ? i : best;
+}
+
+/* The best row that has value v of feature j (d: any row); n when all are taken. */
+static size_t best_with(const struct gp *g, const double *value, size_t n, size_t j, double v) {
+    size_t best = n, d = g->space->d;
+    for (size_t i = 0; i < n; i++) {
+        bool is_one = j == d || g->x[i * d + j] == v;
+        best = is_one && value[i] > -INFINITY && (best == n || value[i] > value[best]) ? i : best;
+    }
+    return best;
+}
+
+/* Points to look around: the best rows, and the best of each branch that is not among them. */
+static size_t choose_anchors(const struct round *r, double *ret) {
+    const struct space *s = r->b->space;
+    const struct gp *g = r->acq.objectives[0];
+    size_t n = r->b->models[0].base.n, d = s->d, nr = 0;
+    auto_free double *value = xcalloc(n + 1, sizeof(*value));
+    value_rows(r, n, value);
+    for (size_t i; nr < NEAR_POINTS && (i = best_with(g, value, n, d, 0)) < n;) {
+        value[i] = -INFINITY;
+        memcpy(ret + nr++ * d, g->x + i * d, d * sizeof(*ret));
+    }
+    for (size_t p = 0; s->is_conditional && p < s->nr_params; p++) {
+        int parent = s->params[p].parent, j = parent < 0 ? -1 : s->feature_of[parent];
+        for (size_t v = 0; j >= (int)s->nr_numeric && v < s->features[j].nr_values; v++) {
+            bool has = nr >= ANCHORS;
+            for (size_t i = 0; i < nr && !has; i++) {
+                has = ret[i * d + (size_t)j] == (double)v;
+            }
+            size_t i = has ? n : best_with(g, value, n, (size_t)j, (double)v);
+            if (i < n) {
+                value[i] = -INFINITY;
+                memcpy(ret + nr++ * d, g->x + i * d, d * sizeof(*ret));
+            }
         }
-        if (best == n) {
-            break;
-        }
-        value[best] = -INFINITY;
-        memcpy(ret + nr * d, g->x + best * d, d * sizeof(*ret));
     }
     return nr;
 }
@@ -242,45 +276,15 @@ static bool repeat(const struct round *r, uint64_t serial, const double *best, s
     return true;
 }
 
-/* A category that got much less than its share of the trials: its turn. Where nothing has been
- * tried the model believes what it likes, and a bound that trusts it never comes back. */
-static void pin_neglected(const struct round *r, uint64_t serial, struct search *search) {
-    const struct space *s = r->b->space;
-    search->pin = -1;
-    if (serial % 4 != 3) {
-        return;
-    }
-    auto_free bool *active = xcalloc(s->d + 1, sizeof(*active));
-    double least = 1;
-    for (size_t j = s->nr_numeric; j < s->d; j++) {
-        size_t nr = s->features[j].nr_values, total = 0;
-        auto_free size_t *tried = xcalloc(nr, sizeof(*tried));
-        for (size_t i = 0; i < r->nr_known; i++) {
-            const double *x = r->known + i * s->d;
-            space_active(s, x, active);
-            tried[(size_t)x[j]] += active[j];
-            total += active[j];
-        }
-        for (size_t k = 0; k < nr && total; k++) {
-            double share = (double)tried[k] / (2 + (double)total / (4 * (double)nr));
-            if (share < least) {
-                least = share;
-                search->pin = (int)j;
-                search->pin_value = (double)k;
-            }
-        }
-    }
-}
-
 static bool next(struct round *r, struct rng *rng, uint64_t serial, double *ret) {
     const struct space *s = r->b->space;
     size_t d = s->d, n = r->h->n;
-    auto_free double *anchors = xcalloc(NEAR_POINTS * d + 1, sizeof(*anchors));
+    auto_free double *anchors = xcalloc(ANCHORS * d + 1, sizeof(*anchors));
     r->acq.beta = beta_of(r, serial);
     if (r->acq.nr_objectives > 1) {
         set_scalarisation(r, rng);
     }
-    size_t nr = best_rows(r, NEAR_POINTS, anchors);
+    size_t nr = choose_anchors(r, anchors);
     if (repeat(r, serial, anchors, nr, ret)) {
         return true;
     }
@@ -300,7 +304,10 @@ static bool next(struct round *r, struct rng *rng, uint64_t serial, double *ret)
         .inv_len = r->acq.objectives[0]->inv_len,
         .pool = n > 500 ? 512 : 0,
     };
-    pin_neglected(r, serial, &search);
+    auto_free double *pins = xcalloc(d + 1, sizeof(*pins));
+    if (serial % NEGLECT_TURN == NEGLECT_TURN - 1 && neglect_find(s, r->known, r->nr_known, pins)) {
+        search.pins = pins;
+    }
     return search_best(&search, ret);
 }
 

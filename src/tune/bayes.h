@@ -9,7 +9,8 @@
 struct bayes {
     const struct space *space;
     const struct tune_study *study;
-    struct model *models; /* by metric; safety metrics too */
+    double share_of_values; /* of the features: those that are no continuum */
+    struct model *models;   /* by metric; safety metrics too */
 };
 
 void bayes_init(struct bayes *b, const struct space *s, const struct tune_study *study);

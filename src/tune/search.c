@@ -47,10 +47,30 @@ static double gauss(struct rng *r) {
 
 /* ---- the pool ---- */
 
-static void set_pin(const struct search *s, double *x) {
-    if (s->pin >= 0) {
-        x[s->pin] = s->pin_value;
-        space_snap(s->space, x); /* wakes what depends on it */
+static bool is_pinned(const struct search *s, size_t j) {
+    return s->pins && !isnan(s->pins[j]);
+}
+
+static void set_pins(const struct search *s, double *x) {
+    for (size_t j = 0; s->pins && j < s->space->d; j++) {
+        x[j] = is_pinned(s, j) ? s->pins[j] : x[j];
+    }
+}
+
+/* What x wakes and `was` did not has no place yet: `like`'s, or (NULL) anywhere. */
+static void place_woken(const struct search *s, const double *was, const double *like, double *x) {
+    const struct space *sp = s->space;
+    auto_free bool *before = xcalloc(2 * sp->d + 1, sizeof(*before));
+    bool *now = before + sp->d;
+    space_active(sp, was, before);
+    space_active(sp, x, now);
+    for (size_t j = 0; j < sp->d; j++) {
+        if (now[j] && !before[j] && !is_pinned(s, j)) {
+            const struct feature *f = &sp->features[j];
+            x[j] = like             ? like[j]
+                   : f->is_category ? (double)rng_below(s->rng, f->nr_values)
+                                    : rng_unit(s->rng);
+        }
     }
 }
 
@@ -69,6 +89,10 @@ static void near_point(const struct search *s, double *x) {
         const struct feature *f = &sp->features[j];
         x[j] = f->is_category ? (double)rng_below(s->rng, f->nr_values)
                               : reflect(x[j] + size * gauss(s->rng));
+    }
+    set_pins(s, x);
+    if (sp->is_conditional) {
+        place_woken(s, s->anchors + pick * sp->d, NULL, x);
     }
     space_snap(sp, x);
 }
@@ -101,8 +125,12 @@ static size_t fill_pool(const struct search *s, double *pool, size_t n) {
             confine(s, x);
         } else {
             near_point(s, x);
+            continue;
         }
-        set_pin(s, x);
+        if (s->pins) {
+            set_pins(s, x);
+            space_snap(s->space, x);
+        }
     }
     return global;
 }
@@ -362,6 +390,17 @@ static size_t alternatives(const struct search *s, size_t j, double now, double 
     return n;
 }
 
+/* Parameters that a new value of feature j wakes: where the best that had it has them. */
+static void wake_as_seen(const struct search *s, size_t j, const double *was, double *x) {
+    for (size_t i = 0; i < s->nr_anchors; i++) {
+        const double *a = s->anchors + i * s->space->d;
+        if (a[j] == x[j]) {
+            place_woken(s, was, a, x);
+            return;
+        }
+    }
+}
+
 /* One pass over the features that have values; true when a start moved. */
 static bool sweep(struct climb *cl) {
     const struct search *s = cl->s;
@@ -369,7 +408,7 @@ static bool sweep(struct climb *cl) {
     bool moved = false;
     double other[32];
     for (size_t j = 0; j < d; j++) {
-        if (!s->space->features[j].nr_values || (int)j == s->pin) {
+        if (!s->space->features[j].nr_values || is_pinned(s, j)) {
             continue;
         }
         size_t from[STARTS + 1], m = 0;
@@ -380,6 +419,9 @@ static bool sweep(struct climb *cl) {
                 double *x = cl->points + m * d;
                 memcpy(x, cl->c[i].x, d * sizeof(double));
                 x[j] = other[q];
+                if (s->space->is_conditional) {
+                    wake_as_seen(s, j, cl->c[i].x, x);
+                }
                 space_snap(s->space, x);
             }
         }
@@ -432,7 +474,7 @@ static void climb_init(struct climb *cl, const struct search *s) {
     cl->values = cl->grads + block * d;
     cl->is_free = xcalloc(d + 1, sizeof(*cl->is_free));
     for (size_t j = 0; j < d; j++) {
-        cl->is_free[j] = is_relaxed(&s->space->features[j]);
+        cl->is_free[j] = is_relaxed(&s->space->features[j]) && !is_pinned(s, j);
     }
 }
 

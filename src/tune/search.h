@@ -19,8 +19,7 @@ struct search {
     double radius;         /* of the trust region; <= 0: everywhere */
     const double *inv_len; /* d: sets the scale of steps */
     unsigned pool;         /* 0: as the dimension asks */
-    int pin;               /* a category that is given, -1: none */
-    double pin_value;
+    const double *pins;    /* d: values that are given, NAN: free; NULL: all are free */
 };
 
 /* False: every configuration is known. */

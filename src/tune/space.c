@@ -164,6 +164,7 @@ int space_init(struct space *s, const struct tune_study *st, struct err *err) {
                  st->params[i].type == TUNE_DISCRETE ? st->params[i].nr_values : 0);
         s->params[i].when = copy(st->params[i].when, st->params[i].nr_when);
         s->feature_of[i] = -1;
+        s->is_conditional |= st->params[i].parent >= 0;
         const struct tune_param *p = &s->params[i];
         s->size *= p->type == TUNE_INTEGER                   ? p->hi - p->lo + 1
                    : p->type == TUNE_DOUBLE && p->lo < p->hi ? INFINITY

@@ -20,10 +20,11 @@ struct space {
     struct tune_param *params; /* own copies */
     size_t nr_params;
     struct feature *features;
-    size_t d;          /* features */
-    size_t nr_numeric; /* they come first */
-    int *feature_of;   /* by parameter, -1: constant */
-    double size;       /* number of settings; INFINITY for a continuum */
+    size_t d;            /* features */
+    size_t nr_numeric;   /* they come first */
+    int *feature_of;     /* by parameter, -1: constant */
+    bool is_conditional; /* some parameter has a parent */
+    double size;         /* number of settings; INFINITY for a continuum */
 };
 
 int space_init(struct space *s, const struct tune_study *study, struct err *err);

@@ -230,6 +230,31 @@ static void test_conditional_studies_try_both_branches(void **state) {
     close_study(st);
 }
 
+/* A choice below a choice: the upper one's worse half still gets tried, both ways below it. */
+static void test_branches_within_branches_get_their_share(void **state) {
+    static const double deep[] = {1};
+    struct study *st = numbers(4, 3);
+    st->params[0] = (struct tune_param){.type = TUNE_CATEGORICAL, .nr_values = 2, .parent = -1};
+    st->params[1] = (struct tune_param){
+        .type = TUNE_CATEGORICAL, .nr_values = 3, .parent = 0, .when = deep, .nr_when = 1};
+    st->params[2].parent = 0;
+    st->params[2].when = deep;
+    st->params[2].nr_when = 1;
+    open_study(st);
+    size_t tried[3] = {0};
+    for (size_t i = 0; i < 48; i++) {
+        assert_true(ask(st));
+        const double *v = st->settings[i];
+        assert_true(isnan(v[1]) == (v[0] == 0) && isnan(v[2]) == (v[0] == 0));
+        tried[isnan(v[1]) ? 0 : (size_t)v[1]] += v[0] == 1;
+        st->values[i][0] = v[3] * v[3] + (v[0] == 1 ? 50 + v[2] : 0);
+    }
+    for (size_t k = 0; k < 3; k++) {
+        assert_in_range(tried[k], 2, 12);
+    }
+    close_study(st);
+}
+
 static void test_two_objectives_spread_over_the_front(void **state) {
     struct study *st = numbers(2, 5);
     st->metrics[1].minimize = true;
@@ -298,6 +323,7 @@ int main(void) {
         cmocka_unit_test(test_sixteen_at_once_are_apart),
         cmocka_unit_test(test_pending_trials_are_not_asked_for_again),
         cmocka_unit_test(test_conditional_studies_try_both_branches),
+        cmocka_unit_test(test_branches_within_branches_get_their_share),
         cmocka_unit_test(test_two_objectives_spread_over_the_front),
         cmocka_unit_test(test_safety_is_respected),
         cmocka_unit_test(test_wide_and_long_studies_are_answered),
