@@ -15,6 +15,12 @@ void rec_begin(struct buf *b);
 void rec_put(struct buf *b, const char *key, struct str value);
 void rec_puts(struct buf *b, const char *key, const char *value); /* NULL: nothing written */
 void rec_put_u64(struct buf *b, const char *key, uint64_t value);
+/* 0 is what is read where there is nothing: not written. */
+static inline void rec_put_some(struct buf *b, const char *key, uint64_t value) {
+    if (value) {
+        rec_put_u64(b, key, value);
+    }
+}
 void rec_put_i64(struct buf *b, const char *key, int64_t value);
 
 /* Reading: parsed into an arena (views stay valid as long as it does). */

@@ -214,6 +214,14 @@ void call_finish_not_found(struct call_op *op) {
     call_finish(op, &err);
 }
 
+void call_finish_live(struct call_op *op, const char *noun, const char *state) {
+    struct err err;
+    err_set(&err, ERR_FAILED_PRECONDITION,
+            "%.*s is in state %s; only a finished %s can be deleted: cancel it first",
+            STR_ARG(op->name), state, noun);
+    call_finish(op, &err);
+}
+
 void ctl_job_cancel(struct ctl *c, struct str name, struct ctl_call *call) {
     ctl_enter(c);
     struct call_op *op = call_new(c, call, name);
@@ -289,11 +297,7 @@ void ctl_job_delete(struct ctl *c, struct str name, struct ctl_call *call) {
         } else if (!job_is_born(j)) {
             call_finish_not_found(op);
         } else {
-            struct err err;
-            err_set(&err, ERR_FAILED_PRECONDITION,
-                    "%.*s is in state %s; only a finished job can be deleted: cancel it first",
-                    STR_ARG(name), job_state_name(j->status.state));
-            call_finish(op, &err);
+            call_finish_live(op, "job", job_state_name(j->status.state));
         }
     }
     ctl_leave(c);

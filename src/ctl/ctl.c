@@ -3,6 +3,8 @@
 #include "ctl/quota.h"
 #include "ctl/tuning_int.h"
 
+#include "base/log.h"
+
 static void on_soon(struct timer *t);
 
 struct ctl *ctl_new(const struct ctl_config *cfg) {
@@ -14,13 +16,9 @@ struct ctl *ctl_new(const struct ctl_config *cfg) {
     c->owner = pthread_self();
     list_init(&c->jobs);
     list_init(&c->graveyard);
-    list_init(&c->pipelines);
-    list_init(&c->pipeline_graveyard);
-    map_init(&c->pipeline_by_name);
+    parents_init(&c->pipelines, c, &pipeline_kind);
     suggest_pool_init(&c->own_pool, NULL);
-    list_init(&c->tunings);
-    list_init(&c->tuning_graveyard);
-    map_init(&c->tuning_by_name);
+    parents_init(&c->tunings, c, &tuning_kind);
     list_init(&c->ops);
     list_init(&c->done_ops);
     map_init(&c->by_name);
@@ -42,6 +40,13 @@ struct str name_last_segment(struct str name) {
         from--;
     }
     return str_sub(name, from, name.n - from);
+}
+
+static char aside_mark;
+
+void ctl_set_aside(struct ctl *c, const struct store_row *row, const struct err *err) {
+    log_error("record cannot be read", "name=%.*s error=\"%s\"", STR_ARG(row->name), err->msg);
+    (void)map_put(&c->aside, name_last_segment(row->name), &aside_mark);
 }
 
 struct job *ctl_find(struct ctl *c, struct str name) {
@@ -140,8 +145,8 @@ void ctl_leave(struct ctl *c) {
             list_del(&j->link);
             job_free(j);
         }
-        pipelines_bury(c, false);
-        tunings_bury(c, false);
+        parents_bury(&c->pipelines, false);
+        parents_bury(&c->tunings, false);
         check_stopped(c);
     }
     c->depth--;
@@ -187,7 +192,7 @@ void ctl_start(struct ctl *c, void (*cb)(void *arg, const struct err *err), void
 
 void ctl_stop(struct ctl *c, void (*cb)(void *arg), void *arg) {
     struct job *j;
-    struct pipeline *p;
+    struct parent *p;
     ctl_enter(c);
     c->is_stopping = true;
     c->stop_cb = cb;
@@ -195,8 +200,8 @@ void ctl_stop(struct ctl *c, void (*cb)(void *arg), void *arg) {
     list_each (j, &c->jobs, link) {
         job_drain(j); /* saves what was waiting for company */
     }
-    list_each (p, &c->pipelines, link) {
-        pipeline_stop_work(p); /* done anew in the next life */
+    list_each (p, &c->pipelines.live, link) {
+        pipeline_stop_work(pipeline_of(p)); /* done anew in the next life */
     }
     ctl_leave(c);
 }
@@ -217,14 +222,14 @@ void ctl_free(struct ctl *c) {
         }
         job_free(j);
     }
-    pipelines_bury(c, true);
-    tunings_bury(c, true);
+    parents_bury(&c->pipelines, true);
+    parents_bury(&c->tunings, true);
     queue_fini(&c->queue);
     map_fini(&c->by_name);
     map_fini(&c->by_id);
     map_fini(&c->aside);
-    map_fini(&c->pipeline_by_name);
-    map_fini(&c->tuning_by_name);
+    parents_fini(&c->pipelines);
+    parents_fini(&c->tunings);
     free(c);
 }
 
@@ -283,10 +288,10 @@ void ctl_get_stats(struct ctl *c, struct ctl_stats *ret) {
     usec_t now = ctl_wall(c);
     const struct job *j;
     ctl_check_owner(c);
-    s.pipelines_live = c->nr_pipelines;
-    s.pipelines_finished_total = c->pipelines_finished;
-    s.tunings_live = c->nr_tunings;
-    s.tunings_finished_total = c->tunings_finished;
+    s.pipelines_live = c->pipelines.nr;
+    s.pipelines_finished_total = c->pipelines.finished;
+    s.tunings_live = c->tunings.nr;
+    s.tunings_finished_total = c->tunings.finished;
     s.trials_total = c->trials_total;
     list_each (j, &c->jobs, link) {
         s.queued += j->status.state == JOB_STATE_QUEUED;

@@ -31,6 +31,7 @@ enum job_state {
 };
 const char *job_state_name(enum job_state s); /* "JOB_STATE_RUNNING" */
 bool job_state_is_terminal(enum job_state s);
+bool job_state_read(struct str name, enum job_state *ret); /* false: no such state */
 
 /* The mutable half of a job, stored as a rec in store_row.status. */
 struct job_status {

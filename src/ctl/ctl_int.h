@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "ctl/job.h"
+#include "ctl/parent.h"
 #include "ctl/place.h"
 #include "ctl/suggest.h"
 
@@ -28,14 +29,8 @@ struct ctl {
     struct map by_name, by_id; /* -> struct job */
     struct map aside;          /* ids of live rows that could not be rebuilt -> &aside_mark */
     size_t nr_jobs;
-    struct list pipelines, pipeline_graveyard; /* as jobs and graveyard */
-    struct map pipeline_by_name;               /* -> struct pipeline */
-    size_t nr_pipelines;
-    uint64_t pipelines_finished;
-    struct list tunings, tuning_graveyard; /* the same */
-    struct map tuning_by_name;             /* -> struct tuning */
-    size_t nr_tunings;
-    uint64_t tunings_finished, trials_total;
+    struct parents pipelines, tunings;
+    uint64_t trials_total;
     struct suggest_pool own_pool; /* when cfg has none */
     uint32_t nr_works;            /* exports, seals, uploads under way */
     uint64_t finished_total;
@@ -53,8 +48,7 @@ struct ctl {
     void *start_arg;
     struct err start_err;
     bool start_pending; /* start_cb is due */
-    struct store_load load, pipeline_load, tuning_load;
-    void (*loaded_cb)(struct ctl *c, const struct err *err); /* of the load under way */
+    struct store_load load;
     void (*stop_cb)(void *arg);
     void *stop_arg;
 };
@@ -80,6 +74,9 @@ static inline bool ctl_is_idle(const struct ctl *c) {
 struct job *ctl_find(struct ctl *c, struct str name);
 void ctl_adopt(struct ctl *c, struct job *j);  /* into list and maps */
 void ctl_retire(struct ctl *c, struct job *j); /* out of them, into the graveyard */
+/* A live record that cannot be rebuilt: it is reported, keeps what it has on the host, can be
+ * deleted, and does not stop the server. */
+void ctl_set_aside(struct ctl *c, const struct store_row *row, const struct err *err);
 struct str name_last_segment(struct str name);
 
 /* ---- call.c: what waits for an answer ---- */
@@ -107,6 +104,8 @@ void call_cancel_stored(struct call_op *op);
 void call_edit_stored(struct call_op *op);
 void call_delete_stored(struct call_op *op);
 void call_finish_not_found(struct call_op *op);
+/* A delete of one that has not ended. */
+void call_finish_live(struct call_op *op, const char *noun, const char *state);
 /* Everything of a new row that lives until the answer is sent, but state and status. */
 void call_fill_row(struct call_op *op, const struct store_row *in, usec_t now);
 /* Never the same time twice: first come, first served within a microsecond too. */

@@ -3,7 +3,7 @@
 #include "ctl/pipeline_int.h"
 
 static const struct pipeline_ops *ops_of(const struct pipeline *p) {
-    return p->ctl->cfg.pipelines;
+    return p->base.ctl->cfg.pipelines;
 }
 
 static void fail(struct pipeline *p, const struct err *err) {
@@ -20,16 +20,11 @@ static void post_cancelled(struct pipeline *p) {
                                              .msg = "CANCELED"});
 }
 
-/* The same request may go through another time. */
-static bool is_passing(int code) {
-    return code == ERR_RESOURCE_EXHAUSTED || code == ERR_ABORTED || code == ERR_UNAVAILABLE;
-}
-
 /* ---- work at others ---- */
 
 static void drop_work(struct pipeline *p) {
     if (ops_of(p)->drop) {
-        ops_of(p)->drop(p->ctl->cfg.pipelines_arg, &p->work);
+        ops_of(p)->drop(p->base.ctl->cfg.pipelines_arg, &p->work);
     }
     p->working = WORK_NONE;
 }
@@ -38,7 +33,7 @@ static void after_export(struct pipeline *p, const struct err *err) {
     p->working = WORK_NONE;
     if (p->status.cancel_requested) {
         post_cancelled(p);
-    } else if (p->ctl->is_stopping) {
+    } else if (p->base.ctl->is_stopping) {
         return; /* what was written is written again in the next life */
     } else if (err) {
         fail(p, err);
@@ -50,7 +45,7 @@ static void after_export(struct pipeline *p, const struct err *err) {
 
 static void after_seal(struct pipeline *p, const struct err *err) {
     p->working = WORK_SEALED;
-    if (p->status.cancel_requested || p->ctl->is_stopping) {
+    if (p->status.cancel_requested || p->base.ctl->is_stopping) {
         drop_work(p);
         if (p->status.cancel_requested) {
             post_cancelled(p);
@@ -66,7 +61,7 @@ static void after_upload(struct pipeline *p, const struct err *err) {
     bool is_in = !err && p->joined;
     if (!err && !p->joined) {
         /* Made in an earlier life by a transaction that we are not told of: say it now. */
-        p->busy = false;
+        p->base.busy = false;
         pipeline_post(p, (struct pipeline_event){.type = PIPELINE_EV_DONE,
                                                  .state = PIPELINE_STATE_SUCCEEDED,
                                                  .model = made});
@@ -75,8 +70,8 @@ static void after_upload(struct pipeline *p, const struct err *err) {
     }
     drop_work(p);
     pipeline_joined(p, is_in);
-    if (err && is_passing(err->code)) {
-        pipeline_retry_later(p);
+    if (err && parent_is_passing(err->code)) {
+        parent_retry_later(&p->base);
     } else if (err) {
         fail(p, err);
     }
@@ -84,7 +79,7 @@ static void after_upload(struct pipeline *p, const struct err *err) {
 
 static void on_work(struct pipeline_work *w, const struct err *err) {
     struct pipeline *p = CONTAINER_OF(w, struct pipeline, work);
-    struct ctl *c = p->ctl;
+    struct ctl *c = p->base.ctl;
     ctl_enter(c);
     c->nr_works--;
     switch (p->working) {
@@ -101,7 +96,7 @@ static void on_work(struct pipeline_work *w, const struct err *err) {
     case WORK_SEALED:
         CHECK(!"work that nobody began has ended");
     }
-    pipeline_pump(p);
+    parent_pump(&p->base);
     ctl_leave(c);
 }
 
@@ -114,7 +109,7 @@ static void on_join(struct pipeline_work *w, struct store_txn *t,
 }
 
 static void begin_work(struct pipeline *p, int kind) {
-    void *arg = p->ctl->cfg.pipelines_arg;
+    void *arg = p->base.ctl->cfg.pipelines_arg;
     if (kind != WORK_UPLOAD) {
         p->work = (struct pipeline_work){0};
     }
@@ -124,13 +119,13 @@ static void begin_work(struct pipeline *p, int kind) {
     p->work.status = &p->status;
     p->work.cb = on_work;
     p->work.join = on_join;
-    p->ctl->nr_works++;
+    p->base.ctl->nr_works++;
     if (kind == WORK_EXPORT) {
         ops_of(p)->export_data(arg, &p->work);
     } else if (kind == WORK_SEAL) {
         ops_of(p)->seal(arg, &p->work);
     } else {
-        p->busy = true; /* a wish that comes now waits for the outcome */
+        p->base.busy = true; /* a wish that comes now waits for the outcome */
         ops_of(p)->upload(arg, &p->work);
     }
 }
@@ -138,32 +133,28 @@ static void begin_work(struct pipeline *p, int kind) {
 void pipeline_stop_work(struct pipeline *p) {
     if ((p->working == WORK_EXPORT || p->working == WORK_SEAL) && !p->work_cancelled) {
         p->work_cancelled = true;
-        ops_of(p)->cancel(p->ctl->cfg.pipelines_arg, &p->work);
+        ops_of(p)->cancel(p->base.ctl->cfg.pipelines_arg, &p->work);
     }
 }
 
 /* ---- the child ---- */
 
-static void join_child(void *arg, struct job *child, struct store_txn *t) {
+void pipeline_child_joins(struct parent *p, const struct job *child, struct store_txn *t) {
     pipeline_join(
-        arg, t, (struct pipeline_event){.type = PIPELINE_EV_CHILD_CREATED, .child = child->name.p});
+        pipeline_of(p), t,
+        (struct pipeline_event){.type = PIPELINE_EV_CHILD_CREATED, .child = child->name.p});
 }
 
-static void on_child_made(struct ctl_call *call, const struct err *err,
-                          const struct store_row *row) {
-    struct pipeline *p = call->arg;
-    p->child_called = false;
+void pipeline_child_made(struct parent *base, const struct err *err, const struct store_row *row) {
+    struct pipeline *p = pipeline_of(base);
     pipeline_joined(p, !err);
-    if (err && is_passing(err->code)) {
-        pipeline_retry_later(p);
-    } else if (err) {
+    if (err && !parent_is_passing(err->code)) {
         fail(p, err);
     }
-    pipeline_pump(p);
 }
 
 static void make_child(struct pipeline *p) {
-    struct ctl *c = p->ctl;
+    struct ctl *c = p->base.ctl;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct job_create in = {0};
     struct err err;
@@ -172,12 +163,7 @@ static void make_child(struct pipeline *p) {
         fail(p, &err);
         return;
     }
-    in.id = str_of(arena_printf(a, "%llu", (unsigned long long)ctl_new_id(c)));
-    in.join = join_child;
-    in.join_arg = p;
-    p->child_call = (struct ctl_call){.cb = on_child_made, .arg = p};
-    p->busy = p->child_called = true;
-    ctl_job_create(c, &in, &p->child_call);
+    parent_make_job(&p->base, a, &in);
 }
 
 static void post_child_done(struct pipeline *p, const struct job_status *s) {
@@ -215,7 +201,7 @@ static void fail_lost(struct pipeline *p, const char *what) {
 
 static void on_child_row(struct store_get *g, const struct store_row *row, const struct err *err) {
     struct pipeline *p = g->arg;
-    struct ctl *c = p->ctl;
+    struct ctl *c = p->base.ctl;
     struct job_status s;
     ctl_enter(c);
     c->nr_in_flight--;
@@ -223,7 +209,7 @@ static void on_child_row(struct store_get *g, const struct store_row *row, const
         p->looked = false;
     } else if (err && err->code != ERR_NOT_FOUND) {
         p->looked = false;
-        pipeline_retry_later(p);
+        parent_retry_later(&p->base);
     } else if (err || !row) {
         fail_lost(p, "was deleted before its outcome was noted.");
     } else if (row->is_live || job_status_decode(g->arena, row->status, &s, NULL) != 0) {
@@ -231,12 +217,12 @@ static void on_child_row(struct store_get *g, const struct store_row *row, const
     } else {
         post_child_done(p, &s);
     }
-    pipeline_pump(p);
+    parent_pump(&p->base);
     ctl_leave(c);
 }
 
 static void look_at_child(struct pipeline *p) {
-    struct ctl *c = p->ctl;
+    struct ctl *c = p->base.ctl;
     struct job *j = ctl_find(c, str_of(p->status.child));
     p->looked = true;
     if (j && job_is_born(j)) {
@@ -258,23 +244,24 @@ static void look_at_child(struct pipeline *p) {
 static void on_child_cancelled(struct ctl_call *call, const struct err *err,
                                const struct store_row *row) {
     struct pipeline *p = call->arg;
-    p->child_called = false;
+    p->base.child_called = false;
     if (err && p->child) {
         p->cancelling_child = false;
-        pipeline_retry_later(p);
-        pipeline_pump(p);
+        parent_retry_later(&p->base);
+        parent_pump(&p->base);
     }
 }
 
 static void cancel_child(struct pipeline *p) {
-    p->cancelling_child = p->child_called = true;
-    p->child_call = (struct ctl_call){.cb = on_child_cancelled, .arg = p};
-    ctl_job_cancel(p->ctl, str_of(p->status.child), &p->child_call);
+    p->cancelling_child = p->base.child_called = true;
+    p->base.child_call = (struct ctl_call){.cb = on_child_cancelled, .arg = p};
+    ctl_job_cancel(p->base.ctl, str_of(p->status.child), &p->base.child_call);
 }
 
 /* ---- what is due ---- */
 
-void pipeline_act(struct pipeline *p) {
+void pipeline_act(struct parent *base) {
+    struct pipeline *p = pipeline_of(base);
     bool cancel = p->status.cancel_requested;
     switch (p->status.phase) {
     case PIPELINE_EXPORTING:

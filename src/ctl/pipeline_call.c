@@ -2,150 +2,42 @@
 #include "ctl/pipeline_int.h"
 
 #include "base/limits.h"
-#include "base/log.h"
-
-/* ---- the list ---- */
-
-static struct pipeline *find(struct ctl *c, struct str name) {
-    return map_get(&c->pipeline_by_name, name);
-}
-
-static void adopt(struct ctl *c, struct pipeline *p) {
-    CHECK(!map_put(&c->pipeline_by_name, p->spec.name, p));
-    list_push_tail(&c->pipelines, &p->link);
-    c->nr_pipelines++;
-}
-
-void pipeline_retire(struct pipeline *p) {
-    struct ctl *c = p->ctl;
-    CHECK(!p->busy && !p->trial && !p->creation && p->working == WORK_NONE);
-    if (p->child) {
-        p->child->watch = NULL;
-    }
-    c->cfg.clock->ops->disarm(c->cfg.clock, &p->timer);
-    (void)map_del(&c->pipeline_by_name, p->spec.name);
-    list_del(&p->link);
-    list_push_tail(&c->pipeline_graveyard, &p->link);
-    p->retired = true;
-    c->nr_pipelines--;
-}
-
-void pipelines_bury(struct ctl *c, bool all) {
-    struct pipeline *p, *tmp;
-    list_each_safe (p, tmp, &c->pipeline_graveyard, link) {
-        if (all || !p->child_called) {
-            list_del(&p->link);
-            pipeline_free(p);
-        }
-    }
-    while (all && !list_is_empty(&c->pipelines)) {
-        p = list_first(&c->pipelines, struct pipeline, link);
-        list_del(&p->link);
-        c->cfg.clock->ops->disarm(c->cfg.clock, &p->timer);
-        if (p->ours) {
-            store_txn_fini(&p->txn); /* the store is closed, or crashed with us (simulator) */
-        }
-        if (p->working == WORK_SEALED && c->cfg.pipelines->drop) {
-            c->cfg.pipelines->drop(c->cfg.pipelines_arg, &p->work);
-        }
-        pipeline_free(p);
-    }
-}
 
 /* ---- calls ---- */
 
-static int admit(struct ctl *c, struct err *err) {
-    if (!c->cfg.pipelines) {
-        return err_set(err, ERR_UNIMPLEMENTED, "this server runs no training pipelines");
-    }
-    if (c->nr_pipelines >= limits.max_pipelines) {
-        limits_hit(&limits.max_pipelines);
-        return err_set(err, ERR_RESOURCE_EXHAUSTED,
-                       "there are %zu unfinished training pipelines already (limit max_pipelines "
-                       "is %llu)",
-                       c->nr_pipelines, (unsigned long long)limits.max_pipelines);
-    }
-    return 0;
-}
-
 void ctl_pipeline_create(struct ctl *c, const struct pipeline_create *in, struct ctl_call *call) {
-    auto_free char *name =
-        xasprintf("%.*s/" PIPELINE_KIND "s/%.*s", STR_ARG(in->parent), STR_ARG(in->id));
-    struct pipeline_spec spec = {0};
-    struct err err = {0};
-    ctl_enter(c);
-    struct call_op *op = call_new(c, call, str_of(name));
-    if (!call_refuse_when_dead(c, op)) {
-        struct arena *a = arena_new(ARENA_NO_MAX);
-        call_fill_row(op,
-                      &(struct store_row){.kind = STR(PIPELINE_KIND),
-                                          .parent = in->parent,
-                                          .display_name = in->display_name,
-                                          .spec = in->spec,
-                                          .labels = (struct store_label *)in->labels,
-                                          .nr_labels = in->nr_labels},
-                      call_create_time(c));
-        if (admit(c, &err) != 0 ||
-            c->cfg.pipelines->decode(c->cfg.pipelines_arg, a, &op->row, &spec, &err) != 0) {
-            arena_free(a);
-            call_finish(op, &err);
-        } else {
-            struct pipeline *p = pipeline_new(c, a, &spec);
-            p->creation = op;
-            op->has_row = true; /* its status comes when it is given to the store */
-            adopt(c, p);
-            pipeline_post(p, (struct pipeline_event){.type = PIPELINE_EV_CREATED,
-                                                     .time = op->row.create_time});
-        }
-    }
-    ctl_leave(c);
+    parent_create(&c->pipelines, in->id,
+                  &(struct store_row){.parent = in->parent,
+                                      .display_name = in->display_name,
+                                      .spec = in->spec,
+                                      .labels = (struct store_label *)in->labels,
+                                      .nr_labels = in->nr_labels},
+                  call);
 }
 
 void ctl_pipeline_cancel(struct ctl *c, struct str name, struct ctl_call *call) {
     ctl_enter(c);
     struct call_op *op = call_new(c, call, name);
-    if (!call_refuse_when_dead(c, op)) {
-        struct pipeline *p = find(c, name);
-        if (!p) {
-            call_cancel_stored(op);
-        } else if (p->creation) {
-            call_finish_not_found(op);
-        } else if (p->status.cancel_requested) {
-            call_finish(op, NULL);
-        } else {
-            pipeline_try_cancel(p, op);
-        }
+    struct parent *p = parent_asked(&c->pipelines, op, call_cancel_stored);
+    if (p && pipeline_of(p)->status.cancel_requested) {
+        call_finish(op, NULL);
+    } else if (p) {
+        pipeline_try_cancel(pipeline_of(p), op);
     }
     ctl_leave(c);
 }
 
 void ctl_pipeline_delete(struct ctl *c, struct str name, struct ctl_call *call) {
-    ctl_enter(c);
-    struct call_op *op = call_new(c, call, name);
-    if (!call_refuse_when_dead(c, op)) {
-        const struct pipeline *p = find(c, name);
-        if (!p) {
-            call_delete_stored(op);
-        } else if (p->creation) {
-            call_finish_not_found(op);
-        } else {
-            struct err err;
-            err_set(&err, ERR_FAILED_PRECONDITION,
-                    "%.*s is in state %s; only a finished training pipeline can be deleted: "
-                    "cancel it first",
-                    STR_ARG(name), pipeline_state_name(p->status.state));
-            call_finish(op, &err);
-        }
-    }
-    ctl_leave(c);
+    parent_delete(&c->pipelines, name, call);
 }
 
 bool ctl_pipeline_outlook(struct ctl *c, struct str name, struct job_outlook *ret) {
     ctl_check_owner(c);
-    const struct pipeline *p = find(c, name);
-    if (!p || p->creation) {
+    const struct parent *base = parent_find(&c->pipelines, name);
+    if (!base || base->creation) {
         return false;
     }
+    const struct pipeline *p = pipeline_of(base);
     if (!p->status.child || !ctl_job_outlook(c, str_of(p->status.child), ret)) {
         *ret = (struct job_outlook){.end_began = p->status.child_end};
     }
@@ -153,75 +45,102 @@ bool ctl_pipeline_outlook(struct ctl *c, struct str name, struct job_outlook *re
     return true;
 }
 
-/* ---- start-up ---- */
+/* ---- the kind ---- */
 
-static char aside_mark;
-
-/* As jobs: reported, deletable, does not stop the server. */
-static void set_aside(struct ctl *c, const struct store_row *row, const struct err *err) {
-    log_error("pipeline record cannot be read", "name=%.*s error=\"%s\"", STR_ARG(row->name),
-              err->msg);
-    (void)map_put(&c->aside, name_last_segment(row->name), &aside_mark);
-}
-
-static int replay(struct pipeline *p, const struct store_event *ev, size_t nr, struct err *err) {
+static int replay(struct parent *base, const struct store_event *ev, size_t nr, struct err *err) {
+    struct pipeline *p = pipeline_of(base);
     for (size_t i = 0; i < nr; i++) {
         struct pipeline_event e;
-        if (pipeline_event_decode(p->arena, &ev[i], &e, err) != 0) {
+        if (pipeline_event_decode(p->base.arena, &ev[i], &e, err) != 0) {
             return -1;
         }
-        if (e.seq != p->seq + 1) {
+        if (e.seq != p->base.seq + 1) {
             return err_set(err, ERR_DATA_LOSS, "event %llu does not follow event %llu",
-                           (unsigned long long)e.seq, (unsigned long long)p->seq);
+                           (unsigned long long)e.seq, (unsigned long long)p->base.seq);
         }
         if (pipeline_apply(&p->status, &p->spec, &e, err) != 0) {
             return -1;
         }
-        p->seq = e.seq;
+        p->base.seq = e.seq;
     }
     if (!nr) {
         return err_set(err, ERR_DATA_LOSS, "the pipeline has no events");
     }
-    if (pipeline_is_over(&p->status)) {
-        return err_set(err, ERR_DATA_LOSS, "the row is live but its events end the pipeline");
-    }
     return 0;
 }
 
-static void on_row(struct store_load *l, const struct store_row *row, const struct store_event *ev,
-                   size_t nr_ev) {
-    struct ctl *c = l->arg;
+static struct parent *make(struct ctl *c, const struct store_row *row, struct err *err) {
     struct arena *a = arena_new(ARENA_NO_MAX);
     struct pipeline_spec spec = {0};
-    struct err err = {0};
-    if (c->cfg.pipelines->decode(c->cfg.pipelines_arg, a, row, &spec, &err) != 0) {
+    if (c->cfg.pipelines->decode(c->cfg.pipelines_arg, a, row, &spec, err) != 0) {
         arena_free(a);
-        set_aside(c, row, &err);
-        return;
+        return NULL;
     }
-    struct pipeline *p = pipeline_new(c, a, &spec);
-    if (replay(p, ev, nr_ev, &err) != 0) {
-        pipeline_free(p);
-        set_aside(c, row, &err);
-        return;
-    }
-    adopt(c, p);
+    return &pipeline_new(c, a, &spec)->base;
 }
 
-static void on_loaded(struct store_load *l, const struct err *err) {
-    struct ctl *c = l->arg;
-    c->nr_in_flight--;
-    c->loaded_cb(c, err);
+static void destroy(struct parent *p) {
+    pipeline_free(pipeline_of(p));
 }
 
-void pipelines_load(struct ctl *c, void (*then)(struct ctl *c, const struct err *err)) {
-    if (!c->cfg.pipelines) {
-        then(c, NULL);
-        return;
-    }
-    c->loaded_cb = then;
-    c->pipeline_load =
-        (struct store_load){.kind = STR(PIPELINE_KIND), .row = on_row, .end = on_loaded, .arg = c};
-    c->nr_in_flight++;
-    c->cfg.store->ops->load_live(c->cfg.store, &c->pipeline_load);
+static void begin(struct parent *p, usec_t created) {
+    pipeline_post(pipeline_of(p),
+                  (struct pipeline_event){.type = PIPELINE_EV_CREATED, .time = created});
 }
+
+static bool is_served(const struct ctl *c) {
+    return c->cfg.pipelines != NULL;
+}
+
+static const char *state(const struct parent *p) {
+    return pipeline_state_name(pipeline_of(p)->status.state);
+}
+
+static bool is_over(const struct parent *p) {
+    return pipeline_is_over(&pipeline_of(p)->status);
+}
+
+static void retiring(struct parent *base) {
+    struct pipeline *p = pipeline_of(base);
+    CHECK(!p->trial && p->working == WORK_NONE);
+    if (p->child) {
+        p->child->watch = NULL;
+    }
+}
+
+static bool is_expected(const struct parent *p) {
+    (void)p;
+    return false;
+}
+
+static void abandon(struct parent *base) {
+    struct pipeline *p = pipeline_of(base);
+    const struct ctl_config *cfg = &base->ctl->cfg;
+    if (p->working == WORK_SEALED && cfg->pipelines->drop) {
+        cfg->pipelines->drop(cfg->pipelines_arg, &p->work);
+    }
+}
+
+const struct parent_kind pipeline_kind = {
+    .kind = PIPELINE_KIND,
+    .noun = "training pipeline",
+    .max = &limits.max_pipelines,
+    .max_name = "max_pipelines",
+    .is_served = is_served,
+    .make = make,
+    .free = destroy,
+    .replay = replay,
+    .begin = begin,
+    .state = state,
+    .is_over = is_over,
+    .is_urgent = pipeline_is_urgent,
+    .gather = pipeline_gather,
+    .saved = pipeline_saved,
+    .refused = pipeline_refused,
+    .act = pipeline_act,
+    .child_joins = pipeline_child_joins,
+    .child_made = pipeline_child_made,
+    .retiring = retiring,
+    .is_expected = is_expected,
+    .abandon = abandon,
+};

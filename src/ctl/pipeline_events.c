@@ -100,16 +100,6 @@ static int bad(struct err *err, const struct store_event *in, const char *what) 
 }
 
 /* False: no such state, or not a final one. */
-static bool get_job_state(struct str name, enum job_state *ret) {
-    for (int s = 1; s <= JOB_STATE_PARTIALLY_SUCCEEDED; s++) {
-        if (str_eqc(name, job_state_name((enum job_state)s))) {
-            *ret = (enum job_state)s;
-            return job_state_is_terminal(*ret);
-        }
-    }
-    return false;
-}
-
 static bool get_state(struct str name, enum pipeline_state *ret) {
     for (int s = 1; s <= PIPELINE_STATE_PAUSED; s++) {
         if (str_eqc(name, pipeline_state_name((enum pipeline_state)s))) {
@@ -154,7 +144,8 @@ int pipeline_event_decode(struct arena *a, const struct store_event *in, struct 
         }
         break;
     case PIPELINE_EV_CHILD_DONE:
-        if (!get_job_state(rec_get(&r, "state"), &ev.child_state)) {
+        if (!job_state_read(rec_get(&r, "state"), &ev.child_state) ||
+            !job_state_is_terminal(ev.child_state)) {
             return bad(err, in, "state");
         }
         break;

@@ -53,34 +53,22 @@ struct pipeline_fact {
 };
 
 struct pipeline {
-    struct ctl *ctl;
-    struct list link; /* ctl.pipelines, or ctl.pipeline_graveyard */
-    struct arena *arena;
+    struct parent base;
     struct pipeline_spec spec;     /* in arena */
     struct pipeline_status status; /* durable */
-    uint64_t seq;                  /* durable */
-    struct list inbox;             /* struct pipeline_fact, not durable */
 
     /* The one transaction: ours, the child's creation, or the upload. */
-    bool busy;
-    bool ours; /* txn is with the store */
-    struct store_txn txn;
     struct pipeline_status next;  /* what holds when it is durable */
     size_t nr_in_flight;          /* first so many of inbox are in it */
     struct pipeline_fact *joined; /* the fact in somebody else's transaction */
     bool trial_in_flight;
     struct pipeline_fact *trial; /* a cancel that waits for its commit */
     struct list trial_ops;       /* struct call_op waiting for it */
-    struct call_op *creation;    /* the create that waits for its commit */
-    struct timer timer;
-    usec_t retry_due; /* mono; something is tried again then. 0 none */
-    unsigned retries;
 
     /* The child. Memory only. */
     struct job *child;            /* watched; NULL: not looked at, or gone */
     bool looked;                  /* its row was asked for, or it is watched */
     bool told_running, told_done; /* facts that are in the inbox or durable */
-    struct ctl_call child_call;   /* its creation, then its cancel */
     bool cancelling_child;        /* the cancel was asked for in this life */
     struct store_get get;
     struct arena *get_arena;
@@ -89,37 +77,37 @@ struct pipeline {
     struct pipeline_work work;
     enum { WORK_NONE = 0, WORK_EXPORT, WORK_SEAL, WORK_SEALED, WORK_UPLOAD } working;
     bool work_cancelled;
-    bool pumping, retired;
-    bool child_called; /* child_call is not answered */
 };
+static inline struct pipeline *pipeline_of(const struct parent *p) {
+    return CONTAINER_OF(p, struct pipeline, base);
+}
 
 /* pipeline_post.c */
 struct pipeline *pipeline_new(struct ctl *c, struct arena *a, const struct pipeline_spec *spec);
 void pipeline_free(struct pipeline *p);
 /* A fact; ev.time 0: now. Saved, applied, acted upon. */
 void pipeline_post(struct pipeline *p, struct pipeline_event ev);
-/* Saves what waits, else does what is due. */
-void pipeline_pump(struct pipeline *p);
 /* Puts a fact into somebody else's transaction, in place of the one put there before. */
 void pipeline_join(struct pipeline *p, struct store_txn *t, struct pipeline_event ev);
 /* That transaction's end. */
 void pipeline_joined(struct pipeline *p, bool is_durable);
-/* Tried again after a growing pause. */
-void pipeline_retry_later(struct pipeline *p);
 void pipeline_try_cancel(struct pipeline *p, struct call_op *op);
-/* Its end is durable, or its creation was refused. */
-void pipeline_retire(struct pipeline *p);
+/* For struct parent_kind. */
+bool pipeline_is_urgent(const struct parent *p);
+bool pipeline_gather(struct parent *p, struct store_txn *txn);
+void pipeline_saved(struct parent *p);
+void pipeline_refused(struct parent *p, const struct err *err);
 
 /* pipeline_act.c */
-void pipeline_act(struct pipeline *p);
+void pipeline_act(struct parent *p);
+void pipeline_child_joins(struct parent *p, const struct job *child, struct store_txn *txn);
+void pipeline_child_made(struct parent *p, const struct err *err, const struct store_row *row);
 /* Asks an export or a seal to end early. */
 void pipeline_stop_work(struct pipeline *p);
 /* The child said something durable, or goes away. */
 void pipeline_child_moved(void *arg, struct job *child);
 
 /* pipeline_call.c */
-void pipelines_load(struct ctl *c, void (*then)(struct ctl *c, const struct err *err));
-/* Frees what has ended and is not called back any more; all: the server is gone. */
-void pipelines_bury(struct ctl *c, bool all);
+extern const struct parent_kind pipeline_kind;
 
 #endif

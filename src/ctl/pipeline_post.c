@@ -2,24 +2,18 @@
  * applied. What is posted while a transaction is under way joins the next one. */
 #include "ctl/pipeline_int.h"
 
-static void on_timer(struct timer *t);
-
 struct pipeline *pipeline_new(struct ctl *c, struct arena *a, const struct pipeline_spec *spec) {
     struct pipeline *p = xcalloc(1, sizeof(*p));
-    p->ctl = c;
-    p->arena = a;
+    parent_init(&p->base, &c->pipelines, a, spec->name);
     p->spec = *spec;
-    list_init(&p->link);
-    list_init(&p->inbox);
     list_init(&p->trial_ops);
-    p->timer.fn = on_timer;
     return p;
 }
 
 void pipeline_free(struct pipeline *p) {
     if (p) {
         arena_free(p->get_arena);
-        arena_free(p->arena);
+        arena_free(p->base.arena);
         free(p);
     }
 }
@@ -38,17 +32,17 @@ static struct store_event stored_form(const struct pipeline *p, const struct pip
 /* What is applied is what would be replayed: the stored form, read back. */
 static struct pipeline_fact *fact_new(struct pipeline *p, struct pipeline_event *ev) {
     auto_buf struct buf body = BUF_INIT(BUF_NO_MAX);
-    struct pipeline_fact *f = arena_alloc(p->arena, sizeof(*f));
+    struct pipeline_fact *f = arena_alloc(p->base.arena, sizeof(*f));
     if (!ev->time) {
-        ev->time = ctl_wall(p->ctl);
+        ev->time = ctl_wall(p->base.ctl);
     }
     pipeline_event_encode(&body, ev);
     list_init(&f->link);
     f->ev = *ev;
-    f->body = arena_str(p->arena, buf_str(&body));
+    f->body = arena_str(p->base.arena, buf_str(&body));
     struct store_event stored = stored_form(p, f);
     struct err err;
-    CHECK(pipeline_event_decode(p->arena, &stored, &f->ev, &err) == 0);
+    CHECK(pipeline_event_decode(p->base.arena, &stored, &f->ev, &err) == 0);
     return f;
 }
 
@@ -70,28 +64,21 @@ static void put_fact(struct pipeline *p, struct store_txn *t, const struct pipel
 static void put_status(struct pipeline *p, struct store_txn *t, const struct pipeline_status *s) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     pipeline_status_encode(&b, s);
-    if (p->creation) {
-        struct call_op *op = p->creation;
-        op->row.status = arena_str(op->arena, buf_str(&b)); /* what is stored is answered */
-        op->row.state = str_of(pipeline_state_name(s->state));
-        store_txn_insert(t, &op->row);
-    } else {
-        store_txn_update(t, p->spec.name, str_of(pipeline_state_name(s->state)), buf_str(&b),
-                         s->update_time, !pipeline_is_over(s));
-    }
+    parent_put_row(&p->base, t, pipeline_state_name(s->state), buf_str(&b), s->update_time,
+                   pipeline_is_over(s));
 }
 
 /* ---- words: lines of the service log, once each, when what they tell of is durable ---- */
 
 static void say(struct pipeline *p, usec_t when, int severity, const char *text) {
-    const struct ctl_config *cfg = &p->ctl->cfg;
+    const struct ctl_config *cfg = &p->base.ctl->cfg;
     cfg->service_log(cfg->log_arg, p->spec.project_number, p->spec.id.p, when, severity, text);
 }
 
 static void narrate(struct pipeline *p, const struct pipeline_event *ev) {
     const struct pipeline_status *s = &p->status;
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    if (!p->ctl->cfg.service_log) {
+    if (!p->base.ctl->cfg.service_log) {
         return;
     }
     if (ev->type == PIPELINE_EV_EXPORTED) {
@@ -144,95 +131,50 @@ static void drop_moot_trial(struct pipeline *p) {
     }
 }
 
-static void end_if_over(struct pipeline *p) {
-    struct ctl *c = p->ctl;
-    drop_moot_trial(p);
-    if (!pipeline_is_over(&p->status)) {
-        return;
-    }
-    c->pipelines_finished++;
-    if (c->cfg.job_done) {
-        c->cfg.job_done(c->cfg.done_arg, p->spec.name);
-    }
-    pipeline_retire(p);
-}
-
-static void on_saved(struct pipeline *p) {
+void pipeline_saved(struct parent *base) {
+    struct pipeline *p = pipeline_of(base);
+    struct pipeline_fact *f;
     p->status = p->next;
-    p->retries = 0;
     for (; p->nr_in_flight; p->nr_in_flight--) {
-        struct pipeline_fact *f = list_first(&p->inbox, struct pipeline_fact, link);
+        f = list_first(&base->inbox, struct pipeline_fact, link);
         list_del(&f->link);
-        p->seq = f->ev.seq;
+        base->seq = f->ev.seq;
         narrate(p, &f->ev);
-    }
-    if (p->creation) {
-        call_finish(take(&p->creation), NULL);
     }
     if (p->trial_in_flight) {
         p->trial_in_flight = false;
-        p->seq = p->trial->ev.seq;
+        base->seq = p->trial->ev.seq;
         answer_trial(p, NULL);
     }
-    end_if_over(p);
+    f = take(&p->joined);
+    if (f) {
+        base->seq = f->ev.seq;
+        narrate(p, &f->ev);
+    }
+    drop_moot_trial(p);
 }
 
-static void on_refused(struct pipeline *p, const struct err *err) {
-    bool is_full = err->code == ERR_RESOURCE_EXHAUSTED;
+void pipeline_refused(struct parent *base, const struct err *err) {
+    struct pipeline *p = pipeline_of(base);
     p->nr_in_flight = 0;
-    if (p->creation) {
-        /* Nobody was told of it: it never was. */
-        call_finish(take(&p->creation), err);
-        pipeline_retire(p);
-        if (!is_full && err->code != ERR_ALREADY_EXISTS) {
-            ctl_fatal(p->ctl, err);
-        }
-        return;
-    }
     if (p->trial_in_flight) {
         p->trial_in_flight = false;
         answer_trial(p, err);
     }
-    if (!is_full) {
-        ctl_fatal(p->ctl, err);
-    } else if (!list_is_empty(&p->inbox)) {
-        pipeline_retry_later(p);
-    }
-}
-
-static void on_commit(struct store_txn *t, const struct err *err) {
-    struct pipeline *p = t->arg;
-    struct ctl *c = p->ctl;
-    ctl_enter(c);
-    c->nr_in_flight--;
-    p->busy = p->ours = false;
-    if (err) {
-        on_refused(p, err);
-    } else {
-        on_saved(p);
-    }
-    store_txn_fini(t);
-    pipeline_pump(p);
-    ctl_leave(c);
 }
 
 /* ---- the way to the store ---- */
 
-static bool must_wait(const struct pipeline *p) {
-    return p->retry_due && ctl_mono(p->ctl) < p->retry_due;
+bool pipeline_is_urgent(const struct parent *p) {
+    return pipeline_of(p)->trial != NULL;
 }
 
-/* A user's wish does not wait for a pause to pass: it is saved or refused now. */
-static bool can_save(const struct pipeline *p) {
-    return p->trial || (!list_is_empty(&p->inbox) && !must_wait(p));
-}
-
-static void save(struct pipeline *p) {
-    struct ctl *c = p->ctl;
+bool pipeline_gather(struct parent *base, struct store_txn *txn) {
+    struct pipeline *p = pipeline_of(base);
     struct pipeline_fact *f;
-    uint64_t seq = p->seq;
+    uint64_t seq = base->seq;
     p->next = p->status;
-    list_each (f, &p->inbox, link) {
+    list_each (f, &base->inbox, link) {
         apply(p, f, ++seq, &p->next);
         p->nr_in_flight++;
     }
@@ -240,68 +182,20 @@ static void save(struct pipeline *p) {
         apply(p, p->trial, ++seq, &p->next);
         p->trial_in_flight = true;
     }
-    store_txn_init(&p->txn, on_commit, p);
-    put_status(p, &p->txn, &p->next);
-    list_each (f, &p->inbox, link) {
-        put_fact(p, &p->txn, f);
+    put_status(p, txn, &p->next);
+    list_each (f, &base->inbox, link) {
+        put_fact(p, txn, f);
     }
     if (p->trial_in_flight) {
-        put_fact(p, &p->txn, p->trial);
+        put_fact(p, txn, p->trial);
     }
-    p->busy = p->ours = true;
-    p->retry_due = 0;
-    c->nr_in_flight++;
-    c->cfg.store->ops->commit(c->cfg.store, &p->txn);
-}
-
-static void rearm(struct pipeline *p) {
-    struct clock *k = p->ctl->cfg.clock;
-    if (p->retry_due) {
-        k->ops->arm(k, &p->timer, p->retry_due);
-    } else {
-        k->ops->disarm(k, &p->timer);
-    }
-}
-
-void pipeline_pump(struct pipeline *p) {
-    struct ctl *c = p->ctl;
-    if (p->pumping || p->retired) {
-        return;
-    }
-    p->pumping = true;
-    while (!p->busy && !p->retired && !c->is_dead) {
-        if (can_save(p)) {
-            save(p);
-            break;
-        }
-        if (p->creation || !list_is_empty(&p->inbox) || must_wait(p) || !c->is_started ||
-            ctl_is_idle(c)) {
-            break;
-        }
-        p->retry_due = 0;
-        pipeline_act(p);
-        if (!can_save(p)) {
-            break;
-        }
-    }
-    p->pumping = false;
-    if (!p->retired) {
-        rearm(p);
-    }
-}
-
-static void on_timer(struct timer *t) {
-    struct pipeline *p = CONTAINER_OF(t, struct pipeline, timer);
-    struct ctl *c = p->ctl;
-    ctl_enter(c);
-    pipeline_pump(p);
-    ctl_leave(c);
+    return true;
 }
 
 void pipeline_post(struct pipeline *p, struct pipeline_event ev) {
-    if (!p->retired) {
-        list_push_tail(&p->inbox, &fact_new(p, &ev)->link);
-        pipeline_pump(p);
+    if (!p->base.retired) {
+        list_push_tail(&p->base.inbox, &fact_new(p, &ev)->link);
+        parent_pump(&p->base);
     }
 }
 
@@ -311,36 +205,26 @@ void pipeline_try_cancel(struct pipeline *p, struct call_op *op) {
         struct pipeline_event ev = {.type = PIPELINE_EV_CANCEL_REQUESTED};
         p->trial = fact_new(p, &ev);
     }
-    pipeline_pump(p);
-}
-
-void pipeline_retry_later(struct pipeline *p) {
-    usec_t delay = FULL_DELAY_MIN << (p->retries < 6 ? p->retries : 6);
-    p->retries++;
-    p->retry_due = ctl_mono(p->ctl) + (delay < FULL_DELAY_MAX ? delay : FULL_DELAY_MAX);
+    parent_pump(&p->base);
 }
 
 /* ---- facts in others' transactions ---- */
 
 void pipeline_join(struct pipeline *p, struct store_txn *t, struct pipeline_event ev) {
-    CHECK(p->busy && !p->ours && !p->creation);
+    CHECK(p->base.busy && !p->base.ours && !p->base.creation);
     p->joined = fact_new(p, &ev);
     p->next = p->status;
-    apply(p, p->joined, p->seq + 1, &p->next);
+    apply(p, p->joined, p->base.seq + 1, &p->next);
     put_status(p, t, &p->next);
     put_fact(p, t, p->joined);
 }
 
 void pipeline_joined(struct pipeline *p, bool is_durable) {
-    struct pipeline_fact *f = take(&p->joined);
-    CHECK(p->busy && !p->ours);
-    p->busy = false;
+    CHECK(p->base.busy && !p->base.ours && (p->joined || !is_durable));
+    p->base.busy = false;
     if (is_durable) {
-        CHECK(f);
-        p->status = p->next;
-        p->seq = f->ev.seq;
-        p->retries = 0;
-        narrate(p, &f->ev);
-        end_if_over(p);
+        parent_saved(&p->base);
+    } else {
+        p->joined = NULL;
     }
 }

@@ -1,18 +1,6 @@
 /* Start-up: load, coldplug, catch up, act, sweep. Remembering comes before looking, looking before
  * doing. The first start is a restart with nothing to remember. */
-#include "ctl/pipeline_int.h"
-#include "ctl/tuning_int.h"
-
-#include "base/log.h"
-
-static char aside_mark;
-
-/* A record that cannot be rebuilt is set aside: it is reported, keeps what it has on the host, can
- * be deleted, and does not stop the server. */
-static void set_aside(struct ctl *c, const struct store_row *row, const struct err *err) {
-    log_error("job record cannot be read", "name=%.*s error=\"%s\"", STR_ARG(row->name), err->msg);
-    (void)map_put(&c->aside, name_last_segment(row->name), &aside_mark);
-}
+#include "ctl/ctl_int.h"
 
 static int replay(struct job *j, const struct store_event *ev, size_t nr, struct err *err) {
     for (size_t i = 0; i < nr; i++) {
@@ -41,13 +29,13 @@ static void on_row(struct store_load *l, const struct store_row *row, const stru
     struct err err = {0};
     if (c->cfg.decode_spec(c->cfg.decode_arg, a, row, &spec, &err) != 0) {
         arena_free(a);
-        set_aside(c, row, &err);
+        ctl_set_aside(c, row, &err);
         return;
     }
     struct job *j = job_new(c, a, row->name, spec);
     if (replay(j, ev, nr_ev, &err) != 0) {
         job_free(j);
-        set_aside(c, row, &err);
+        ctl_set_aside(c, row, &err);
         return;
     }
     ctl_adopt(c, j);
@@ -59,8 +47,6 @@ static bool is_live_cb(void *arg, const char *job_id, uint32_t attempt) {
 
 static void finish(struct ctl *c) {
     struct job *j;
-    struct pipeline *p;
-    struct tuning *t;
     if (c->is_started || c->nr_attaching) {
         return;
     }
@@ -69,12 +55,8 @@ static void finish(struct ctl *c) {
     list_each (j, &c->jobs, link) {
         job_drain(j);
     }
-    list_each (p, &c->pipelines, link) {
-        pipeline_pump(p);
-    }
-    list_each (t, &c->tunings, link) {
-        tuning_pump(t);
-    }
+    parents_pump(&c->pipelines);
+    parents_pump(&c->tunings);
     if (c->cfg.engine->ops->sweep) {
         c->cfg.engine->ops->sweep(c->cfg.engine, is_live_cb, c);
     }
@@ -121,7 +103,7 @@ static void after_pipelines(struct ctl *c, const struct err *err) {
     if (err) {
         catch_up(c, err);
     } else {
-        tunings_load(c, catch_up);
+        parents_load(&c->tunings, catch_up);
     }
 }
 
@@ -131,7 +113,7 @@ static void on_loaded(struct store_load *l, const struct err *err) {
     if (err) {
         catch_up(c, err);
     } else {
-        pipelines_load(c, after_pipelines);
+        parents_load(&c->pipelines, after_pipelines);
     }
 }
 

@@ -21,6 +21,16 @@ const char *job_state_name(enum job_state s) {
     return (size_t)s < NR_OF(state_names) ? state_names[s] : state_names[0];
 }
 
+bool job_state_read(struct str name, enum job_state *ret) {
+    for (size_t i = 1; i < NR_OF(state_names); i++) {
+        if (str_eqc(name, state_names[i])) {
+            *ret = (enum job_state)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool job_state_is_terminal(enum job_state s) {
     return s == JOB_STATE_SUCCEEDED || s == JOB_STATE_FAILED || s == JOB_STATE_CANCELLED ||
            s == JOB_STATE_EXPIRED || s == JOB_STATE_PARTIALLY_SUCCEEDED;
@@ -43,15 +53,10 @@ bool job_state_is_terminal(enum job_state s) {
 void job_status_encode(struct buf *b, const struct job_status *s) {
     rec_begin(b);
     rec_puts(b, "state", job_state_name(s->state));
-#define X(f)                                                                                       \
-    if (s->f) {                                                                                    \
-        rec_put_u64(b, #f, s->f);                                                                  \
-    }
+#define X(f) rec_put_some(b, #f, s->f);
     STATUS_TIMES(X)
 #undef X
-    if (s->attempt) {
-        rec_put_u64(b, "attempt", s->attempt);
-    }
+    rec_put_some(b, "attempt", s->attempt);
     if (s->error_code) {
         rec_put_i64(b, "error_code", s->error_code);
     }
@@ -65,15 +70,9 @@ int job_status_decode(struct arena *a, struct str text, struct job_status *ret, 
         return err_wrap(err, "job status");
     }
     struct job_status s = {0};
-    struct str state = rec_get(&r, "state");
-    size_t i = 1;
-    while (i < NR_OF(state_names) && !str_eqc(state, state_names[i])) {
-        i++;
-    }
-    if (i == NR_OF(state_names)) {
+    if (!job_state_read(rec_get(&r, "state"), &s.state)) {
         return err_set(err, ERR_DATA_LOSS, "job status has no known state");
     }
-    s.state = (enum job_state)i;
 #define X(f) s.f = rec_get_u64(&r, #f, 0);
     STATUS_TIMES(X)
 #undef X

@@ -27,12 +27,8 @@ static void post_refused(struct tuning *t, const struct err *err) {
                         .type = TUNING_EV_TRIAL_FAILED, .trial = t->making_trial, .msg = err->msg});
 }
 
-static bool is_passing(int code) {
-    return code == ERR_RESOURCE_EXHAUSTED || code == ERR_ABORTED || code == ERR_UNAVAILABLE;
-}
-
-static void join_child(void *arg, struct job *child, struct store_txn *txn) {
-    struct tuning *t = arg;
+void tuning_child_joins(struct parent *p, const struct job *child, struct store_txn *txn) {
+    struct tuning *t = tuning_of(p);
     struct study_new_trial trial;
     if (t->making.type) {
         trial = *t->making.trials;
@@ -48,29 +44,21 @@ static void join_child(void *arg, struct job *child, struct store_txn *txn) {
     }
 }
 
-static void on_child_made(struct ctl_call *call, const struct err *err,
-                          const struct store_row *row) {
-    struct tuning *t = call->arg;
-    t->child_called = false;
-    if (t->retired) {
-        return;
-    }
+void tuning_child_made(struct parent *p, const struct err *err, const struct store_row *row) {
+    struct tuning *t = tuning_of(p);
     tuning_joined(t, !err);
     if (!err) {
         auto_free char *name = xstrndup(row->name.p, row->name.n);
         (void)tuning_run_new(t, t->making_trial, name);
-        t->ctl->trials_total++;
-    } else if (is_passing(err->code)) {
-        tuning_retry_later(t);
-    } else {
+        p->ctl->trials_total++;
+    } else if (!parent_is_passing(err->code)) {
         post_refused(t, err);
     }
-    tuning_pump(t);
 }
 
 /* trial: as it is, or as it will be. */
 static void make_child(struct tuning *t, const struct study_trial *trial) {
-    struct ctl *c = t->ctl;
+    struct ctl *c = t->base.ctl;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct job_create in = {0};
     struct err err;
@@ -79,12 +67,7 @@ static void make_child(struct tuning *t, const struct study_trial *trial) {
         post_refused(t, &err);
         return;
     }
-    in.id = str_of(arena_printf(a, "%llu", (unsigned long long)ctl_new_id(c)));
-    in.join = join_child;
-    in.join_arg = t;
-    t->child_call = (struct ctl_call){.cb = on_child_made, .arg = t};
-    t->busy = t->child_called = true;
-    ctl_job_create(c, &in, &t->child_call);
+    parent_make_job(&t->base, a, &in);
 }
 
 static void begin_trial(struct tuning *t, const struct study_trial *waiting,
@@ -146,7 +129,7 @@ static void wind_up(struct tuning *t) {
             post_over(t, x->id, "It was not begun before its tuning job ended.");
         }
     }
-    if (list_is_empty(&t->runs) && list_is_empty(&t->inbox)) {
+    if (list_is_empty(&t->runs) && list_is_empty(&t->base.inbox)) {
         finish(t, t->status.ending, t->status.error_code, t->status.error_msg);
     }
 }
@@ -205,7 +188,7 @@ static void check_rules(struct tuning *t) {
     if (study_is_stopped(t->study, NULL)) {
         return;
     }
-    rule = study_over(t->study, ctl_wall(t->ctl));
+    rule = study_over(t->study, ctl_wall(t->base.ctl));
     if (rule) {
         tuning_queue_study(t, (struct study_event){.type = STUDY_EV_STOPPED, .reason = rule},
                            false);
@@ -223,14 +206,14 @@ static bool may_begin(const struct tuning *t) {
 
 static void on_ready(void *arg) {
     struct tuning *t = arg;
-    struct ctl *c = t->ctl;
+    struct ctl *c = t->base.ctl;
     ctl_enter(c);
-    tuning_pump(t);
+    parent_pump(&t->base);
     ctl_leave(c);
 }
 
 static struct suggester *suggester_of(struct tuning *t) {
-    struct ctl *c = t->ctl;
+    struct ctl *c = t->base.ctl;
     if (!t->suggester) {
         t->suggester =
             suggester_new(c->cfg.suggestions ? c->cfg.suggestions : &c->own_pool, on_ready, t);
@@ -260,7 +243,8 @@ static void begin_next(struct tuning *t) {
     }
 }
 
-void tuning_act(struct tuning *t) {
+void tuning_act(struct parent *p) {
+    struct tuning *t = tuning_of(p);
     struct tuning_run *r;
     list_each (r, &t->runs, link) {
         if (!r->looked) {
@@ -271,7 +255,7 @@ void tuning_act(struct tuning *t) {
         }
         tuning_run_advance(r);
     }
-    if (!list_is_empty(&t->inbox)) {
+    if (!list_is_empty(&t->base.inbox)) {
         return;
     }
     if (t->status.ending) {
@@ -283,20 +267,23 @@ void tuning_act(struct tuning *t) {
             judge(t, r);
         }
     }
-    if (list_is_empty(&t->inbox)) {
+    if (list_is_empty(&t->base.inbox)) {
         check_rules(t);
     }
-    if (list_is_empty(&t->inbox)) {
+    if (list_is_empty(&t->base.inbox)) {
         begin_next(t);
     }
 }
 
-usec_t tuning_next_due(struct tuning *t) {
+usec_t tuning_next_due(struct parent *p) {
+    const struct tuning *t = tuning_of(p);
     const struct study_rules *r = &t->spec.study->rules;
     bool by_clock = (r->min_runtime && r->min_runtime != USEC_NEVER) ||
                     (r->max_runtime && r->max_runtime != USEC_NEVER) ||
                     (r->max_no_progress && r->max_no_progress != USEC_NEVER);
-    bool is_live = !t->status.ending && !t->creation && t->ctl->is_started && !ctl_is_idle(t->ctl);
-    return by_clock && is_live && !study_is_stopped(t->study, NULL) ? ctl_mono(t->ctl) + RULES_EVERY
-                                                                    : 0;
+    bool is_live = !t->status.ending && !t->base.creation && t->base.ctl->is_started &&
+                   !ctl_is_idle(t->base.ctl);
+    return by_clock && is_live && !study_is_stopped(t->study, NULL)
+               ? ctl_mono(t->base.ctl) + RULES_EVERY
+               : 0;
 }

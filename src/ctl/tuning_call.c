@@ -1,119 +1,35 @@
 /* Tuning jobs: the API's calls, the way in and out of memory, start-up. */
 #include "base/limits.h"
-#include "base/log.h"
 #include "ctl/tuning_int.h"
 
-/* ---- the list ---- */
-
 struct tuning *tuning_find(struct ctl *c, struct str name) {
-    return map_get(&c->tuning_by_name, name);
-}
-
-static void adopt(struct ctl *c, struct tuning *t) {
-    CHECK(!map_put(&c->tuning_by_name, t->spec.name, t));
-    list_push_tail(&c->tunings, &t->link);
-    c->nr_tunings++;
-}
-
-void tuning_retire(struct tuning *t) {
-    struct ctl *c = t->ctl;
-    CHECK(!t->busy && !t->creation && list_is_empty(&t->runs) && list_is_empty(&t->wishes));
-    c->cfg.clock->ops->disarm(c->cfg.clock, &t->timer);
-    (void)map_del(&c->tuning_by_name, t->spec.name);
-    list_del(&t->link);
-    list_push_tail(&c->tuning_graveyard, &t->link);
-    t->retired = true;
-    c->nr_tunings--;
-}
-
-void tunings_bury(struct ctl *c, bool all) {
-    struct tuning *t, *tmp;
-    list_each_safe (t, tmp, &c->tuning_graveyard, link) {
-        if (all || (!t->child_called && list_is_empty(&t->zombies))) {
-            list_del(&t->link);
-            tuning_free(t);
-        }
-    }
-    while (all && !list_is_empty(&c->tunings)) {
-        t = list_first(&c->tunings, struct tuning, link);
-        list_del(&t->link);
-        c->cfg.clock->ops->disarm(c->cfg.clock, &t->timer);
-        if (t->ours) {
-            store_txn_fini(&t->txn); /* the store is closed, or crashed with us (simulator) */
-        }
-        tuning_free(t);
-    }
+    struct parent *p = parent_find(&c->tunings, name);
+    return p ? tuning_of(p) : NULL;
 }
 
 /* ---- calls ---- */
 
-static int admit(struct ctl *c, struct err *err) {
-    if (!c->cfg.tunings) {
-        return err_set(err, ERR_UNIMPLEMENTED, "this server runs no hyperparameter tuning jobs");
-    }
-    if (c->nr_tunings >= limits.max_tunings) {
-        limits_hit(&limits.max_tunings);
-        return err_set(
-            err, ERR_RESOURCE_EXHAUSTED,
-            "there are %zu unfinished hyperparameter tuning jobs already (limit max_tunings is "
-            "%llu)",
-            c->nr_tunings, (unsigned long long)limits.max_tunings);
-    }
-    return 0;
-}
-
 void ctl_tuning_create(struct ctl *c, const struct tuning_create *in, struct ctl_call *call) {
-    auto_free char *name =
-        xasprintf("%.*s/" TUNING_KIND "s/%.*s", STR_ARG(in->parent), STR_ARG(in->id));
-    struct tuning_spec spec = {0};
-    struct err err = {0};
-    ctl_enter(c);
-    struct call_op *op = call_new(c, call, str_of(name));
-    if (!call_refuse_when_dead(c, op)) {
-        struct arena *a = arena_new(ARENA_NO_MAX);
-        call_fill_row(op,
-                      &(struct store_row){.kind = STR(TUNING_KIND),
-                                          .parent = in->parent,
-                                          .display_name = in->display_name,
-                                          .spec = in->spec,
-                                          .labels = (struct store_label *)in->labels,
-                                          .nr_labels = in->nr_labels},
-                      call_create_time(c));
-        if (admit(c, &err) != 0 ||
-            c->cfg.tunings->decode(c->cfg.tunings_arg, a, &op->row, &spec, &err) != 0) {
-            arena_free(a);
-            call_finish(op, &err);
-        } else {
-            struct tuning *t = tuning_new(c, a, &spec, op->row.create_time);
-            t->creation = op;
-            op->has_row = true; /* its status comes when it is given to the store */
-            adopt(c, t);
-            tuning_queue(t, (struct tuning_event){.type = TUNING_EV_CREATED});
-            tuning_pump(t);
-        }
-    }
-    ctl_leave(c);
+    parent_create(&c->tunings, in->id,
+                  &(struct store_row){.parent = in->parent,
+                                      .display_name = in->display_name,
+                                      .spec = in->spec,
+                                      .labels = (struct store_label *)in->labels,
+                                      .nr_labels = in->nr_labels},
+                  call);
 }
 
-/* The live one to ask, or NULL: answered already, or (stored) what is done for one that is not in
- * memory. */
+/* A wish for the live one; stored: what is done for one that is not in memory. */
 static void ask(struct ctl *c, struct str name, struct ctl_call *call, struct tuning_wish *w,
                 void (*stored)(struct call_op *)) {
     ctl_enter(c);
-    struct call_op *op = call_new(c, call, name);
-    struct tuning *t = tuning_find(c, name);
-    w->op = op;
+    w->op = call_new(c, call, name);
     list_init(&w->link);
-    if (call_refuse_when_dead(c, op)) {
-        tuning_wish_free(w);
-    } else if (!t) {
-        tuning_wish_free(w);
-        stored(op);
-    } else if (t->creation) {
-        tuning_wish_free(w);
-        call_finish_not_found(op);
+    struct parent *p = parent_asked(&c->tunings, w->op, stored);
+    if (p) {
+        tuning_wish(tuning_of(p), w);
     } else {
-        tuning_wish(t, w);
+        tuning_wish_free(w);
     }
     ctl_leave(c);
 }
@@ -159,30 +75,13 @@ void ctl_tuning_stop_trial(struct ctl *c, struct str name, uint64_t trial, struc
 }
 
 void ctl_tuning_delete(struct ctl *c, struct str name, struct ctl_call *call) {
-    ctl_enter(c);
-    struct call_op *op = call_new(c, call, name);
-    if (!call_refuse_when_dead(c, op)) {
-        const struct tuning *t = tuning_find(c, name);
-        if (!t) {
-            call_delete_stored(op);
-        } else if (t->creation) {
-            call_finish_not_found(op);
-        } else {
-            struct err err;
-            err_set(&err, ERR_FAILED_PRECONDITION,
-                    "%.*s is in state %s; only a finished hyperparameter tuning job can be "
-                    "deleted: cancel it first",
-                    STR_ARG(name), job_state_name(t->status.state));
-            call_finish(op, &err);
-        }
-    }
-    ctl_leave(c);
+    parent_delete(&c->tunings, name, call);
 }
 
 bool ctl_tuning_outlook(struct ctl *c, struct str name, struct job_outlook *ret) {
     ctl_check_owner(c);
     const struct tuning *t = tuning_find(c, name);
-    if (!t || t->creation) {
+    if (!t || t->base.creation) {
         return false;
     }
     *ret = (struct job_outlook){.create_time = t->status.create_time,
@@ -191,16 +90,7 @@ bool ctl_tuning_outlook(struct ctl *c, struct str name, struct job_outlook *ret)
     return true;
 }
 
-/* ---- start-up ---- */
-
-static char aside_mark;
-
-/* As jobs: reported, deletable, does not stop the server. */
-static void set_aside(struct ctl *c, const struct store_row *row, const struct err *err) {
-    log_error("tuning job record cannot be read", "name=%.*s error=\"%s\"", STR_ARG(row->name),
-              err->msg);
-    (void)map_put(&c->aside, name_last_segment(row->name), &aside_mark);
-}
+/* ---- replay ---- */
 
 /* Jobs that trials have: what was said of them last. */
 static void note_job(struct tuning *t, const struct tuning_fact *f) {
@@ -236,44 +126,71 @@ int tuning_replay(struct tuning *t, const struct store_event *ev, size_t nr, str
     return 0;
 }
 
-static void on_row(struct store_load *l, const struct store_row *row, const struct store_event *ev,
-                   size_t nr_ev) {
-    struct ctl *c = l->arg;
+/* ---- the kind ---- */
+
+static struct parent *make(struct ctl *c, const struct store_row *row, struct err *err) {
     struct arena *a = arena_new(ARENA_NO_MAX);
     struct tuning_spec spec = {0};
-    struct err err = {0};
-    if (c->cfg.tunings->decode(c->cfg.tunings_arg, a, row, &spec, &err) != 0) {
+    if (c->cfg.tunings->decode(c->cfg.tunings_arg, a, row, &spec, err) != 0) {
         arena_free(a);
-        set_aside(c, row, &err);
-        return;
+        return NULL;
     }
-    struct tuning *t = tuning_new(c, a, &spec, row->create_time);
-    int rc = tuning_replay(t, ev, nr_ev, &err);
-    if (rc == 0 && tuning_is_over(&t->status)) {
-        rc = err_set(&err, ERR_DATA_LOSS, "the row is live but its events end the tuning job");
-    }
-    if (rc != 0) {
-        tuning_free(t);
-        set_aside(c, row, &err);
-        return;
-    }
-    adopt(c, t);
+    return &tuning_new(c, a, &spec, row->create_time)->base;
 }
 
-static void on_loaded(struct store_load *l, const struct err *err) {
-    struct ctl *c = l->arg;
-    c->nr_in_flight--;
-    c->loaded_cb(c, err);
+static void destroy(struct parent *p) {
+    tuning_free(tuning_of(p));
 }
 
-void tunings_load(struct ctl *c, void (*then)(struct ctl *c, const struct err *err)) {
-    if (!c->cfg.tunings) {
-        then(c, NULL);
-        return;
-    }
-    c->loaded_cb = then;
-    c->tuning_load =
-        (struct store_load){.kind = STR(TUNING_KIND), .row = on_row, .end = on_loaded, .arg = c};
-    c->nr_in_flight++;
-    c->cfg.store->ops->load_live(c->cfg.store, &c->tuning_load);
+static int replay(struct parent *p, const struct store_event *ev, size_t nr, struct err *err) {
+    return tuning_replay(tuning_of(p), ev, nr, err);
 }
+
+static void begin(struct parent *p, usec_t created) {
+    (void)created; /* tuning_fact_own takes it */
+    tuning_queue(tuning_of(p), (struct tuning_event){.type = TUNING_EV_CREATED});
+}
+
+static bool is_served(const struct ctl *c) {
+    return c->cfg.tunings != NULL;
+}
+
+static const char *state(const struct parent *p) {
+    return job_state_name(tuning_of(p)->status.state);
+}
+
+static bool is_over(const struct parent *p) {
+    return tuning_is_over(&tuning_of(p)->status);
+}
+
+static void retiring(struct parent *p) {
+    CHECK(list_is_empty(&tuning_of(p)->runs) && list_is_empty(&tuning_of(p)->wishes));
+}
+
+static bool is_expected(const struct parent *p) {
+    return !list_is_empty(&tuning_of(p)->zombies);
+}
+
+const struct parent_kind tuning_kind = {
+    .kind = TUNING_KIND,
+    .noun = "hyperparameter tuning job",
+    .max = &limits.max_tunings,
+    .max_name = "max_tunings",
+    .is_served = is_served,
+    .make = make,
+    .free = destroy,
+    .replay = replay,
+    .begin = begin,
+    .state = state,
+    .is_over = is_over,
+    .is_urgent = tuning_is_urgent,
+    .gather = tuning_gather,
+    .saved = tuning_saved,
+    .refused = tuning_refused,
+    .act = tuning_act,
+    .next_due = tuning_next_due,
+    .child_joins = tuning_child_joins,
+    .child_made = tuning_child_made,
+    .retiring = retiring,
+    .is_expected = is_expected,
+};

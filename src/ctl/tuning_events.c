@@ -50,16 +50,6 @@ static int bad(struct err *err, const struct store_event *in, const char *what) 
                    tuning_event_name(in->type), what);
 }
 
-static bool get_state(struct str name, enum job_state *ret) {
-    for (int s = 1; s <= JOB_STATE_PARTIALLY_SUCCEEDED; s++) {
-        if (str_eqc(name, job_state_name((enum job_state)s))) {
-            *ret = (enum job_state)s;
-            return true;
-        }
-    }
-    return false;
-}
-
 int tuning_event_decode(struct arena *a, const struct store_event *in, struct tuning_event *ret,
                         struct err *err) {
     struct rec r;
@@ -88,7 +78,7 @@ int tuning_event_decode(struct arena *a, const struct store_event *in, struct tu
         return bad(err, in, "job");
     }
     if ((ev.type == TUNING_EV_ENDING || ev.type == TUNING_EV_DONE) &&
-        (!get_state(rec_get(&r, "state"), &ev.state) || !job_state_is_terminal(ev.state))) {
+        (!job_state_read(rec_get(&r, "state"), &ev.state) || !job_state_is_terminal(ev.state))) {
         return bad(err, in, "state");
     }
     *ret = ev;
@@ -115,10 +105,7 @@ int tuning_event_decode(struct arena *a, const struct store_event *in, struct tu
 void tuning_status_encode(struct buf *b, const struct tuning_status *s) {
     rec_begin(b);
     rec_puts(b, "state", job_state_name(s->state));
-#define X(f)                                                                                       \
-    if (s->f) {                                                                                    \
-        rec_put_u64(b, #f, s->f);                                                                  \
-    }
+#define X(f) rec_put_some(b, #f, s->f);
     STATUS_TIMES(X)
     STATUS_NUMBERS(X)
 #undef X
@@ -126,15 +113,11 @@ void tuning_status_encode(struct buf *b, const struct tuning_status *s) {
         rec_put_i64(b, "error_code", s->error_code);
     }
     rec_puts(b, "error_msg", s->error_msg);
-    if (s->cancel_requested) {
-        rec_put_u64(b, "cancel_requested", 1);
-    }
+    rec_put_some(b, "cancel_requested", s->cancel_requested);
     if (s->ending) {
         rec_puts(b, "ending", job_state_name(s->ending));
     }
-    if (s->best_trial) {
-        rec_put_u64(b, "best_trial", s->best_trial);
-    }
+    rec_put_some(b, "best_trial", s->best_trial);
 }
 
 int tuning_status_decode(struct arena *a, struct str text, struct tuning_status *ret,
@@ -144,7 +127,7 @@ int tuning_status_decode(struct arena *a, struct str text, struct tuning_status 
     if (rec_parse(a, text, &r, err) != 0) {
         return err_wrap(err, "tuning job status");
     }
-    if (!get_state(rec_get(&r, "state"), &s.state)) {
+    if (!job_state_read(rec_get(&r, "state"), &s.state)) {
         return err_set(err, ERR_DATA_LOSS, "tuning job status has no known state");
     }
 #define X(f) s.f = rec_get_u64(&r, #f, 0);
@@ -156,7 +139,7 @@ int tuning_status_decode(struct arena *a, struct str text, struct tuning_status 
     s.error_code = (int)rec_get_i64(&r, "error_code", 0);
     s.error_msg = rec_get_cstr(&r, "error_msg");
     s.cancel_requested = rec_get_u64(&r, "cancel_requested", 0) != 0;
-    (void)get_state(rec_get(&r, "ending"), &s.ending);
+    (void)job_state_read(rec_get(&r, "ending"), &s.ending);
     s.best_trial = rec_get_u64(&r, "best_trial", 0);
     *ret = s;
     return 0;

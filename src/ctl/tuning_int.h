@@ -95,34 +95,21 @@ struct tuning_wish {
 };
 
 struct tuning {
-    struct ctl *ctl;
-    struct list link; /* ctl.tunings, or ctl.tuning_graveyard */
-    struct arena *arena;
+    struct parent base;
     struct tuning_spec spec;     /* in arena */
     struct tuning_status status; /* durable; error_msg in arena */
     struct study *study;         /* durable */
-    uint64_t seq;                /* durable */
-    struct list inbox;           /* struct tuning_fact, not durable */
     struct list wishes;          /* struct tuning_wish */
 
     /* The one transaction: ours, or a child's creation. */
-    bool busy;
-    bool ours; /* txn is with the store */
-    struct store_txn txn;
     struct tuning_status next; /* what holds when it is durable */
     struct list in_flight;     /* struct tuning_fact: what is in it */
     struct list granting;      /* struct tuning_fact of wishes, while a transaction is made */
     /* A trial's job that is being created. */
-    struct ctl_call child_call;
-    bool child_called;
     struct study_event making; /* type 0: the trial exists */
     struct study_new_trial making_new;
     uint64_t making_trial;
     double *making_setting;
-    struct call_op *creation; /* the create that waits for its commit */
-    struct timer timer;
-    usec_t retry_due; /* mono; something is tried again then. 0 none */
-    unsigned retries;
 
     size_t nr_runs;
     uint64_t first_open;         /* no trial before it is open */
@@ -131,8 +118,10 @@ struct tuning {
     struct map said;             /* names of metrics that nobody asked for, told once */
     struct suggester *suggester; /* NULL: nothing was asked of it yet */
     bool is_exhausted;           /* there is nothing left to suggest */
-    bool pumping, retired;
 };
+static inline struct tuning *tuning_of(const struct parent *p) {
+    return CONTAINER_OF(p, struct tuning, base);
+}
 
 /* tuning_post.c: the door through which facts enter, and their way to the store */
 struct tuning *tuning_new(struct ctl *c, struct arena *a, const struct tuning_spec *spec,
@@ -144,15 +133,16 @@ void tuning_queue_study(struct tuning *t, struct study_event ev, bool is_believe
 struct tuning_fact *tuning_fact_own(struct tuning *t, struct tuning_event ev);
 struct tuning_fact *tuning_fact_study(struct tuning *t, struct study_event ev);
 void tuning_wish(struct tuning *t, struct tuning_wish *w);
-/* Saves what waits, else does what is due. */
-void tuning_pump(struct tuning *t);
 /* Puts a trial's creation (NULL: it exists) and its job's name into the transaction that makes the
  * job. */
 void tuning_join(struct tuning *t, struct store_txn *txn, struct study_event *created,
                  const struct tuning_event *job);
 void tuning_joined(struct tuning *t, bool is_durable);
-void tuning_retry_later(struct tuning *t);
-void tuning_retire(struct tuning *t);
+/* For struct parent_kind. */
+bool tuning_is_urgent(const struct parent *p);
+bool tuning_gather(struct parent *p, struct store_txn *txn);
+void tuning_saved(struct parent *p);
+void tuning_refused(struct parent *p, const struct err *err);
 /* From a stored event; NULL with *err. The fact is the caller's. */
 struct tuning_fact *tuning_fact_read(struct tuning *t, const struct store_event *in,
                                      struct err *err);
@@ -161,9 +151,10 @@ void tuning_fact_free(struct tuning_fact *f);
 int tuning_apply(struct tuning *t, const struct tuning_fact *f, struct err *err) MUST_CHECK;
 
 /* tuning_act.c: what is due */
-void tuning_act(struct tuning *t);
-/* When something is due though nothing happens, mono; 0: never. */
-usec_t tuning_next_due(struct tuning *t);
+void tuning_act(struct parent *p);
+usec_t tuning_next_due(struct parent *p);
+void tuning_child_joins(struct parent *p, const struct job *child, struct store_txn *txn);
+void tuning_child_made(struct parent *p, const struct err *err, const struct store_row *row);
 
 /* tuning_run.c: trials' jobs, followed */
 struct tuning_run *tuning_run_new(struct tuning *t, uint64_t trial, const char *job_name);
@@ -192,8 +183,7 @@ void tuning_say(struct tuning *t, usec_t when, int severity, const char *text);
 /* Facts of the object from stored events. */
 int tuning_replay(struct tuning *t, const struct store_event *ev, size_t nr,
                   struct err *err) MUST_CHECK;
-void tunings_load(struct ctl *c, void (*then)(struct ctl *c, const struct err *err));
-void tunings_bury(struct ctl *c, bool all);
+extern const struct parent_kind tuning_kind;
 struct tuning *tuning_find(struct ctl *c, struct str name);
 
 #endif

@@ -2,20 +2,15 @@
  * applied. What is posted while a transaction is under way joins the next one. */
 #include "ctl/tuning_int.h"
 
-static void on_timer(struct timer *timer);
-
 struct tuning *tuning_new(struct ctl *c, struct arena *a, const struct tuning_spec *spec,
                           usec_t created) {
     struct tuning *t = xcalloc(1, sizeof(*t));
-    t->ctl = c;
-    t->arena = a;
+    parent_init(&t->base, &c->tunings, a, spec->name);
     t->spec = *spec;
     t->study = study_new(spec->study, created);
     t->status.max_trials = spec->study->budget.max_trials;
     t->status.parallel = spec->study->budget.parallel;
     t->status.max_failed = spec->study->budget.max_failed;
-    list_init(&t->link);
-    list_init(&t->inbox);
     list_init(&t->wishes);
     list_init(&t->in_flight);
     list_init(&t->granting);
@@ -23,7 +18,6 @@ struct tuning *tuning_new(struct ctl *c, struct arena *a, const struct tuning_sp
     list_init(&t->zombies);
     t->first_open = 1;
     map_init(&t->said);
-    t->timer.fn = on_timer;
     return t;
 }
 
@@ -48,14 +42,14 @@ void tuning_free(struct tuning *t) {
     while (!list_is_empty(&t->wishes)) {
         tuning_wish_free(list_first(&t->wishes, struct tuning_wish, link));
     }
-    free_facts(&t->inbox);
+    free_facts(&t->base.inbox);
     free_facts(&t->in_flight);
     free_facts(&t->granting);
     suggester_free(t->suggester);
     map_fini(&t->said);
     free(t->making_setting);
     study_free(t->study);
-    arena_free(t->arena);
+    arena_free(t->base.arena);
     free(t);
 }
 
@@ -96,7 +90,8 @@ struct tuning_fact *tuning_fact_read(struct tuning *t, const struct store_event 
 /* What is applied is what would be replayed: the stored form, read back. */
 static struct tuning_fact *read_back(struct tuning *t, uint32_t type, usec_t time,
                                      struct str body) {
-    struct tuning_fact tmp = {.type = type, .time = time ? time : ctl_wall(t->ctl), .body = body};
+    struct tuning_fact tmp = {
+        .type = type, .time = time ? time : ctl_wall(t->base.ctl), .body = body};
     struct store_event stored = stored_form(t, &tmp);
     struct err err = {0};
     struct tuning_fact *f = tuning_fact_read(t, &stored, &err);
@@ -112,7 +107,8 @@ struct tuning_fact *tuning_fact_own(struct tuning *t, struct tuning_event ev) {
     auto_buf struct buf body = BUF_INIT(BUF_NO_MAX);
     tuning_event_encode(&body, &ev);
     /* Its row and its log agree on when it was made. */
-    usec_t time = ev.type == TUNING_EV_CREATED && t->creation ? t->creation->row.create_time : 0;
+    usec_t time =
+        ev.type == TUNING_EV_CREATED && t->base.creation ? t->base.creation->row.create_time : 0;
     return read_back(t, ev.type, time, buf_str(&body));
 }
 
@@ -141,17 +137,18 @@ static void settle(struct tuning *t, const struct tuning_status *s) {
     const char *old = t->status.error_msg;
     bool is_new = s->error_msg && (!old || strcmp(old, s->error_msg) != 0);
     t->status = *s;
-    t->status.error_msg = is_new ? arena_strdup(t->arena, s->error_msg) : old;
+    t->status.error_msg = is_new ? arena_strdup(t->base.arena, s->error_msg) : old;
     t->status.best_trial = best ? best->id : 0;
 }
 
 int tuning_apply(struct tuning *t, const struct tuning_fact *f, struct err *err) {
     struct tuning_status s = t->status;
     struct study_event ev = f->study;
-    bool is_first = t->seq == 0;
-    if (f->seq != t->seq + 1 || is_first != (f->type == TUNING_EV_CREATED) || tuning_is_over(&s)) {
+    bool is_first = t->base.seq == 0;
+    if (f->seq != t->base.seq + 1 || is_first != (f->type == TUNING_EV_CREATED) ||
+        tuning_is_over(&s)) {
         return err_set(err, ERR_DATA_LOSS, "event %llu (type %u) does not follow event %llu",
-                       (unsigned long long)f->seq, f->type, (unsigned long long)t->seq);
+                       (unsigned long long)f->seq, f->type, (unsigned long long)t->base.seq);
     }
     ev.seq = f->seq;
     if (tuning_fact_is_of_study(f) && study_apply(t->study, &ev, err) != 0) {
@@ -159,10 +156,10 @@ int tuning_apply(struct tuning *t, const struct tuning_fact *f, struct err *err)
     }
     tuning_note(&s, f);
     if (s.error_msg && s.error_msg != t->status.error_msg) {
-        s.error_msg = arena_strdup(t->arena, s.error_msg);
+        s.error_msg = arena_strdup(t->base.arena, s.error_msg);
     }
     t->status = s;
-    t->seq = f->seq;
+    t->base.seq = f->seq;
     return 0;
 }
 
@@ -174,15 +171,8 @@ static void put_fact(struct tuning *t, struct store_txn *txn, const struct tunin
 static void put_status(struct tuning *t, struct store_txn *txn, const struct tuning_status *s) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     tuning_status_encode(&b, s);
-    if (t->creation) {
-        struct call_op *op = t->creation;
-        op->row.status = arena_str(op->arena, buf_str(&b)); /* what is stored is answered */
-        op->row.state = str_of(job_state_name(s->state));
-        store_txn_insert(txn, &op->row);
-    } else {
-        store_txn_update(txn, t->spec.name, str_of(job_state_name(s->state)), buf_str(&b),
-                         s->update_time, !tuning_is_over(s));
-    }
+    parent_put_row(&t->base, txn, job_state_name(s->state), buf_str(&b), s->update_time,
+                   tuning_is_over(s));
 }
 
 /* ---- what a transaction's end means ---- */
@@ -193,20 +183,11 @@ static void answer(struct tuning_fact *f, const struct err *err) {
     }
 }
 
-static void end_if_over(struct tuning *t) {
-    struct ctl *c = t->ctl;
-    if (!tuning_is_over(&t->status)) {
-        return;
-    }
+/* There is nothing to edit any more. */
+static void answer_wishes(struct tuning *t) {
     while (!list_is_empty(&t->wishes)) {
-        struct tuning_wish *w = list_first(&t->wishes, struct tuning_wish, link);
-        tuning_consider(t, w, &t->status); /* answers: there is nothing to edit any more */
+        tuning_consider(t, list_first(&t->wishes, struct tuning_wish, link), &t->status);
     }
-    c->tunings_finished++;
-    if (c->cfg.job_done) {
-        c->cfg.job_done(c->cfg.done_arg, t->spec.name);
-    }
-    tuning_retire(t);
 }
 
 static void end_run(struct tuning *t, const struct tuning_fact *f) {
@@ -217,12 +198,12 @@ static void end_run(struct tuning *t, const struct tuning_fact *f) {
     }
 }
 
-static void on_saved(struct tuning *t) {
+void tuning_saved(struct parent *p) {
+    struct tuning *t = tuning_of(p);
     struct tuning_fact *f;
-    t->retries = 0;
     list_each (f, &t->in_flight, link) {
         learn(t, f);
-        t->seq = f->seq;
+        p->seq = f->seq;
     }
     settle(t, &t->next);
     while (!list_is_empty(&t->in_flight)) {
@@ -233,14 +214,14 @@ static void on_saved(struct tuning *t) {
         answer(f, NULL);
         tuning_fact_free(f);
     }
-    if (t->creation) {
-        call_finish(take(&t->creation), NULL);
+    if (tuning_is_over(&t->status)) {
+        answer_wishes(t);
     }
-    end_if_over(t);
 }
 
 /* Facts wait for another time; wishes were refused. */
-static void take_back(struct tuning *t, const struct err *err) {
+void tuning_refused(struct parent *p, const struct err *err) {
+    struct tuning *t = tuning_of(p);
     struct list kept;
     list_init(&kept);
     while (!list_is_empty(&t->in_flight)) {
@@ -253,63 +234,14 @@ static void take_back(struct tuning *t, const struct err *err) {
             list_push_tail(&kept, &f->link);
         }
     }
-    while (!list_is_empty(&t->inbox)) { /* what was posted meanwhile comes after */
-        struct list *l = t->inbox.next;
-        list_del(l);
-        list_push_tail(&kept, l);
-    }
-    while (!list_is_empty(&kept)) {
-        struct list *l = kept.next;
-        list_del(l);
-        list_push_tail(&t->inbox, l);
-    }
-}
-
-static void on_refused(struct tuning *t, const struct err *err) {
-    bool is_full = err->code == ERR_RESOURCE_EXHAUSTED;
-    if (t->creation) {
-        /* Nobody was told of it: it never was. */
-        call_finish(take(&t->creation), err);
-        free_facts(&t->in_flight);
-        tuning_retire(t);
-        if (!is_full && err->code != ERR_ALREADY_EXISTS) {
-            ctl_fatal(t->ctl, err);
-        }
-        return;
-    }
-    take_back(t, err);
-    if (!is_full) {
-        ctl_fatal(t->ctl, err);
-    } else if (!list_is_empty(&t->inbox)) {
-        tuning_retry_later(t);
-    }
-}
-
-static void on_commit(struct store_txn *txn, const struct err *err) {
-    struct tuning *t = txn->arg;
-    struct ctl *c = t->ctl;
-    ctl_enter(c);
-    c->nr_in_flight--;
-    t->busy = t->ours = false;
-    if (err) {
-        on_refused(t, err);
-    } else {
-        on_saved(t);
-    }
-    store_txn_fini(txn);
-    tuning_pump(t);
-    ctl_leave(c);
+    list_move_all(&t->base.inbox, &kept); /* what was posted meanwhile comes after */
+    list_move_all(&kept, &t->base.inbox);
 }
 
 /* ---- the way to the store ---- */
 
-static bool must_wait(const struct tuning *t) {
-    return t->retry_due && ctl_mono(t->ctl) < t->retry_due;
-}
-
-/* A user's wish does not wait for a pause to pass: it is saved or refused now. */
-static bool can_save(const struct tuning *t) {
-    return !list_is_empty(&t->wishes) || (!list_is_empty(&t->inbox) && !must_wait(t));
+bool tuning_is_urgent(const struct parent *p) {
+    return !list_is_empty(&tuning_of(p)->wishes);
 }
 
 static void include(struct tuning *t, struct tuning_fact *f, uint64_t *seq) {
@@ -334,11 +266,11 @@ static void include_verdict(struct tuning *t, const struct tuning_fact *f, uint6
 }
 
 /* Moves the inbox, and the wishes that are granted, into in_flight. */
-static void gather(struct tuning *t) {
-    uint64_t seq = t->seq;
+static void collect(struct tuning *t) {
+    uint64_t seq = t->base.seq;
     t->next = t->status;
-    while (!list_is_empty(&t->inbox)) {
-        struct tuning_fact *f = list_first(&t->inbox, struct tuning_fact, link);
+    while (!list_is_empty(&t->base.inbox)) {
+        struct tuning_fact *f = list_first(&t->base.inbox, struct tuning_fact, link);
         list_del(&f->link);
         include(t, f, &seq);
         include_verdict(t, f, &seq);
@@ -354,104 +286,49 @@ static void gather(struct tuning *t) {
     }
 }
 
-static void save(struct tuning *t) {
-    struct ctl *c = t->ctl;
-    struct tuning_fact *f;
-    gather(t);
-    if (list_is_empty(&t->in_flight)) {
-        return; /* wishes only, and none that changes anything */
-    }
-    store_txn_init(&t->txn, on_commit, t);
-    put_status(t, &t->txn, &t->next);
+static void put_all(struct tuning *t, struct store_txn *txn) {
+    const struct tuning_fact *f;
+    put_status(t, txn, &t->next);
     list_each (f, &t->in_flight, link) {
-        put_fact(t, &t->txn, f);
-    }
-    t->busy = t->ours = true;
-    t->retry_due = 0;
-    c->nr_in_flight++;
-    c->cfg.store->ops->commit(c->cfg.store, &t->txn);
-}
-
-static void rearm(struct tuning *t) {
-    struct clock *k = t->ctl->cfg.clock;
-    usec_t due = tuning_next_due(t);
-    if (t->retry_due && (!due || t->retry_due < due)) {
-        due = t->retry_due;
-    }
-    if (due) {
-        k->ops->arm(k, &t->timer, due);
-    } else {
-        k->ops->disarm(k, &t->timer);
+        put_fact(t, txn, f);
     }
 }
 
-void tuning_pump(struct tuning *t) {
-    struct ctl *c = t->ctl;
-    if (t->pumping || t->retired) {
-        return;
+bool tuning_gather(struct parent *p, struct store_txn *txn) {
+    struct tuning *t = tuning_of(p);
+    collect(t);
+    if (list_is_empty(&t->in_flight)) {
+        return false; /* wishes only, and none that changes anything */
     }
-    t->pumping = true;
-    while (!t->busy && !t->retired && !c->is_dead) {
-        if (can_save(t)) {
-            save(t);
-            continue;
-        }
-        if (t->creation || !list_is_empty(&t->inbox) || must_wait(t) || !c->is_started ||
-            ctl_is_idle(c)) {
-            break;
-        }
-        t->retry_due = 0;
-        tuning_act(t);
-        if (!can_save(t)) {
-            break;
-        }
-    }
-    t->pumping = false;
-    if (!t->retired) {
-        rearm(t);
-    }
-}
-
-static void on_timer(struct timer *timer) {
-    struct tuning *t = CONTAINER_OF(timer, struct tuning, timer);
-    struct ctl *c = t->ctl;
-    ctl_enter(c);
-    tuning_pump(t);
-    ctl_leave(c);
+    put_all(t, txn);
+    return true;
 }
 
 void tuning_queue(struct tuning *t, struct tuning_event ev) {
-    if (!t->retired) {
-        list_push_tail(&t->inbox, &tuning_fact_own(t, ev)->link);
+    if (!t->base.retired) {
+        list_push_tail(&t->base.inbox, &tuning_fact_own(t, ev)->link);
     }
 }
 
 void tuning_queue_study(struct tuning *t, struct study_event ev, bool is_believed) {
-    if (!t->retired) {
+    if (!t->base.retired) {
         struct tuning_fact *f = tuning_fact_study(t, ev);
         f->is_believed = is_believed;
-        list_push_tail(&t->inbox, &f->link);
+        list_push_tail(&t->base.inbox, &f->link);
     }
 }
 
 void tuning_wish(struct tuning *t, struct tuning_wish *w) {
     list_push_tail(&t->wishes, &w->link);
-    tuning_pump(t);
-}
-
-void tuning_retry_later(struct tuning *t) {
-    usec_t delay = FULL_DELAY_MIN << (t->retries < 6 ? t->retries : 6);
-    t->retries++;
-    t->retry_due = ctl_mono(t->ctl) + (delay < FULL_DELAY_MAX ? delay : FULL_DELAY_MAX);
+    parent_pump(&t->base);
 }
 
 /* ---- facts in the transaction that makes a job ---- */
 
 void tuning_join(struct tuning *t, struct store_txn *txn, struct study_event *created,
                  const struct tuning_event *job) {
-    const struct tuning_fact *f;
-    uint64_t seq = t->seq;
-    CHECK(t->busy && !t->ours && !t->creation && list_is_empty(&t->in_flight));
+    uint64_t seq = t->base.seq;
+    CHECK(t->base.busy && !t->base.ours && !t->base.creation && list_is_empty(&t->in_flight));
     t->next = t->status;
     if (created) {
         include(t, tuning_fact_study(t, *created), &seq);
@@ -459,18 +336,15 @@ void tuning_join(struct tuning *t, struct store_txn *txn, struct study_event *cr
     if (job) {
         include(t, tuning_fact_own(t, *job), &seq);
     }
-    put_status(t, txn, &t->next);
-    list_each (f, &t->in_flight, link) {
-        put_fact(t, txn, f);
-    }
+    put_all(t, txn);
 }
 
 void tuning_joined(struct tuning *t, bool is_durable) {
-    CHECK(t->busy && !t->ours);
-    t->busy = false;
+    CHECK(t->base.busy && !t->base.ours);
+    t->base.busy = false;
     if (is_durable) {
         CHECK(!list_is_empty(&t->in_flight));
-        on_saved(t);
+        parent_saved(&t->base);
     } else {
         free_facts(&t->in_flight);
     }

@@ -57,7 +57,7 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
     const struct tuning *t = tuning_find(c, r->name);
     if (err || !row) {
         answer(r, NULL, NULL, err && err->code != ERR_NOT_FOUND ? err : NULL);
-    } else if (t && !t->creation) {
+    } else if (t && !t->base.creation) {
         answer(r, row, t, NULL);
     } else {
         p->row = row;

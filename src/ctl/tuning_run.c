@@ -82,7 +82,7 @@ static size_t reports_of(struct tuning_run *r, const struct measures *m, size_t 
         const struct measure *x = &m->all.p[i];
         int metric = metric_of(r->tuning, measures_tag(m, x));
         if (metric < 0) {
-            note_foreign(r, measures_tag(m, x), ctl_wall(r->tuning->ctl));
+            note_foreign(r, measures_tag(m, x), ctl_wall(r->tuning->base.ctl));
         } else {
             all[n++] = (struct study_report){
                 .metric = (uint32_t)metric, .value = x->value, .step = x->step, .at = x->timestamp};
@@ -108,7 +108,7 @@ static void take_measures(struct tuning_run *r, const struct measures *m, uint64
         return;
     }
     struct study_event ev = {.type = STUDY_EV_MEASURED,
-                             .time = ctl_wall(t->ctl),
+                             .time = ctl_wall(t->base.ctl),
                              .trial = r->trial,
                              .reports = reports,
                              .nr_reports = n};
@@ -223,7 +223,7 @@ static void set_end(struct tuning_run *r, const struct job_status *s) {
     r->end.error_msg = arena_strdup(r->arena, s->error_msg);
     r->end.pending_reason = NULL;
     if (!r->end.end_time) {
-        r->end.end_time = ctl_wall(r->tuning->ctl);
+        r->end.end_time = ctl_wall(r->tuning->base.ctl);
     }
 }
 
@@ -235,7 +235,7 @@ static void moved(void *arg, struct job *j) {
         j->watch = NULL;
         r->job = NULL;
     }
-    tuning_pump(r->tuning);
+    parent_pump(&r->tuning->base);
 }
 
 void tuning_run_advance(struct tuning_run *r) {
@@ -273,13 +273,13 @@ static void on_child_events(struct store_events *e, const struct store_event *ev
                             const struct err *err) {
     struct tuning_run *r = e->arg;
     struct tuning *t = r->tuning;
-    struct ctl *c = t->ctl;
+    struct ctl *c = t->base.ctl;
     ctl_enter(c);
     c->nr_in_flight--;
     r->reading = false;
     if (err || c->is_stopping) {
         r->looked = false;
-        tuning_retry_later(t);
+        parent_retry_later(&t->base);
     } else {
         r->measures = xcalloc(1, sizeof(*r->measures));
         measures_init(r->measures);
@@ -291,14 +291,14 @@ static void on_child_events(struct store_events *e, const struct store_event *ev
         }
         set_end(r, &r->stored);
     }
-    tuning_pump(t);
+    parent_pump(&t->base);
     ctl_leave(c);
 }
 
 static void on_child_row(struct store_get *g, const struct store_row *row, const struct err *err) {
     struct tuning_run *r = g->arg;
     struct tuning *t = r->tuning;
-    struct ctl *c = t->ctl;
+    struct ctl *c = t->base.ctl;
     ctl_enter(c);
     c->nr_in_flight--;
     r->reading = false;
@@ -306,7 +306,7 @@ static void on_child_row(struct store_get *g, const struct store_row *row, const
         r->looked = false;
     } else if (err && err->code != ERR_NOT_FOUND) {
         r->looked = false;
-        tuning_retry_later(t);
+        parent_retry_later(&t->base);
     } else if (err || !row) {
         lose(r, "was deleted before its outcome was noted.");
     } else if (row->is_live || job_status_decode(g->arena, row->status, &r->stored, NULL) != 0) {
@@ -318,12 +318,12 @@ static void on_child_row(struct store_get *g, const struct store_row *row, const
         r->reading = true;
         c->cfg.store->ops->events(c->cfg.store, &r->events);
     }
-    tuning_pump(t);
+    parent_pump(&t->base);
     ctl_leave(c);
 }
 
 void tuning_run_look(struct tuning_run *r) {
-    struct ctl *c = r->tuning->ctl;
+    struct ctl *c = r->tuning->base.ctl;
     struct job *j = ctl_find(c, str_of(r->job_name));
     r->looked = true;
     if (j && job_is_born(j)) {
@@ -353,8 +353,8 @@ static void on_cancelled(struct ctl_call *call, const struct err *err,
         tuning_run_free(r);
     } else if (err && r->job) {
         r->cancelling = false;
-        tuning_retry_later(t);
-        tuning_pump(t);
+        parent_retry_later(&t->base);
+        parent_pump(&t->base);
     }
 }
 
@@ -362,6 +362,6 @@ void tuning_run_cancel(struct tuning_run *r) {
     if (r->job && !r->cancelling) {
         r->cancelling = r->called = true;
         r->call = (struct ctl_call){.cb = on_cancelled, .arg = r};
-        ctl_job_cancel(r->tuning->ctl, str_of(r->job_name), &r->call);
+        ctl_job_cancel(r->tuning->base.ctl, str_of(r->job_name), &r->call);
     }
 }

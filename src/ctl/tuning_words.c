@@ -4,7 +4,7 @@
 #include "ctl/tuning_int.h"
 
 void tuning_say(struct tuning *t, usec_t when, int severity, const char *text) {
-    const struct ctl_config *cfg = &t->ctl->cfg;
+    const struct ctl_config *cfg = &t->base.ctl->cfg;
     if (cfg->service_log) {
         cfg->service_log(cfg->log_arg, t->spec.project_number, t->spec.id.p, when, severity, text);
     }
@@ -60,7 +60,7 @@ void tuning_narrate_measure(struct tuning *t, uint64_t trial, const struct study
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     buf_printf(&b, "Trial %llu at step %lld: %s %.6g.", ull(trial), (long long)r->step,
                metric(t, r->metric), r->value);
-    tuning_say(t, ctl_wall(t->ctl), 200, buf_cstr(&b));
+    tuning_say(t, ctl_wall(t->base.ctl), 200, buf_cstr(&b));
 }
 
 static void say_end(struct tuning *t, const struct tuning_fact *f) {

@@ -2,8 +2,6 @@
 
 #include "base/rec.h"
 
-#include <stdarg.h>
-
 /* One export, seal or upload under way. */
 struct pipe_work {
     struct list link; /* sim_pipe.works */
@@ -91,7 +89,7 @@ static void upload(struct pipe_work *k) {
     struct world *w = k->w;
     struct sim_pipe *p = pipe_at(w, k->pipe);
     p->versions++;
-    snprintf(k->model, sizeof(k->model), WORLD_PARENT "/models/%s", p->id);
+    snprintf(k->model, sizeof(k->model), WORLD_PARENT "/models/%s", p->base.id);
     snprintf(k->version, sizeof(k->version), "%s@%u", k->model, p->versions);
     store_txn_init(&k->txn, on_uploaded, k);
     k->has_txn = true;
@@ -187,7 +185,7 @@ void pipes_crash(struct world *w) {
 
 void pipes_fini(struct world *w) {
     for (size_t i = 0; i < w->pipes.n; i++) {
-        free(pipe_at(w, i)->status);
+        sim_parent_fini(&pipe_at(w, i)->base);
         free(pipe_at(w, i));
     }
     vec_fini(&w->pipes);
@@ -199,15 +197,14 @@ size_t world_create_pipe(struct world *w, const struct pipe_wish *wish) {
     size_t at = w->pipes.n;
     p->wish = *wish;
     list_init(&p->works);
-    snprintf(p->id, sizeof(p->id), "%llu", (unsigned long long)ctl_new_id(w->ctl));
-    snprintf(p->name, sizeof(p->name), WORLD_PARENT "/trainingPipelines/%s", p->id);
+    sim_parent_init(w, &p->base, PIPELINE_KIND, "pipeline", at);
     vec_push(&w->pipes, p);
     rec_begin(&spec);
     rec_put_u64(&spec, "index", at);
     rec_put_u64(&spec, "has_input", wish->has_input);
     rec_put_u64(&spec, "has_upload", wish->has_upload);
     struct pipeline_create in = {.parent = STR(WORLD_PARENT),
-                                 .id = str_of(p->id),
+                                 .id = str_of(p->base.id),
                                  .display_name = STR("sim"),
                                  .spec = buf_str(&spec)};
     ctl_pipeline_create(w->ctl, &in, &world_new_call(w, at, SIM_CREATE, true)->call);
@@ -215,33 +212,25 @@ size_t world_create_pipe(struct world *w, const struct pipe_wish *wish) {
 }
 
 void world_cancel_pipe(struct world *w, size_t pipe) {
-    pipe_at(w, pipe)->cancel_asked = true;
-    ctl_pipeline_cancel(w->ctl, str_of(pipe_at(w, pipe)->name),
+    pipe_at(w, pipe)->base.cancel_asked = true;
+    ctl_pipeline_cancel(w->ctl, str_of(pipe_at(w, pipe)->base.name),
                         &world_new_call(w, pipe, SIM_CANCEL, true)->call);
 }
 
 void world_delete_pipe(struct world *w, size_t pipe) {
-    pipe_at(w, pipe)->delete_asked = true;
-    ctl_pipeline_delete(w->ctl, str_of(pipe_at(w, pipe)->name),
+    pipe_at(w, pipe)->base.delete_asked = true;
+    ctl_pipeline_delete(w->ctl, str_of(pipe_at(w, pipe)->base.name),
                         &world_new_call(w, pipe, SIM_DELETE, true)->call);
 }
 
 void pipes_note(struct world *w, const struct sim_call *c, const struct err *err) {
-    struct sim_pipe *p = pipe_at(w, c->job);
-    if (c->kind == SIM_CREATE) {
-        p->created = !err;
-        p->refused = err != NULL;
-    } else if (c->kind == SIM_CANCEL) {
-        p->cancel_acked = p->cancel_acked || !err;
-    } else {
-        p->deleted = p->deleted || !err;
-    }
+    sim_parent_note(&pipe_at(w, c->job)->base, c, err);
 }
 
 /* ---- looking ---- */
 
 const struct store_row *world_pipe_row(struct world *w, size_t pipe) {
-    return w->store->ops->peek(w->store, str_of(pipe_at(w, pipe)->name));
+    return sim_parent_row(w, &pipe_at(w, pipe)->base);
 }
 
 void world_pipe_status(struct world *w, size_t pipe, struct arena *a, struct pipeline_status *ret) {
@@ -258,7 +247,7 @@ unsigned world_pipe_versions(struct world *w, size_t pipe) {
     const struct sim_pipe *p = pipe_at(w, pipe);
     unsigned n = 0;
     for (unsigned v = 1; v <= p->versions; v++) {
-        auto_free char *name = xasprintf(WORLD_PARENT "/models/%s@%u", p->id, v);
+        auto_free char *name = xasprintf(WORLD_PARENT "/models/%s@%u", p->base.id, v);
         n += w->store->ops->peek(w->store, str_of(name)) != NULL;
     }
     return n;
@@ -266,61 +255,34 @@ unsigned world_pipe_versions(struct world *w, size_t pipe) {
 
 /* ---- what must hold ---- */
 
-static char complaint[256];
-
-__attribute__((format(printf, 1, 2))) static const char *complain(const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(complaint, sizeof(complaint), fmt, ap);
-    va_end(ap);
-    return complaint;
-}
-
-static const char *check_record(struct world *w, size_t i) {
+static const char *check(struct world *w, size_t i) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct sim_pipe *p = pipe_at(w, i);
-    const struct store_row *row = world_pipe_row(w, i);
     struct pipeline_status s;
     unsigned versions = world_pipe_versions(w, i);
-    if (!row) {
-        return versions && !p->delete_asked ? complain("pipeline %zu has a model and no row", i)
-                                            : NULL;
-    }
     world_pipe_status(w, i, a, &s);
+    const char *wrong = sim_parent_check(w, &p->base, pipeline_state_is_terminal(s.state));
+    if (wrong) {
+        return wrong;
+    }
+    if (!world_pipe_row(w, i)) {
+        return versions && !p->base.delete_asked ? sim_complain(&p->base, "a model and no row")
+                                                 : NULL;
+    }
     bool wants = s.state == PIPELINE_STATE_SUCCEEDED && p->wish.has_upload;
     if (versions != (wants ? 1u : 0u)) {
-        return complain("pipeline %zu is %s and has %u model versions", i,
-                        pipeline_state_name(s.state), versions);
-    }
-    if (row->is_live == pipeline_state_is_terminal(s.state)) {
-        return complain("pipeline %zu: state and liveness disagree", i);
+        return sim_complain(&p->base, "%s, and %u model versions", pipeline_state_name(s.state),
+                            versions);
     }
     if (s.child && !w->store->ops->peek(w->store, str_of(s.child))) {
-        return complain("pipeline %zu names a job that is not there", i);
-    }
-    if (row->is_live ? p->status != NULL : p->status && !str_eqc(row->status, p->status)) {
-        return complain("pipeline %zu has a second outcome", i);
-    }
-    if (!row->is_live && !p->status) {
-        p->status = str_dup(row->status);
+        return sim_complain(&p->base, "names a job that is not there");
     }
     return NULL;
 }
 
 const char *pipes_invariant(struct world *w) {
     for (size_t i = 0; i < w->pipes.n; i++) {
-        const struct sim_pipe *p = pipe_at(w, i);
-        bool is_there = world_pipe_row(w, i) != NULL;
-        if (p->deleted && is_there) {
-            return complain("pipeline %zu was deleted and is there again", i);
-        }
-        if (p->created && !p->delete_asked && !is_there) {
-            return complain("pipeline %zu was acknowledged and is gone", i);
-        }
-        if (p->refused && is_there) {
-            return complain("pipeline %zu was refused and is there", i);
-        }
-        const char *wrong = check_record(w, i);
+        const char *wrong = check(w, i);
         if (wrong) {
             return wrong;
         }
@@ -328,59 +290,36 @@ const char *pipes_invariant(struct world *w) {
     return NULL;
 }
 
-struct children {
-    struct store_list list;
-    struct world *w;
-    bool done;
-    const char *wrong;
-};
-
 /* Children bear their pipeline's id as their display name. */
-static void on_children(struct store_list *l, const struct store_row *rows, size_t nr,
-                        struct str next_token, const struct err *err) {
-    struct children *c = l->arg;
-    CHECK(!err && !next_token.n);
-    c->done = true;
-    for (size_t i = 0; i < c->w->pipes.n && !c->wrong; i++) {
-        const struct sim_pipe *p = pipe_at(c->w, i);
-        unsigned n = 0;
-        for (size_t k = 0; k < nr; k++) {
-            n += str_eqc(rows[k].display_name, p->id);
-        }
-        if (n > 1) {
-            c->wrong = complain("pipeline %zu has %u jobs", i, n);
-        }
-    }
-}
-
 static const char *check_children(struct world *w) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct children c = {.w = w};
-    c.list = (struct store_list){.kind = STR("customJob"),
-                                 .parent = STR(WORLD_PARENT),
-                                 .page_size = 1000,
-                                 .arena = a,
-                                 .cb = on_children,
-                                 .arg = &c};
-    w->store->ops->list(w->store, &c.list);
-    while (!c.done && store_mem_step(w->store)) {
+    const struct store_row *rows;
+    size_t nr = sim_children(w, a, &rows);
+    for (size_t i = 0; i < w->pipes.n; i++) {
+        const struct sim_pipe *p = pipe_at(w, i);
+        unsigned n = 0;
+        for (size_t k = 0; k < nr; k++) {
+            n += str_eqc(rows[k].display_name, p->base.id);
+        }
+        if (n > 1) {
+            return sim_complain(&p->base, "%u jobs", n);
+        }
     }
-    CHECK(c.done);
-    return c.wrong;
+    return NULL;
 }
 
 static const char *check_events(struct world *w, size_t i) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct store_event *ev;
-    size_t n = world_events_of(w, pipe_at(w, i)->name, a, &ev);
+    size_t n = world_events_of(w, pipe_at(w, i)->base.name, a, &ev);
     for (size_t k = 0; k < n; k++) {
         struct pipeline_event e;
         struct err err;
         if (ev[k].seq != k + 1 || pipeline_event_decode(a, &ev[k], &e, &err) != 0) {
-            return complain("pipeline %zu: event %zu is wrong", i, k + 1);
+            return sim_complain(&pipe_at(w, i)->base, "event %zu is wrong", k + 1);
         }
     }
-    return n ? NULL : complain("pipeline %zu has no events", i);
+    return n ? NULL : sim_complain(&pipe_at(w, i)->base, "no events");
 }
 
 static const char *check_outcome(struct world *w, size_t i) {
@@ -389,29 +328,27 @@ static const char *check_outcome(struct world *w, size_t i) {
     struct pipeline_status s;
     world_pipe_status(w, i, a, &s);
     if (!pipeline_state_is_terminal(s.state)) {
-        return complain("pipeline %zu never finished: %s", i, pipeline_state_name(s.state));
+        return sim_complain(&p->base, "never finished: %s", pipeline_state_name(s.state));
     }
-    if (s.state == PIPELINE_STATE_SUCCEEDED && (p->cancel_acked || !s.child || !s.start_time)) {
-        /* A cancel that came after the end changes nothing; then there is an end to look at. */
-        if (!s.child || !s.start_time) {
-            return complain("pipeline %zu succeeded without a job", i);
-        }
+    /* A cancel that came after the end changes nothing; then there is an end to look at. */
+    if (s.state == PIPELINE_STATE_SUCCEEDED && (!s.child || !s.start_time)) {
+        return sim_complain(&p->base, "succeeded without a job");
     }
     if (s.cancel_requested && s.state == PIPELINE_STATE_SUCCEEDED) {
-        return complain("pipeline %zu was cancelled and succeeded", i);
+        return sim_complain(&p->base, "was cancelled and succeeded");
     }
-    if (s.state == PIPELINE_STATE_CANCELLED && !p->cancel_asked) {
-        return complain("pipeline %zu: cancelled by nobody", i);
+    if (s.state == PIPELINE_STATE_CANCELLED && !p->base.cancel_asked) {
+        return sim_complain(&p->base, "cancelled by nobody");
     }
     if (s.state == PIPELINE_STATE_FAILED && (!s.error_msg || !s.error_msg[0])) {
-        return complain("pipeline %zu failed without a word", i);
+        return sim_complain(&p->base, "failed without a word");
     }
     return check_events(w, i);
 }
 
 const char *pipes_final(struct world *w) {
-    if (w->ctl->nr_pipelines || w->ctl->nr_works || !list_is_empty(&w->ctl->pipeline_graveyard)) {
-        return complain("%zu pipelines are still in memory", w->ctl->nr_pipelines);
+    if (w->ctl->pipelines.nr || w->ctl->nr_works || !list_is_empty(&w->ctl->pipelines.graveyard)) {
+        return "pipelines are still in memory";
     }
     for (size_t i = 0; i < w->pipes.n; i++) {
         const char *wrong = world_pipe_row(w, i) ? check_outcome(w, i) : NULL;

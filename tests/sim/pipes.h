@@ -4,7 +4,7 @@
 #define CUSP_TESTS_PIPES_H
 
 #include "ctl/pipeline_int.h"
-#include "world.h"
+#include "parents.h"
 
 /* Of struct pipe_wish: what one kind of work is to come to. */
 enum pipe_mischief { PIPE_WORKS = 0, PIPE_FAILS, PIPE_PASSES /* fails once, in passing */ };
@@ -18,10 +18,8 @@ struct pipe_wish {
 
 /* What the users of the world know of one pipeline. */
 struct sim_pipe {
-    char name[128], id[24];
+    struct sim_parent base;
     struct pipe_wish wish;
-    bool created, refused, deleted, delete_asked, cancel_asked, cancel_acked;
-    char *status;      /* the terminal record seen; never changes */
     unsigned versions; /* model versions that were ever tried: PARENT/models/ID@1, @2, ... */
     bool passed;       /* its passing failure has been */
     struct list works; /* struct pipe_work under way */

@@ -237,18 +237,19 @@ static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
 static void dump(struct world *w) {
     const struct job *j;
     const struct pipeline *p;
-    list_each (p, &w->ctl->pipelines, link) {
+    list_each (p, &w->ctl->pipelines.live, base.link) {
         printf("live: pipeline %s %s phase %d, seq %llu, busy %d, work %d, child %s\n",
                p->spec.id.p, pipeline_state_name(p->status.state), (int)p->status.phase,
-               (unsigned long long)p->seq, p->busy, (int)p->working,
+               (unsigned long long)p->base.seq, p->base.busy, (int)p->working,
                p->status.child ? p->status.child : "-");
     }
     const struct tuning *t;
-    list_each (t, &w->ctl->tunings, link) {
+    list_each (t, &w->ctl->tunings.live, base.link) {
         printf(
             "live: tuning job %s %s, seq %llu, busy %d, %u trials, %zu run, ending %d, inbox %d\n",
-            t->spec.id.p, job_state_name(t->status.state), (unsigned long long)t->seq, t->busy,
-            t->status.nr_trials, t->nr_runs, t->status.ending, !list_is_empty(&t->inbox));
+            t->spec.id.p, job_state_name(t->status.state), (unsigned long long)t->base.seq,
+            t->base.busy, t->status.nr_trials, t->nr_runs, t->status.ending,
+            !list_is_empty(&t->base.inbox));
     }
     list_each (j, &w->ctl->jobs, link) {
         printf("live: %s %s, attempt %u %s, engine side %d, seq %llu durable %llu, holds %d\n",

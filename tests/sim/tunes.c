@@ -3,7 +3,6 @@
 #include "base/rec.h"
 
 #include <math.h>
-#include <stdarg.h>
 
 static struct sim_tune *tune_at(struct world *w, size_t i) {
     return w->tunes.p[i];
@@ -128,7 +127,7 @@ void tunes_fini(struct world *w) {
             free(t->ended.p[k]);
         }
         vec_fini(&t->ended);
-        free(t->status);
+        sim_parent_fini(&t->base);
         free(t);
     }
     vec_fini(&w->tunes);
@@ -146,8 +145,7 @@ size_t world_create_tune(struct world *w, const struct tune_wish *wish) {
     size_t at = w->tunes.n;
     t->wish = *wish;
     t->max_trials = wish->max_trials;
-    snprintf(t->id, sizeof(t->id), "%llu", (unsigned long long)ctl_new_id(w->ctl));
-    snprintf(t->name, sizeof(t->name), WORLD_PARENT "/" TUNING_KIND "s/%s", t->id);
+    sim_parent_init(w, &t->base, TUNING_KIND, "tuning job", at);
     vec_push(&w->tunes, t);
     rec_begin(&spec);
     rec_put_u64(&spec, "index", at);
@@ -158,7 +156,7 @@ size_t world_create_tune(struct world *w, const struct tune_wish *wish) {
     rec_put_u64(&spec, "algorithm", wish->algorithm);
     rec_put_u64(&spec, "stop_rule", wish->stop_rule);
     struct tuning_create in = {.parent = STR(WORLD_PARENT),
-                               .id = str_of(t->id),
+                               .id = str_of(t->base.id),
                                .display_name = STR("sim"),
                                .spec = buf_str(&spec)};
     ctl_tuning_create(w->ctl, &in, new_call(w, at, SIM_CREATE));
@@ -166,24 +164,24 @@ size_t world_create_tune(struct world *w, const struct tune_wish *wish) {
 }
 
 void world_cancel_tune(struct world *w, size_t tune) {
-    tune_at(w, tune)->cancel_asked = true;
-    ctl_tuning_cancel(w->ctl, str_of(tune_at(w, tune)->name), new_call(w, tune, SIM_CANCEL));
+    tune_at(w, tune)->base.cancel_asked = true;
+    ctl_tuning_cancel(w->ctl, str_of(tune_at(w, tune)->base.name), new_call(w, tune, SIM_CANCEL));
 }
 
 void world_delete_tune(struct world *w, size_t tune) {
-    tune_at(w, tune)->delete_asked = true;
-    ctl_tuning_delete(w->ctl, str_of(tune_at(w, tune)->name), new_call(w, tune, SIM_DELETE));
+    tune_at(w, tune)->base.delete_asked = true;
+    ctl_tuning_delete(w->ctl, str_of(tune_at(w, tune)->base.name), new_call(w, tune, SIM_DELETE));
 }
 
 void world_edit_tune(struct world *w, size_t tune, const struct tuning_edit *e) {
     struct sim_tune *t = tune_at(w, tune);
     t->max_trials = e->max_trials > t->max_trials ? e->max_trials : t->max_trials;
-    ctl_tuning_edit(w->ctl, str_of(t->name), e, new_call(w, tune, SIM_EDIT));
+    ctl_tuning_edit(w->ctl, str_of(t->base.name), e, new_call(w, tune, SIM_EDIT));
 }
 
 void world_trial_tune(struct world *w, size_t tune, int kind, uint64_t trial) {
     struct sim_tune *t = tune_at(w, tune);
-    struct str name = str_of(t->name);
+    struct str name = str_of(t->base.name);
     t->setting[0] = t->wish.algorithm == TUNE_GRID ? 1 : 0.25;
     t->setting[1] = 2;
     t->add = (struct tuning_add){.setting = t->setting, .nr = 2};
@@ -197,19 +195,13 @@ void world_trial_tune(struct world *w, size_t tune, int kind, uint64_t trial) {
 }
 
 void tunes_note(struct world *w, const struct sim_call *c, const struct err *err) {
-    struct sim_tune *t = tune_at(w, c->job);
-    if (c->kind == SIM_CREATE) {
-        t->created = !err;
-        t->refused = err != NULL;
-    } else if (c->kind == SIM_DELETE) {
-        t->deleted = t->deleted || !err;
-    }
+    sim_parent_note(&tune_at(w, c->job)->base, c, err);
 }
 
 /* ---- looking ---- */
 
 const struct store_row *world_tune_row(struct world *w, size_t tune) {
-    return w->store->ops->peek(w->store, str_of(tune_at(w, tune)->name));
+    return sim_parent_row(w, &tune_at(w, tune)->base);
 }
 
 void world_tune_status(struct world *w, size_t tune, struct arena *a, struct tuning_status *ret) {
@@ -235,7 +227,7 @@ struct tuning *world_tune_replay(struct world *w, size_t tune) {
     }
     CHECK(decode(w, a, row, &spec, &err) == 0);
     struct tuning *t = tuning_new(w->ctl, a, &spec, row->create_time);
-    size_t n = world_events_of(w, tune_at(w, tune)->name, tmp, &ev);
+    size_t n = world_events_of(w, tune_at(w, tune)->base.name, tmp, &ev);
     if (tuning_replay(t, ev, n, &err) != 0) {
         printf("%s\n", err.msg);
         CHECK(!"the stored events do not replay");
@@ -245,41 +237,22 @@ struct tuning *world_tune_replay(struct world *w, size_t tune) {
 
 /* ---- what must hold ---- */
 
-static char complaint[512];
-
-__attribute__((format(printf, 1, 2))) static const char *complain(const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(complaint, sizeof(complaint), fmt, ap);
-    va_end(ap);
-    return complaint;
-}
-
 static const char *check_record(struct world *w, size_t i) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct sim_tune *t = tune_at(w, i);
-    const struct store_row *row = world_tune_row(w, i);
     struct tuning_status s;
     world_tune_status(w, i, a, &s);
-    if (s.nr_trials > t->max_trials || s.nr_trials > s.max_trials) {
-        return complain("tuning job %zu has %u trials of %u", i, s.nr_trials, s.max_trials);
+    const char *wrong = sim_parent_check(w, &t->base, job_state_is_terminal(s.state));
+    if (!wrong && (s.nr_trials > t->max_trials || s.nr_trials > s.max_trials)) {
+        wrong = sim_complain(&t->base, "%u trials of %u", s.nr_trials, s.max_trials);
     }
-    if (row->is_live == job_state_is_terminal(s.state)) {
-        return complain("tuning job %zu: state and liveness disagree", i);
-    }
-    if (row->is_live ? t->status != NULL : t->status && !str_eqc(row->status, t->status)) {
-        return complain("tuning job %zu has a second outcome", i);
-    }
-    if (!row->is_live && !t->status) {
-        t->status = str_dup(row->status);
-    }
-    return NULL;
+    return wrong;
 }
 
 /* What a trial ended as, it stays. */
 static const char *check_live(struct world *w, size_t i) {
     struct sim_tune *t = tune_at(w, i);
-    const struct tuning *live = w->ctl ? tuning_find(w->ctl, str_of(t->name)) : NULL;
+    const struct tuning *live = w->ctl ? tuning_find(w->ctl, str_of(t->base.name)) : NULL;
     const struct study_trial *x = NULL;
     while (live && (x = study_trial_after(live->study, x ? x->id : 0))) {
         char now[128];
@@ -288,8 +261,7 @@ static const char *check_live(struct world *w, size_t i) {
         }
         if (!study_trial_is_over(x->state)) {
             if (t->ended.p[x->id - 1]) {
-                return complain("tuning job %zu: trial %llu lives again", i,
-                                (unsigned long long)x->id);
+                return sim_complain(&t->base, "trial %llu lives again", (unsigned long long)x->id);
             }
             continue;
         }
@@ -298,8 +270,8 @@ static const char *check_live(struct world *w, size_t i) {
         if (!t->ended.p[x->id - 1]) {
             t->ended.p[x->id - 1] = xstrdup(now);
         } else if (strcmp(t->ended.p[x->id - 1], now) != 0) {
-            return complain("tuning job %zu: trial %llu was %s and is %s", i,
-                            (unsigned long long)x->id, t->ended.p[x->id - 1], now);
+            return sim_complain(&t->base, "trial %llu was %s and is %s", (unsigned long long)x->id,
+                                t->ended.p[x->id - 1], now);
         }
     }
     return NULL;
@@ -307,18 +279,7 @@ static const char *check_live(struct world *w, size_t i) {
 
 const char *tunes_invariant(struct world *w) {
     for (size_t i = 0; i < w->tunes.n; i++) {
-        const struct sim_tune *t = tune_at(w, i);
-        bool is_there = world_tune_row(w, i) != NULL;
-        if (t->deleted && is_there) {
-            return complain("tuning job %zu was deleted and is there again", i);
-        }
-        if (t->created && !t->delete_asked && !is_there) {
-            return complain("tuning job %zu was acknowledged and is gone", i);
-        }
-        if (t->refused && is_there) {
-            return complain("tuning job %zu was refused and is there", i);
-        }
-        const char *wrong = is_there ? check_record(w, i) : NULL;
+        const char *wrong = check_record(w, i);
         wrong = wrong ? wrong : check_live(w, i);
         if (wrong) {
             return wrong;
@@ -327,66 +288,52 @@ const char *tunes_invariant(struct world *w) {
     return NULL;
 }
 
-struct children {
-    struct store_list list;
-    struct world *w;
-    bool done;
-    const char *wrong;
-};
-
-static void on_children(struct store_list *l, const struct store_row *rows, size_t nr,
-                        struct str next_token, const struct err *err) {
-    struct children *c = l->arg;
-    CHECK(!err && !next_token.n);
-    c->done = true;
-    for (size_t i = 0; i < nr && !c->wrong; i++) {
-        for (size_t k = i + 1; k < nr; k++) {
-            if (str_find(rows[i].display_name, STR("-trial-")) > 0 &&
-                str_eq(rows[i].display_name, rows[k].display_name)) {
-                c->wrong = complain("%.*s has two jobs", STR_ARG(rows[i].display_name));
-            }
+/* How many of a tuning job's trials name a job; of a deleted one the jobs stay. */
+static const char *check_named(struct world *w, size_t i, const struct store_row *rows, size_t nr,
+                               size_t *named) {
+    const struct sim_tune *m = tune_at(w, i);
+    auto_free char *prefix = xasprintf("%s-trial-", m->base.id);
+    struct tuning *t = world_tune_replay(w, i);
+    const struct study_trial *x = NULL;
+    const char *wrong = NULL;
+    for (size_t k = 0; !t && k < nr; k++) {
+        *named += str_starts(rows[k].display_name, str_of(prefix));
+    }
+    while (t && (x = study_trial_after(t->study, x ? x->id : 0))) {
+        if (x->job && !w->store->ops->peek(w->store, str_of(x->job))) {
+            wrong = sim_complain(&m->base, "trial %llu names a job that is not there",
+                                 (unsigned long long)x->id);
         }
+        *named += x->job != NULL;
     }
-    /* Every trial with a job names one that is there, and every trial's job is named. */
-    size_t named = 0, trials = 0;
-    for (size_t i = 0; i < nr; i++) {
-        trials += str_find(rows[i].display_name, STR("-trial-")) > 0;
-    }
-    for (size_t i = 0; i < c->w->tunes.n && !c->wrong; i++) {
-        auto_free char *prefix = xasprintf("%s-trial-", tune_at(c->w, i)->id);
-        struct tuning *t = world_tune_replay(c->w, i);
-        const struct study_trial *x = NULL;
-        for (size_t k = 0; !t && k < nr; k++) { /* deleted: its jobs stay */
-            named += str_starts(rows[k].display_name, str_of(prefix));
-        }
-        while (t && (x = study_trial_after(t->study, x ? x->id : 0))) {
-            if (x->job && !c->w->store->ops->peek(c->w->store, str_of(x->job))) {
-                c->wrong = complain("tuning job %zu: trial %llu names a job that is not there", i,
-                                    (unsigned long long)x->id);
-            }
-            named += x->job != NULL;
-        }
-        tuning_free(t);
-    }
-    if (!c->wrong && named != trials) {
-        c->wrong = complain("%zu jobs of trials, %zu trials that have one", trials, named);
-    }
+    tuning_free(t);
+    return wrong;
 }
 
+static bool is_of_trial(const struct store_row *row) {
+    return str_find(row->display_name, STR("-trial-")) > 0;
+}
+
+/* Every trial with a job names one that is there, and every trial's job is named, once. */
 static const char *check_children(struct world *w) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct children c = {.w = w};
-    c.list = (struct store_list){.kind = STR("customJob"),
-                                 .parent = STR(WORLD_PARENT),
-                                 .page_size = 10000,
-                                 .arena = a,
-                                 .cb = on_children,
-                                 .arg = &c};
-    w->store->ops->list(w->store, &c.list);
-    while (!c.done && store_mem_step(w->store)) {
+    const struct store_row *rows;
+    size_t nr = sim_children(w, a, &rows), named = 0, of_trials = 0;
+    for (size_t i = 0; i < nr; i++) {
+        of_trials += is_of_trial(&rows[i]);
+        for (size_t k = i + 1; is_of_trial(&rows[i]) && k < nr; k++) {
+            if (str_eq(rows[i].display_name, rows[k].display_name)) {
+                return "a trial has two jobs";
+            }
+        }
     }
-    CHECK(c.done);
-    return c.wrong;
+    for (size_t i = 0; i < w->tunes.n; i++) {
+        const char *wrong = check_named(w, i, rows, nr, &named);
+        if (wrong) {
+            return wrong;
+        }
+    }
+    return named == of_trials ? NULL : "not every trial's job is named by its trial";
 }
 
 static const char *check_outcome(struct world *w, size_t i) {
@@ -395,16 +342,17 @@ static const char *check_outcome(struct world *w, size_t i) {
     struct tuning_status s;
     world_tune_status(w, i, a, &s);
     if (!job_state_is_terminal(s.state)) {
-        return complain("tuning job %zu never finished: %s", i, job_state_name(s.state));
+        return sim_complain(&t->base, "never finished: %s", job_state_name(s.state));
     }
     if (s.state == JOB_STATE_SUCCEEDED && (!s.nr_succeeded || !s.best_trial || !s.start_time)) {
-        return complain("tuning job %zu succeeded without a trial that did", i);
+        return sim_complain(&t->base, "succeeded without a trial that did");
     }
-    if (s.state == JOB_STATE_CANCELLED && (!t->cancel_asked || s.error_code != ERR_CANCELLED)) {
-        return complain("tuning job %zu: cancelled by nobody", i);
+    if (s.state == JOB_STATE_CANCELLED &&
+        (!t->base.cancel_asked || s.error_code != ERR_CANCELLED)) {
+        return sim_complain(&t->base, "cancelled by nobody");
     }
     if (s.state == JOB_STATE_FAILED && (!s.error_msg || !s.error_msg[0])) {
-        return complain("tuning job %zu failed without a word", i);
+        return sim_complain(&t->base, "failed without a word");
     }
     struct tuning *r = world_tune_replay(w, i);
     const struct study_trial *x = NULL;
@@ -413,12 +361,12 @@ static const char *check_outcome(struct world *w, size_t i) {
     if (n.total != s.nr_trials || n.succeeded != s.nr_succeeded ||
         n.infeasible != s.nr_infeasible || n.requested || n.active || n.stopping ||
         r->status.best_trial != s.best_trial || r->status.nr_failed != s.nr_failed) {
-        wrong = complain("tuning job %zu: its status and its trials disagree", i);
+        wrong = sim_complain(&t->base, "its status and its trials disagree");
     }
     while ((x = study_trial_after(r->study, x ? x->id : 0)) && !wrong) {
         if (x->state == STUDY_TRIAL_INFEASIBLE && (!x->reason || !x->reason[0])) {
-            wrong = complain("tuning job %zu: trial %llu has no result and no reason", i,
-                             (unsigned long long)x->id);
+            wrong = sim_complain(&t->base, "trial %llu has no result and no reason",
+                                 (unsigned long long)x->id);
         }
     }
     tuning_free(r);
@@ -426,8 +374,8 @@ static const char *check_outcome(struct world *w, size_t i) {
 }
 
 const char *tunes_final(struct world *w) {
-    if (w->ctl->nr_tunings || !list_is_empty(&w->ctl->tuning_graveyard)) {
-        return complain("%zu tuning jobs are still in memory", w->ctl->nr_tunings);
+    if (w->ctl->tunings.nr || !list_is_empty(&w->ctl->tunings.graveyard)) {
+        return "tuning jobs are still in memory";
     }
     for (size_t i = 0; i < w->tunes.n; i++) {
         const char *wrong = world_tune_row(w, i) ? check_outcome(w, i) : NULL;

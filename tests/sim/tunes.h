@@ -4,7 +4,7 @@
 #define CUSP_TESTS_TUNES_H
 
 #include "ctl/tuning_int.h"
-#include "world.h"
+#include "parents.h"
 
 struct tune_wish {
     uint32_t max_trials, parallel, max_failed;
@@ -16,11 +16,9 @@ struct tune_wish {
 
 /* What the users of the world know of one tuning job. */
 struct sim_tune {
-    char name[128], id[24];
+    struct sim_parent base;
     struct tune_wish wish;
-    bool created, refused, deleted, delete_asked, cancel_asked;
     uint32_t max_trials;  /* the most that was ever asked for */
-    char *status;         /* the terminal record seen; never changes */
     VEC_OF(char *) ended; /* by trial id - 1: what it ended as; never changes */
     struct tuning_add add;
     double setting[2];

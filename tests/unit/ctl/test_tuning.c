@@ -30,8 +30,8 @@ static struct tuning_status status_of(struct world *w, struct arena *a, size_t i
 /* Steps until so many trials run. */
 static void until_running(struct world *w, size_t i, uint32_t n) {
     for (unsigned k = 0; k < 1000; k++) {
-        const struct tuning *t = tuning_find(w->ctl, str_of(w->tunes.p[i]->name));
-        if (t && !t->busy && study_counts(t->study).active == n) {
+        const struct tuning *t = tuning_find(w->ctl, str_of(w->tunes.p[i]->base.name));
+        if (t && !t->base.busy && study_counts(t->study).active == n) {
             return;
         }
         assert_true(world_step(w));
