@@ -124,3 +124,14 @@ void acq_eval(struct acq *a, const double *x, size_t m, double *value, double *g
         }
     }
 }
+
+bool acq_bound(struct acq *a, const double *x, size_t m, double *value) {
+    if (a->nr_objectives > 1 || a->kind != ACQ_UCB) {
+        return false;
+    }
+    gp_bound(a->objectives[0], x, m, &a->at[0]);
+    for (size_t c = 0; c < m; c++) { /* limits only take off */
+        value[c] = a->at[0].mean[c] + a->beta * a->at[0].sd[c];
+    }
+    return true;
+}

@@ -31,6 +31,10 @@ void acq_fini(struct acq *a);
 /* value: m; grad: m x d or NULL (categories' entries are 0). */
 void acq_eval(struct acq *a, const double *x, size_t m, double *value, double *grad);
 
+/* value: m numbers that acq_eval's do not exceed, for a fraction of its cost. False, and nothing
+ * written: there are no such (several objectives). */
+bool acq_bound(struct acq *a, const double *x, size_t m, double *value);
+
 /* ln(phi(u) + u Phi(u)) and Phi(u) / (phi(u) + u Phi(u)), without loss for any u. */
 double acq_log_h(double u, double *ret_ratio);
 

@@ -11,6 +11,7 @@
 /* Width of the confidence bound. Near the best of a continuum there are decades to be gained; on a
  * grid the neighbours of the best are soon used up, and looking elsewhere costs little. */
 #define BETA 0.6
+#define BETA_WIDE 2.0
 #define BETA_OF_VALUES 0.6 /* more, where every feature is one of a few values */
 #define NEAR_POINTS 5
 #define ANCHORS 16
@@ -135,11 +136,21 @@ static size_t stagnation(const struct gp *g, size_t n) {
     return n - 1 - first;
 }
 
+/* Where neighbours tell little (a grid, or a good part of what is seen is noise), one suggestion in
+ * five looks far: the few best settings are not worth all the trials. */
+static bool is_wide_turn(const struct round *r, uint64_t serial) {
+    const struct gp *g = r->acq.objectives[0];
+    bool is_grid = r->b->share_of_values > 0.5;
+    return serial % 5 == 1 && (is_grid || g->noise > 0.05 * (g->noise + gp_variance(g)));
+}
+
 static double beta_of(const struct round *r, uint64_t serial) {
     size_t d = r->b->space->d;
     if (r->acq.nr_objectives == 1 &&
-        stagnation(r->acq.objectives[0], r->b->models[0].base.n) > 2 * d + 5 && serial % 10 < 3) {
-        return 2.0;
+        ((stagnation(r->acq.objectives[0], r->b->models[0].base.n) > 2 * d + 5 &&
+          serial % 10 < 3) ||
+         is_wide_turn(r, serial))) {
+        return BETA_WIDE;
     }
     return (d > 20 ? 1.0 : BETA) + BETA_OF_VALUES * r->b->share_of_values;
 }

@@ -315,6 +315,20 @@ void gp_predict(const struct gp *g, const double *x, size_t m, bool with_sd, str
     }
 }
 
+void gp_bound(const struct gp *g, const double *x, size_t m, struct gp_at *p) {
+    double var = gp_variance(g);
+    gp_predict(g, x, m, false, p);
+    for (size_t c = 0; c < m && g->n; c++) {
+        const double *k = p->k + c * g->n;
+        double nearest = 0;
+        for (size_t i = 0; i < g->n; i++) {
+            nearest = k[i] > nearest ? k[i] : nearest;
+        }
+        double told = nearest * nearest / (var + g->noise + GP_JITTER);
+        p->sd[c] = sqrt(fmax(var - told, 1e-10 * var));
+    }
+}
+
 /* The additive part's share of gp_gradient at one point; of: n, what each row's covariance counts.
  */
 static void axes_gradient(const struct gp *g, const double *x, const double *of, double *grad) {

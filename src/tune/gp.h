@@ -61,6 +61,9 @@ struct gp_at {
 void gp_at_fini(struct gp_at *p);
 /* with_sd false: the means only, for screening; gradients need it true. */
 void gp_predict(const struct gp *g, const double *x, size_t m, bool with_sd, struct gp_at *ret);
+/* The means, and bounds from above on the deviations: what the one nearest row leaves open. Costs n
+ * m d where gp_predict costs n^2 m. */
+void gp_bound(const struct gp *g, const double *x, size_t m, struct gp_at *ret);
 /* grad (m x d, numeric features; others 0) += d/dx of a(mean, sd), given its two partial
  * derivatives at each point. x as in gp_predict. */
 void gp_gradient(const struct gp *g, const double *x, struct gp_at *p, const double *by_mean,

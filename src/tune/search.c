@@ -6,9 +6,13 @@
 #include <math.h>
 
 #define POOL 1024
+#define BLOCK 256
+#define SCREEN 128 /* points of each half of the pool whose value is worked out in full */
 #define STARTS 10
 #define MEMORY 6
 #define ROUNDS 45
+#define ALL_CLIMB 8 /* rounds; after them only the best LEADERS starts go on */
+#define LEADERS 4
 #define FEW_VALUES 16 /* of a number: all are looked at, none in between */
 #define SAME 1e-7     /* nearer than this makes no difference to any model */
 
@@ -135,6 +139,60 @@ static size_t fill_pool(const struct search *s, double *pool, size_t n) {
     return global;
 }
 
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Of n points with these bounds the `keep` most hopeful: the others' become -INFINITY. */
+static void drop_hopeless(double *bound, size_t n, size_t keep) {
+    if (n <= keep) {
+        return;
+    }
+    auto_free double *order = xmalloc(n * sizeof(*order));
+    memcpy(order, bound, n * sizeof(*order));
+    qsort(order, n, sizeof(*order), descending);
+    size_t better = 0;
+    while (better < keep && order[better] > order[keep - 1]) {
+        better++;
+    }
+    for (size_t i = 0, ties = keep - better; i < n; i++) {
+        bool stays = bound[i] > order[keep - 1] || (bound[i] == order[keep - 1] && ties);
+        ties -= stays && bound[i] == order[keep - 1];
+        bound[i] = stays ? bound[i] : -INFINITY;
+    }
+}
+
+/* Values of the pool's points; -INFINITY: not looked at, because others promise more. */
+static void value_pool(const struct search *s, const double *pool, size_t n, size_t global,
+                       double *value) {
+    size_t d = s->space->d, nr = 0;
+    auto_free double *x = xcalloc(BLOCK * d + 1, sizeof(*x));
+    double v[BLOCK];
+    size_t at[BLOCK];
+    bool is_bound = true;
+    for (size_t i = 0; i < n && is_bound; i += BLOCK) { /* blocks that stay in the cache */
+        is_bound = acq_bound(s->acq, pool + i * d, n - i < BLOCK ? n - i : BLOCK, value + i);
+    }
+    if (is_bound) {
+        drop_hopeless(value, global, SCREEN);
+        drop_hopeless(value + global, n - global, SCREEN);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!is_bound || value[i] > -INFINITY) {
+            memcpy(x + nr * d, pool + i * d, d * sizeof(*x));
+            at[nr++] = i;
+        }
+        if (nr == BLOCK || (nr && i + 1 == n)) {
+            acq_eval(s->acq, x, nr, v, NULL);
+            for (size_t k = 0; k < nr; k++) {
+                value[at[k]] = v[k];
+            }
+            nr = 0;
+        }
+    }
+}
+
 /* ---- starts ---- */
 
 struct climber {
@@ -192,7 +250,7 @@ static void choose_starts(struct climb *cl, const double *pool, const double *va
         for (int pass = 0; pass < 2; pass++, want_global = !want_global) {
             size_t from = want_global ? 0 : global, to = want_global ? global : n, best = n;
             for (size_t i = from; i < to; i++) {
-                if (taken[i] || (best < n && value[i] <= value[best])) {
+                if (taken[i] || value[i] == -INFINITY || (best < n && value[i] <= value[best])) {
                     continue;
                 }
                 bool ok = true;
@@ -317,6 +375,17 @@ static void judge(const struct climb *cl, struct climber *c, double value, const
     }
 }
 
+static void leave_leaders(struct climb *cl) {
+    double values[STARTS];
+    for (size_t i = 0; i < cl->n; i++) {
+        values[i] = cl->c[i].value;
+    }
+    qsort(values, cl->n, sizeof(*values), descending);
+    for (size_t i = 0; i < cl->n; i++) {
+        cl->c[i].done |= cl->n > LEADERS && cl->c[i].value < values[LEADERS - 1];
+    }
+}
+
 static void ascend(struct climb *cl) {
     size_t d = cl->s->space->d;
     for (size_t i = 0; i < cl->n; i++) {
@@ -333,6 +402,9 @@ static void ascend(struct climb *cl) {
     }
     for (int round = 0; round < ROUNDS; round++) {
         size_t who[STARTS], m = 0;
+        if (round == ALL_CLIMB) {
+            leave_leaders(cl);
+        }
         for (size_t i = 0; i < cl->n; i++) {
             struct climber *c = &cl->c[i];
             if (c->done) {
@@ -515,9 +587,7 @@ bool search_best(const struct search *s, double *ret) {
     struct climb cl;
     climb_init(&cl, s);
     size_t global = fill_pool(s, pool, n);
-    for (size_t i = 0; i < n; i += 256) { /* blocks that stay in the cache */
-        acq_eval(s->acq, pool + i * d, n - i < 256 ? n - i : 256, value + i, NULL);
-    }
+    value_pool(s, pool, n, global, value);
     choose_starts(&cl, pool, value, n, global);
     bool has_values = false;
     for (size_t j = 0; j < d; j++) {

@@ -250,8 +250,9 @@ static void test_branches_within_branches_get_their_share(void **state) {
         st->values[i][0] = v[3] * v[3] + (v[0] == 1 ? 50 + v[2] : 0);
     }
     for (size_t k = 0; k < 3; k++) {
-        assert_in_range(tried[k], 2, 12);
+        assert_in_range(tried[k], 3, 12);
     }
+    assert_true(tried[0] + tried[1] + tried[2] >= 11); /* 7 where only the lower choice is pinned */
     close_study(st);
 }
 
