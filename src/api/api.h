@@ -13,7 +13,7 @@ struct projects;
 struct holds;
 struct operations;
 struct models;
-struct model_jobs;
+struct errands;
 struct blob;
 struct datasets;
 struct dataset_exports;
@@ -29,7 +29,7 @@ struct api {
     struct operations *operations;
     struct blob *blob;
     struct models *models;
-    struct model_jobs *model_jobs; /* uploads and exports under way */
+    struct errands *errands; /* uploads, imports and exports under way */
     struct datasets *datasets;
     struct dataset_exports *exports;
     bool ready; /* /readyz: caught up after restart */
@@ -53,6 +53,7 @@ bool admin_handle(struct api *a,
 bool logstream_handle(struct api *a, struct xch *x);       /* /cusp/v1/…:streamLogs */
 bool timeline_handle(struct api *a, struct xch *x);        /* /cusp/v1/…:events */
 bool dataset_imports_handle(struct api *a, struct xch *x); /* /cusp/v1/…/datasets/ID:imports */
+bool dataset_exports_handle(struct api *a, struct xch *x); /* …:exports */
 
 /* ctl_config.decode_spec: arg is the struct api. */
 int spec_custom_job_decode(void *arg, struct arena *a, const struct store_row *row,

@@ -43,7 +43,6 @@ struct datasets *datasets_new(struct api *api, struct loop *loop, struct blob *b
         return NULL;
     }
     list_init(&d->edits);
-    list_init(&d->imports);
     list_init(&d->views);
     list_init(&d->ready);
     map_init(&d->turns);
@@ -81,10 +80,6 @@ void datasets_free(struct datasets *d) {
 
 struct blob *datasets_blob(struct datasets *d) {
     return d->blob;
-}
-
-struct list *datasets_imports(struct datasets *d) {
-    return &d->imports;
 }
 
 struct lane *datasets_lane(struct datasets *d) {

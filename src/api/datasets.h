@@ -29,9 +29,6 @@ struct blob *datasets_blob(struct datasets *d);
 /* For short reads of items. */
 struct lane *datasets_lane(struct datasets *d);
 
-/* Where svc_dataset_import.c keeps the imports that run. */
-struct list *datasets_imports(struct datasets *d);
-
 /* ---- what rows of datasets and versions say of their items ---- */
 struct dataset_status {
     uint64_t file; /* generation; 0: no items yet */

@@ -15,7 +15,7 @@ struct datasets {
     struct blob *blob;
     char *dir;
     struct lane *edit_lane, *read_lane;
-    struct list edits, views, imports;
+    struct list edits, views;
     uint64_t last_file;
     struct datasets_stats stats;
     /* turns */

@@ -1,35 +1,25 @@
-/* DatasetService.ExportData (reference 08 §5): an operation around dataset_export.h. */
+/* DatasetService.ExportData (reference 08 §5): an errand around dataset_export.h. Also GET
+ * /cusp/v1/DATASET:exports, which says how far exports have come. */
 #include "api/svc.h"
 
+#include "api/cusp_path.h"
 #include "api/dataset_export.h"
+#include "api/errand.h"
 #include "api/names.h"
-#include "api/operations.h"
 #include "pb/rpc.h"
 
 #define FIELD "export_config"
 
-/* One export; lives from the request to the end of its operation. */
-struct export_call {
-    struct arena *arena;
-    struct call *call; /* NULL once it is answered */
-    struct api *api;
+/* One export while it runs. */
+struct export_errand {
+    struct errand errand; /* first */
     Aip__InputDataConfig config;
-    struct violations vs;
-    struct dataset_export_check check;
     struct dataset_export export;
-    struct store_txn txn;
-    struct operation *op;
-    struct str parent, resource;
-    bool is_beta;
 };
 
-static void export_call_free(struct export_call *x) {
-    dataset_export_fini(&x->export);
-    arena_free(x->arena);
-    free(x);
-}
-
-/* ---- the operation's end ---- */
+static void read_config(const Aip__ExportDataConfig *in, Aip__InputDataConfig *out,
+                        struct arena *a);
+static enum dataset_export_use use_of(const Aip__ExportDataConfig *in);
 
 static void data_stats(const struct dataset_export *e, Aip__Model__DataStats *s) {
     aip__model__data_stats__init(s);
@@ -42,77 +32,96 @@ static void data_stats(const struct dataset_export *e, Aip__Model__DataStats *s)
 }
 
 static void on_exported(struct dataset_export *e, const struct err *err) {
-    struct export_call *x = e->arg;
+    struct export_errand *x = e->arg;
+    struct arena *a = x->errand.a;
     Aip__ExportDataResponse resp = AIP__EXPORT_DATA_RESPONSE__INIT;
     Aip__Model__DataStats stats;
     if (err) {
-        operation_finish(x->op, NULL, NULL, err);
-        export_call_free(x);
+        errand_end(&x->errand, NULL, NULL, err);
         return;
     }
     bool trains = e->use == DATASET_EXPORT_TRAINING;
     const char *const *files = trains ? e->uri : e->files;
     resp.n_exported_files = trains ? DATASET_EXPORT_SETS : e->nr_files;
-    resp.exported_files = arena_own_array(x->arena, resp.n_exported_files + 1, sizeof(char *));
+    resp.exported_files = arena_own_array(a, resp.n_exported_files + 1, sizeof(char *));
     for (size_t i = 0; i < resp.n_exported_files; i++) {
-        resp.exported_files[i] = arena_strdup(x->arena, files[i]);
+        resp.exported_files[i] = arena_strdup(a, files[i]);
     }
     if (trains) {
         data_stats(e, &stats);
         resp.data_stats = &stats;
     }
-    operation_finish(x->op, NULL, &resp.base, NULL);
-    export_call_free(x);
+    errand_end(&x->errand, NULL, &resp.base, NULL);
 }
 
-static void on_cancel(struct operation *op, void *arg) {
-    struct export_call *x = arg;
-    dataset_export_cancel(&x->export);
+/* In every life to the same folder: its name has the time of the request. */
+static void run_export(struct errand *e) {
+    struct export_errand *x = (struct export_errand *)e;
+    const Aip__ExportDataConfig *in = ((Aip__ExportDataRequest *)e->request)->export_config;
+    read_config(in, &x->config, e->a);
+    struct str dataset = rec_get(&e->facts, "dataset");
+    x->config.dataset_id = arena_strndup(e->a, dataset.p, dataset.n);
+    x->export = (struct dataset_export){.parent = e->parent,
+                                        .config = &x->config,
+                                        .field = FIELD,
+                                        .use = use_of(in),
+                                        .items_only = true,
+                                        .timestamp = rec_get_u64(&e->facts, "timestamp", 0),
+                                        .cb = on_exported,
+                                        .arg = x};
+    dataset_export_start(e->api->exports, &x->export);
 }
 
-/* ---- its beginning ---- */
-
-static void on_begun(struct store_txn *t, const struct err *err) {
-    struct export_call *x = t->arg;
-    struct call *c = x->call;
-    store_txn_fini(t);
-    x->call = NULL;
-    if (err) {
-        operation_drop(x->op);
-        call_fail(c, err);
-        export_call_free(x);
-        return;
-    }
-    operation_committed(x->op);
-    Google__Longrunning__Operation *msg = operation_message(x->op, c->arena);
-    dataset_export_start(x->api->exports, &x->export);
-    svc_operation_reply(c, msg, x->is_beta);
+static void stop_export(struct errand *e) {
+    dataset_export_cancel(&((struct export_errand *)e)->export);
 }
+
+static void forget_export(struct errand *e) {
+    dataset_export_fini(&((struct export_errand *)e)->export);
+}
+
+const struct errand_type dataset_export_errand = {
+    .name = "exportData",
+    .metadata = "ExportDataOperationMetadata",
+    .request = &aip__export_data_request__descriptor,
+    .size = sizeof(struct export_errand),
+    .run = run_export,
+    .stop = stop_export,
+    .forget = forget_export,
+};
+
+/* ---- as it is asked for ---- */
+
+struct exporting {
+    struct call *call;
+    struct name_parts name;
+    Aip__InputDataConfig config;
+    struct violations vs;
+    struct dataset_export_check check;
+};
 
 static void on_checked(struct dataset_export_check *k, const struct err *err) {
-    struct export_call *x = k->arg;
+    struct exporting *x = k->arg;
     struct call *c = x->call;
-    if (err || x->vs.n) {
-        if (err) {
-            call_fail(c, err);
-        } else {
-            call_fail_violations(c, &x->vs);
-        }
-        export_call_free(x);
+    Aip__ExportDataOperationMetadata metadata = AIP__EXPORT_DATA_OPERATION_METADATA__INIT;
+    auto_buf struct buf facts = BUF_INIT(BUF_NO_MAX);
+    if (err) {
+        call_fail(c, err);
         return;
     }
-    Aip__ExportDataOperationMetadata metadata = AIP__EXPORT_DATA_OPERATION_METADATA__INIT;
-    metadata.gcs_output_directory = arena_strdup(x->arena, k->directory);
-    store_txn_init(&x->txn, on_begun, x);
-    x->op = operation_begin(x->api->operations, &x->txn,
-                            &(struct operation_about){.parent = x->parent,
-                                                      .resource = x->resource,
-                                                      .is_nested = true,
-                                                      .is_beta = x->is_beta,
-                                                      .metadata = &metadata.base,
-                                                      .cancel = on_cancel,
-                                                      .arg = x});
-    c->api->store->ops->commit(c->api->store, &x->txn);
+    if (x->vs.n) {
+        call_fail_violations(c, &x->vs);
+        return;
+    }
+    metadata.gcs_output_directory = arena_strdup(c->arena, k->directory);
+    rec_put(&facts, "dataset", x->name.canonical);
+    rec_put_u64(&facts, "timestamp", k->timestamp);
+    errand_begin(c, &dataset_export_errand,
+                 &(struct operation_about){.parent = x->name.parent,
+                                           .resource = x->name.rest,
+                                           .is_nested = true,
+                                           .metadata = &metadata.base},
+                 buf_str(&facts));
 }
 
 /* The same fields under another message's name; what they point to is shared. */
@@ -145,71 +154,100 @@ static void read_config(const Aip__ExportDataConfig *in, Aip__InputDataConfig *o
     }
 }
 
-static enum dataset_export_use check_use(const Aip__ExportDataConfig *in, struct violations *vs) {
+static enum dataset_export_use use_of(const Aip__ExportDataConfig *in) {
     unsigned use = (unsigned)in->export_use;
-    if (use == AIP__EXPORT_DATA_CONFIG__EXPORT_USE__CUSTOM_CODE_TRAINING) {
+    return use == AIP__EXPORT_DATA_CONFIG__EXPORT_USE__CUSTOM_CODE_TRAINING
+               ? DATASET_EXPORT_TRAINING
+               : DATASET_EXPORT_PLAIN;
+}
+
+static void check_use(const Aip__ExportDataConfig *in, struct violations *vs) {
+    unsigned use = (unsigned)in->export_use;
+    if (use_of(in) == DATASET_EXPORT_TRAINING) {
         if (in->split_case == AIP__EXPORT_DATA_CONFIG__SPLIT__NOT_SET) {
             violations_add(vs, FIELD ".fraction_split",
                            "An export for custom code training needs fraction_split or "
                            "filter_split.");
         }
-        return DATASET_EXPORT_TRAINING;
-    }
-    if (use != AIP__EXPORT_DATA_CONFIG__EXPORT_USE__EXPORT_USE_UNSPECIFIED) {
+    } else if (use != AIP__EXPORT_DATA_CONFIG__EXPORT_USE__EXPORT_USE_UNSPECIFIED) {
         violations_add(vs, FIELD ".export_use",
                        "Value %u is not supported; there are EXPORT_USE_UNSPECIFIED (0) and "
                        "CUSTOM_CODE_TRAINING (6).",
                        use);
     }
-    return DATASET_EXPORT_PLAIN;
 }
 
 void svc_dataset_export(struct call *c) {
     Aip__ExportDataRequest *req = (Aip__ExportDataRequest *)c->req;
-    struct name_parts n;
+    struct exporting *x = arena_own(c->arena, sizeof(*x));
     struct err err;
-    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), "datasets", "name", &n,
+    x->call = c;
+    if (name_parse_in(c->api->projects, c->arena, str_of(req->name), "datasets", "name", &x->name,
                       &err)) {
         call_fail(c, &err);
         return;
     }
-    struct export_call *x = xcalloc(1, sizeof(*x));
-    x->arena = arena_new(ARENA_NO_MAX);
-    x->call = c;
-    x->api = c->api;
-    x->parent = arena_str(x->arena, n.parent);
-    x->resource = arena_str(x->arena, n.rest);
-    x->is_beta = c->route ? c->json.version == PB_V1BETA1 : c->rpc->is_beta;
-    violations_init(&x->vs, x->arena);
+    violations_init(&x->vs, c->arena);
     if (!req->export_config) {
         violations_add(&x->vs, FIELD, "Required field is not set.");
         call_fail_violations(c, &x->vs);
-        export_call_free(x);
         return;
     }
-    Aip__ExportDataConfig *in =
-        (Aip__ExportDataConfig *)pb_clone(x->arena, &req->export_config->base);
-    usec_t now = c->api->clock->ops->wall(c->api->clock);
-    read_config(in, &x->config, x->arena);
-    x->config.dataset_id = arena_strndup(x->arena, n.canonical.p, n.canonical.n);
-    enum dataset_export_use use = check_use(in, &x->vs);
-    x->export = (struct dataset_export){.parent = x->parent,
-                                        .config = &x->config,
-                                        .field = FIELD,
-                                        .use = use,
-                                        .items_only = true,
-                                        .timestamp = now,
-                                        .cb = on_exported,
-                                        .arg = x};
-    x->check = (struct dataset_export_check){.parent = x->parent,
+    read_config(req->export_config, &x->config, c->arena);
+    x->config.dataset_id = arena_strndup(c->arena, x->name.canonical.p, x->name.canonical.n);
+    check_use(req->export_config, &x->vs);
+    x->check = (struct dataset_export_check){.parent = x->name.parent,
                                              .config = &x->config,
                                              .field = FIELD,
-                                             .use = use,
+                                             .use = use_of(req->export_config),
                                              .items_only = true,
-                                             .timestamp = now,
-                                             .arena = x->arena,
+                                             .timestamp = c->api->clock->ops->wall(c->api->clock),
+                                             .arena = c->arena,
                                              .vs = &x->vs,
                                              .cb = on_checked,
                                              .arg = x};
     dataset_export_check(c->api->exports, &x->check);
+}
+
+/* ---- how far they are ---- */
+
+static void put_export(struct jw *w, const struct export_errand *x) {
+    jw_object(w);
+    jw_key(w, "operation");
+    jw_str(w, operation_name(x->errand.op));
+    jw_key(w, "done");
+    jw_u64(w, x->export.done);
+    jw_key(w, "total");
+    jw_u64(w, x->export.total);
+    jw_kv(w, "unit", x->export.format && strcmp(x->export.format, "csv") == 0 ? "bytes" : "items");
+    jw_end_object(w);
+}
+
+bool dataset_exports_handle(struct api *api, struct xch *x) {
+    auto_buf struct buf b = BUF_INIT(1 << 20);
+    struct errand *e = NULL;
+    struct name_parts n;
+    struct str name;
+    struct err err;
+    struct jw w;
+    if (!cusp_path_match(x, ":exports", &name)) {
+        return false;
+    }
+    if (name_parse_in(api->projects, xch_arena(x), name, "datasets", "name", &n, &err)) {
+        reply_error(x, &err);
+        return true;
+    }
+    jw_init(&w, &b, 2);
+    jw_object(&w);
+    jw_key(&w, "exports");
+    jw_array(&w);
+    while ((e = errands_next(api->errands, &dataset_export_errand, e))) {
+        if (e->is_running && str_eq(rec_get(&e->facts, "dataset"), n.canonical)) {
+            put_export(&w, (struct export_errand *)e);
+        }
+    }
+    jw_end_array(&w);
+    jw_end_object(&w);
+    reply_json(x, 200, buf_str(&b));
+    return true;
 }

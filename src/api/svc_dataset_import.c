@@ -1,9 +1,10 @@
-/* DatasetService.ImportData (reference 08 §4): an operation that adds the items of files to a
- * dataset, all of an import at once or nothing. Also GET /cusp/v1/DATASET:imports, which says how
- * far imports have come. */
+/* DatasetService.ImportData (reference 08 §4): an errand that adds the items of files to a dataset,
+ * all of an import at once or nothing. Also GET /cusp/v1/DATASET:imports, which says how far
+ * imports have come. */
 #include "api/svc_dataset.h"
 
 #include "api/cusp_path.h"
+#include "api/errand.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/vec.h"
@@ -12,11 +13,10 @@
 
 #define PROGRESS_EVERY (2 * (usec_t)USEC_PER_SEC)
 
-/* What one import needs; lives from the request to the end of its operation. */
+/* One import while it runs. */
 struct import {
-    struct list link; /* of all that run */
-    struct api *api;
-    struct arena *a;
+    struct errand errand; /* first */
+    struct store_get get;
     struct dataset_edit edit;
     struct import_source *sources;
     size_t nr;
@@ -26,10 +26,13 @@ struct import {
     struct item_merge_stats merged;
     struct buf last_bucket; /* is_ours */
     bool last_is_ours;
-    struct operation *op;
     struct timer timer;
     usec_t began;
 };
+
+static const Aip__ImportDataRequest *request_of(const struct import *im) {
+    return (const Aip__ImportDataRequest *)im->errand.request;
+}
 
 /* ---- what an operation tells ---- */
 
@@ -66,16 +69,17 @@ static Aip__ImportDataOperationMetadata *metadata_of(struct arena *a, const stru
 static void on_timer(struct timer *t) {
     struct import *im = CONTAINER_OF(t, struct import, timer);
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    operation_progress(im->op, &metadata_of(a, im)->base);
-    im->api->clock->ops->arm(im->api->clock, &im->timer,
-                             im->api->clock->ops->mono(im->api->clock) + PROGRESS_EVERY);
+    operation_progress(im->errand.op, &metadata_of(a, im)->base);
+    im->errand.api->clock->ops->arm(im->errand.api->clock, &im->timer,
+                                    im->errand.api->clock->ops->mono(im->errand.api->clock) +
+                                        PROGRESS_EVERY);
 }
 
 /* ---- the edit ---- */
 
 static int open_uri(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size, struct err *err) {
     struct import *im = arg;
-    return blob_object_open(datasets_blob(im->api->datasets), uri, ret_fd, ret_size, err);
+    return blob_object_open(datasets_blob(im->errand.api->datasets), uri, ret_fd, ret_size, err);
 }
 
 /* Lines name one bucket after the other: what was found of the last one holds for the next. */
@@ -85,7 +89,7 @@ static bool is_ours(struct import *im, struct str uri) {
     if (!im->last_bucket.n || !str_eq(bucket, buf_str(&im->last_bucket))) {
         buf_clear(&im->last_bucket);
         buf_put_str(&im->last_bucket, bucket);
-        im->last_is_ours = blob_uri_is_ours(datasets_blob(im->api->datasets), uri.p);
+        im->last_is_ours = blob_uri_is_ours(datasets_blob(im->errand.api->datasets), uri.p);
     }
     return im->last_is_ours;
 }
@@ -96,7 +100,7 @@ static int check_uri(void *arg, struct str uri, struct err *err) {
     uint64_t size;
     struct err why;
     if (!is_ours(im, uri) ||
-        blob_stat_uri(datasets_blob(im->api->datasets), uri.p, &size, &why) == 0 ||
+        blob_stat_uri(datasets_blob(im->errand.api->datasets), uri.p, &size, &why) == 0 ||
         why.code != ERR_NOT_FOUND) {
         return 0;
     }
@@ -105,15 +109,15 @@ static int check_uri(void *arg, struct str uri, struct err *err) {
 }
 
 static int expand(struct import *im, struct err *err) {
-    struct blob *b = datasets_blob(im->api->datasets);
+    struct blob *b = datasets_blob(im->errand.api->datasets);
     size_t total = 0;
     for (size_t i = 0; i < im->nr; i++) {
         VEC_OF(const char *) all = {0};
         for (size_t k = im->pattern_from[i]; k < im->pattern_from[i + 1]; k++) {
             const char **files;
             size_t n;
-            if (blob_expand_uri(b, im->patterns[k], limits.max_import_files - total, im->a, &files,
-                                &n, err)) {
+            if (blob_expand_uri(b, im->patterns[k], limits.max_import_files - total, im->errand.a,
+                                &files, &n, err)) {
                 vec_fini(&all);
                 return -1;
             }
@@ -122,7 +126,7 @@ static int expand(struct import *im, struct err *err) {
                 vec_push(&all, files[m]);
             }
         }
-        im->sources[i].uris = arena_memdup(im->a, all.p, all.n * sizeof(*all.p));
+        im->sources[i].uris = arena_memdup(im->errand.a, all.p, all.n * sizeof(*all.p));
         im->sources[i].nr_uris = all.n;
         vec_fini(&all);
     }
@@ -165,23 +169,14 @@ static void join(struct dataset_edit *e, struct store_txn *t, const struct store
     struct import *im = e->arg;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     Aip__ImportDataResponse resp = AIP__IMPORT_DATA_RESPONSE__INIT;
-    im->api->clock->ops->disarm(im->api->clock, &im->timer);
-    operation_finish_in(im->op, t, &metadata_of(a, im)->base, &resp.base, NULL);
-}
-
-static void import_free(struct import *im) {
-    im->api->clock->ops->disarm(im->api->clock, &im->timer);
-    list_del(&im->link);
-    buf_fini(&im->last_bucket);
-    arena_free(im->a);
-    free(im);
+    im->errand.api->clock->ops->disarm(im->errand.api->clock, &im->timer);
+    errand_join(&im->errand, t, &metadata_of(a, im)->base, &resp.base);
 }
 
 static void on_edited(struct dataset_edit *e, const struct err *err) {
     struct import *im = e->arg;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    im->api->clock->ops->disarm(im->api->clock, &im->timer);
-    datasets_count_import(im->api->datasets, !err, err ? 0 : atomic_load(&im->watch.lines),
+    datasets_count_import(im->errand.api->datasets, !err, err ? 0 : atomic_load(&im->watch.lines),
                           err ? 0 : atomic_load(&im->watch.failed));
     if (!err) {
         log_info("import", "dataset=%.*s lines=%llu failed=%llu new=%llu merged=%llu ms=%llu",
@@ -190,30 +185,18 @@ static void on_edited(struct dataset_edit *e, const struct err *err) {
                  (unsigned long long)im->merged.items_new,
                  (unsigned long long)im->merged.items_merged,
                  (unsigned long long)((time_mono() - im->began) / USEC_PER_MSEC));
-        operation_ended(im->op);
-    } else {
-        if (e->has_joined) {
-            operation_resumed(im->op);
-        }
-        log_warn("import failed", "dataset=%.*s error=\"%s\"", STR_ARG(e->name), err->msg);
-        operation_finish(im->op, &metadata_of(a, im)->base, NULL, err);
+        errand_joined(&im->errand, NULL);
+        return;
     }
-    import_free(im);
+    log_warn("import failed", "dataset=%.*s error=\"%s\"", STR_ARG(e->name), err->msg);
+    if (e->has_joined) {
+        errand_joined(&im->errand, err);
+    } else {
+        errand_end(&im->errand, &metadata_of(a, im)->base, NULL, err);
+    }
 }
 
-static void on_cancel(struct operation *op, void *arg) {
-    struct import *im = arg;
-    dataset_edit_cancel(&im->edit);
-}
-
-/* ---- the request ---- */
-
-struct request {
-    struct dataset_change change;
-    struct dataset_name name;
-    struct import *im;
-    Google__Longrunning__Operation *msg;
-};
+/* ---- what a request may say ---- */
 
 static void check_import_labels(const char *field, size_t n,
                                 Aip__ImportDataConfig__DataItemLabelsEntry *const *labels,
@@ -319,131 +302,172 @@ static struct str set_of(const Aip__Dataset *ds, const struct import_format *f) 
     return STR("");
 }
 
-static struct import *import_new(struct api *api, const Aip__ImportDataRequest *req,
-                                 const Aip__Dataset *ds, struct violations *vs) {
-    struct import *im = xcalloc(1, sizeof(*im));
+/* ---- while it runs ---- */
+
+static void take_sources(struct import *im, const Aip__Dataset *ds, struct violations *vs) {
+    const Aip__ImportDataRequest *req = request_of(im);
+    struct arena *a = im->errand.a;
     size_t total = 0;
-    im->api = api;
-    im->a = arena_new(ARENA_NO_MAX);
-    im->last_bucket = BUF_INIT(BUF_NO_MAX);
-    im->began = time_mono();
     im->nr = req->n_import_configs;
-    im->timer.fn = on_timer;
-    list_push_tail(datasets_imports(api->datasets), &im->link);
-    im->sources = arena_own_array(im->a, im->nr, sizeof(*im->sources));
-    im->pattern_from = arena_own_array(im->a, im->nr + 1, sizeof(*im->pattern_from));
+    im->sources = arena_own_array(a, im->nr, sizeof(*im->sources));
+    im->pattern_from = arena_own_array(a, im->nr + 1, sizeof(*im->pattern_from));
     for (size_t i = 0; i < im->nr; i++) {
         total += req->import_configs[i]->gcs_source->n_uris;
     }
-    im->patterns = arena_own_array(im->a, total, sizeof(*im->patterns));
+    im->patterns = arena_own_array(a, total, sizeof(*im->patterns));
     total = 0;
     for (size_t i = 0; i < im->nr; i++) {
         const Aip__ImportDataConfig *cfg = req->import_configs[i];
         struct import_source *s = &im->sources[i];
         s->format = check_format(cfg, i, dataset_type_of(str_of(ds->metadata_schema_uri)), vs);
-        s->item_labels = labels_of(im->a, cfg->n_data_item_labels, cfg->data_item_labels, &s->use);
+        s->item_labels = labels_of(a, cfg->n_data_item_labels, cfg->data_item_labels, &s->use);
         s->annotation_labels =
-            labels_of(im->a, cfg->n_annotation_labels, (void *)cfg->annotation_labels, NULL);
-        s->set_name = s->format ? arena_str(im->a, set_of(ds, s->format)) : STR("");
+            labels_of(a, cfg->n_annotation_labels, (void *)cfg->annotation_labels, NULL);
+        s->set_name = s->format ? arena_str(a, set_of(ds, s->format)) : STR("");
         im->pattern_from[i] = total;
         for (size_t k = 0; k < cfg->gcs_source->n_uris; k++) {
-            im->patterns[total++] = arena_strdup(im->a, cfg->gcs_source->uris[k]);
+            im->patterns[total++] = arena_strdup(a, cfg->gcs_source->uris[k]);
         }
     }
     im->pattern_from[im->nr] = total;
-    return im;
 }
 
-/* The operation is durable: now the work begins. */
-static void on_begun(struct dataset_change *ch) {
-    struct request *r = ch->arg;
-    struct import *im = r->im;
-    struct api *api = ch->call->api;
-    im->edit.name = ch->dataset;
-    im->edit.run = run;
-    im->edit.join = join;
-    im->edit.cb = on_edited;
-    im->edit.arg = im;
-    api->clock->ops->arm(api->clock, &im->timer,
-                         api->clock->ops->mono(api->clock) + PROGRESS_EVERY);
-    dataset_edit_start(api->datasets, &im->edit);
-    svc_operation_reply(ch->call, r->msg, ch->call->rpc->is_beta);
+static int take_dataset(struct import *im, const struct store_row *row, struct err *err) {
+    struct violations vs;
+    Aip__Dataset *ds;
+    if (!row) {
+        return err_set(err, ERR_NOT_FOUND, "The Dataset \"%.*s\" does not exist any more.",
+                       STR_ARG(im->edit.name));
+    }
+    if (dataset_message(im->errand.a, row, &ds, err)) {
+        return -1;
+    }
+    violations_init(&vs, im->errand.a);
+    take_sources(im, ds, &vs);
+    return violations_to_err(&vs, err) ? -1 : 0;
 }
 
-static void refuse(struct dataset_change *ch, const struct err *err) {
-    dataset_change_end(ch);
-    call_fail(ch->call, err);
+static void on_dataset(struct store_get *g, const struct store_row *row, const struct err *err) {
+    struct import *im = g->arg;
+    struct clock *clock = im->errand.api->clock;
+    struct err why;
+    if (err && err->code != ERR_NOT_FOUND) {
+        errand_end(&im->errand, NULL, NULL, err);
+    } else if (take_dataset(im, row, &why)) {
+        errand_end(&im->errand, NULL, NULL, &why);
+    } else {
+        im->edit.run = run;
+        im->edit.join = join;
+        im->edit.cb = on_edited;
+        im->edit.arg = im;
+        im->timer.fn = on_timer;
+        clock->ops->arm(clock, &im->timer, clock->ops->mono(clock) + PROGRESS_EVERY);
+        dataset_edit_start(im->errand.api->datasets, &im->edit);
+    }
 }
+
+static void run_import(struct errand *e) {
+    struct import *im = (struct import *)e;
+    im->last_bucket = BUF_INIT(BUF_NO_MAX);
+    im->began = time_mono();
+    im->edit.name = rec_get(&e->facts, "dataset");
+    im->get = (struct store_get){.name = im->edit.name, .arena = e->a, .cb = on_dataset, .arg = im};
+    e->api->store->ops->get(e->api->store, &im->get);
+}
+
+static void stop_import(struct errand *e) {
+    dataset_edit_cancel(&((struct import *)e)->edit);
+}
+
+static void forget_import(struct errand *e) {
+    struct import *im = (struct import *)e;
+    e->api->clock->ops->disarm(e->api->clock, &im->timer);
+    buf_fini(&im->last_bucket);
+}
+
+const struct errand_type dataset_import_errand = {
+    .name = "importData",
+    .metadata = "ImportDataOperationMetadata",
+    .request = &aip__import_data_request__descriptor,
+    .size = sizeof(struct import),
+    .run = run_import,
+    .stop = stop_import,
+    .forget = forget_import,
+};
+
+/* ---- as it is asked for ---- */
+
+struct importing {
+    struct dataset_fetch fetch;
+    struct dataset_name name;
+};
 
 static size_t count_imports(struct api *api) {
-    const struct import *im;
+    const struct errand *e = NULL;
     size_t n = 0;
-    list_each (im, datasets_imports(api->datasets), link) {
+    while ((e = errands_next(api->errands, &dataset_import_errand, e))) {
         n++;
     }
     return n;
 }
 
-static void begin_import(struct dataset_change *ch, const struct store_row *row) {
-    struct request *r = ch->arg;
-    struct call *c = ch->call;
-    struct violations vs;
+static int check_dataset(struct call *c, const struct store_row *row, struct violations *vs,
+                         struct err *err) {
+    const Aip__ImportDataRequest *req = (Aip__ImportDataRequest *)c->req;
     Aip__Dataset *ds;
-    struct err err;
-    if (dataset_message(c->arena, row, &ds, &err)) {
-        refuse(ch, &err);
-        return;
+    if (dataset_message(c->arena, row, &ds, err)) {
+        return -1;
     }
-    if (dataset_type_media(dataset_type_of(str_of(ds->metadata_schema_uri))) == ITEM_MEDIA_NONE) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "name",
-                  "Nothing can be imported into a %s dataset: its rows are the files that its "
-                  "metadata names.",
-                  dataset_type_name(dataset_type_of(str_of(ds->metadata_schema_uri))));
-        refuse(ch, &err);
-        return;
+    enum dataset_type type = dataset_type_of(str_of(ds->metadata_schema_uri));
+    if (dataset_type_media(type) == ITEM_MEDIA_NONE) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "name",
+                         "Nothing can be imported into a %s dataset: its rows are the files that "
+                         "its metadata names.",
+                         dataset_type_name(type));
+    }
+    for (size_t i = 0; i < req->n_import_configs; i++) {
+        (void)check_format(req->import_configs[i], i, type, vs);
     }
     size_t waiting = count_imports(c->api);
     if (waiting >= limits.max_imports_waiting) {
         limits_hit(&limits.max_imports_waiting);
-        err_set(&err, ERR_RESOURCE_EXHAUSTED,
-                "%zu imports are under way or waiting; max_imports_waiting is %llu.", waiting,
-                (unsigned long long)limits.max_imports_waiting);
-        refuse(ch, &err);
+        return err_set(err, ERR_RESOURCE_EXHAUSTED,
+                       "%zu imports are under way or waiting; max_imports_waiting is %llu.",
+                       waiting, (unsigned long long)limits.max_imports_waiting);
+    }
+    return 0;
+}
+
+static void begin_import(struct dataset_fetch *f, const struct store_row *row) {
+    struct importing *r = f->arg;
+    struct call *c = f->call;
+    auto_buf struct buf facts = BUF_INIT(BUF_NO_MAX);
+    Aip__ImportDataOperationMetadata meta = AIP__IMPORT_DATA_OPERATION_METADATA__INIT;
+    Aip__GenericOperationMetadata generic = AIP__GENERIC_OPERATION_METADATA__INIT;
+    struct violations vs;
+    struct err err;
+    violations_init(&vs, c->arena);
+    if (check_dataset(c, row, &vs, &err)) {
+        call_fail(c, &err);
         return;
     }
-    violations_init(&vs, c->arena);
-    struct import *im = r->im = import_new(c->api, (Aip__ImportDataRequest *)c->req, ds, &vs);
     if (vs.n) {
-        import_free(im);
-        dataset_change_end(ch);
         call_fail_violations(c, &vs);
         return;
     }
-    Aip__ImportDataOperationMetadata meta = AIP__IMPORT_DATA_OPERATION_METADATA__INIT;
-    Aip__GenericOperationMetadata generic = AIP__GENERIC_OPERATION_METADATA__INIT;
     meta.generic_metadata = &generic;
-    im->op = ch->op = operation_begin(c->api->operations, &ch->txn,
-                                      &(struct operation_about){.parent = r->name.parts.parent,
-                                                                .resource = r->name.parts.rest,
-                                                                .is_nested = true,
-                                                                .is_beta = c->rpc->is_beta,
-                                                                .metadata = &meta.base,
-                                                                .cancel = on_cancel,
-                                                                .arg = im});
-    r->msg = operation_message(im->op, c->arena);
-    dataset_change_commit(ch);
-}
-
-static void on_not_begun(struct dataset_change *ch) {
-    struct request *r = ch->arg;
-    if (r->im) {
-        import_free(r->im);
-    }
+    rec_put(&facts, "dataset", r->name.dataset);
+    errand_begin(c, &dataset_import_errand,
+                 &(struct operation_about){.parent = r->name.parts.parent,
+                                           .resource = r->name.parts.rest,
+                                           .is_nested = true,
+                                           .metadata = &meta.base},
+                 buf_str(&facts));
 }
 
 void svc_dataset_import(struct call *c) {
     Aip__ImportDataRequest *req = (Aip__ImportDataRequest *)c->req;
-    struct request *r = arena_own(c->arena, sizeof(*r));
+    struct importing *r = arena_own(c->arena, sizeof(*r));
     struct violations vs;
     struct err err;
     if (dataset_name_parse(c, req->name, "name", NULL, NULL, &r->name, &err)) {
@@ -461,15 +485,9 @@ void svc_dataset_import(struct call *c) {
         call_fail_violations(c, &vs);
         return;
     }
-    r->change = (struct dataset_change){.call = c,
-                                        .dataset = r->name.dataset,
-                                        .what = "Dataset",
-                                        .name = r->name.dataset,
-                                        .then = begin_import,
-                                        .done = on_begun,
-                                        .refused = on_not_begun,
-                                        .arg = r};
-    dataset_change(&r->change);
+    r->fetch = (struct dataset_fetch){
+        .call = c, .what = "Dataset", .name = r->name.dataset, .then = begin_import, .arg = r};
+    dataset_fetch(&r->fetch);
 }
 
 /* ---- how far they are ---- */
@@ -478,7 +496,7 @@ static void put_import(struct jw *w, const struct import *im) {
     const struct import_watch *v = &im->watch;
     jw_object(w);
     jw_key(w, "operation");
-    jw_str(w, operation_name(im->op));
+    jw_str(w, operation_name(im->errand.op));
     jw_key(w, "bytesDone");
     jw_u64(w, atomic_load(&v->bytes_done));
     jw_key(w, "bytesTotal");
@@ -495,7 +513,7 @@ bool dataset_imports_handle(struct api *api, struct xch *x) {
     struct name_parts n;
     struct err err;
     auto_buf struct buf b = BUF_INIT(1 << 20);
-    struct import *im;
+    struct errand *e = NULL;
     struct jw w;
     if (!cusp_path_match(x, ":imports", &name)) {
         return false;
@@ -508,9 +526,9 @@ bool dataset_imports_handle(struct api *api, struct xch *x) {
     jw_object(&w);
     jw_key(&w, "imports");
     jw_array(&w);
-    list_each (im, datasets_imports(api->datasets), link) {
-        if (im->op && str_eq(im->edit.name, n.canonical)) {
-            put_import(&w, im);
+    while ((e = errands_next(api->errands, &dataset_import_errand, e))) {
+        if (e->is_running && str_eq(rec_get(&e->facts, "dataset"), n.canonical)) {
+            put_import(&w, (struct import *)e);
         }
     }
     jw_end_array(&w);

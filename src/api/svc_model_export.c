@@ -2,7 +2,7 @@
  * own, each compared with its seal; what is no longer what was registered is not exported. */
 #include "api/svc_model.h"
 
-#include "api/model_jobs.h"
+#include "api/errand.h"
 #include "api/seal.h"
 #include "pb/rpc.h"
 #include "pb/wkt.h"
@@ -11,8 +11,8 @@
 /* Of one file in one go: the server may be asked to stop in between. */
 #define SLICE ((uint64_t)256 << 20)
 
-struct export_job {
-    struct model_job job; /* first */
+struct export_errand {
+    struct errand errand; /* first */
     struct store_kv_get kv;
     struct str source_bucket, source_prefix, bucket, prefix;
     struct str seal, rest; /* all lines, those not copied yet */
@@ -26,7 +26,7 @@ struct export_job {
     struct err why;
 };
 
-static void next_file(struct export_job *x);
+static void next_file(struct export_errand *x);
 
 static const ProtobufCMessage *metadata_of(struct arena *a, struct str output) {
     Aip__ExportModelOperationMetadata *m = arena_own(a, sizeof(*m));
@@ -37,27 +37,27 @@ static const ProtobufCMessage *metadata_of(struct arena *a, struct str output) {
     return &m->base;
 }
 
-static const ProtobufCMessage *metadata(struct export_job *x) {
-    return metadata_of(x->job.a, rec_get(&x->job.facts, "output"));
+static const ProtobufCMessage *metadata(struct export_errand *x) {
+    return metadata_of(x->errand.a, rec_get(&x->errand.facts, "output"));
 }
 
 /* ---- taking back ---- */
 
-static void remove_next(struct export_job *x);
+static void remove_next(struct export_errand *x);
 
 static void on_removed(struct blob_req *r, const struct err *err) {
-    struct export_job *x = r->arg;
+    struct export_errand *x = r->arg;
     blob_req_fini(r);
     x->is_busy = false;
     remove_next(x);
 }
 
 /* x->seal: those that may have been copied. */
-static void remove_next(struct export_job *x) {
+static void remove_next(struct export_errand *x) {
     struct seal_file f;
-    bool is_stopping = model_job_must_stop(&x->job) && !x->job.is_cancelled;
+    bool is_stopping = errand_must_stop(&x->errand) && !x->errand.is_cancelled;
     if (is_stopping || x->seal.n <= x->rest.n || !seal_next(&x->seal, &f)) {
-        model_job_end(&x->job, metadata(x), NULL, &x->why);
+        errand_end(&x->errand, metadata(x), NULL, &x->why);
         return;
     }
     blob_req_init(&x->removal);
@@ -68,10 +68,10 @@ static void remove_next(struct export_job *x) {
     x->removal.cb = on_removed;
     x->removal.arg = x;
     x->is_busy = true;
-    blob_object_delete(x->job.api->blob, &x->removal);
+    blob_object_delete(x->errand.api->blob, &x->removal);
 }
 
-static void fail(struct export_job *x, const struct err *err) {
+static void fail(struct export_errand *x, const struct err *err) {
     x->why = *err;
     remove_next(x);
 }
@@ -79,7 +79,7 @@ static void fail(struct export_job *x, const struct err *err) {
 /* ---- copying ---- */
 
 static int facts(struct blob_copy *c, const struct blob_meta *first, struct err *err) {
-    struct export_job *x = c->arg; /* what `first` holds goes when this returns */
+    struct export_errand *x = c->arg; /* what `first` holds goes when this returns */
     c->put.content_type = arena_str(x->step, first->content_type);
     c->put.content_encoding = arena_str(x->step, first->content_encoding);
     struct blob_pair *custom = arena_own_array(x->step, first->nr_custom + 1, sizeof(*custom));
@@ -92,7 +92,7 @@ static int facts(struct blob_copy *c, const struct blob_meta *first, struct err 
     return 0;
 }
 
-static int compare(const struct export_job *x, const struct blob_meta *m, struct err *err) {
+static int compare(const struct export_errand *x, const struct blob_meta *m, struct err *err) {
     if (m->size == x->file.size &&
         (!x->file.has_crc32c || !m->has_crc32c || m->crc32c == x->file.crc32c)) {
         return 0;
@@ -105,10 +105,10 @@ static int compare(const struct export_job *x, const struct blob_meta *m, struct
         (unsigned long long)x->file.size, (unsigned long long)m->size);
 }
 
-static void copy(struct export_job *x);
+static void copy(struct export_errand *x);
 
 static void on_copied(struct blob_copy *c, const struct blob_meta *meta, const struct err *err) {
-    struct export_job *x = c->arg;
+    struct export_errand *x = c->arg;
     struct err e;
     x->is_busy = false;
     if (err && err->code == ERR_NOT_FOUND) {
@@ -121,7 +121,7 @@ static void on_copied(struct blob_copy *c, const struct blob_meta *meta, const s
         fail(x, err);
     } else if (meta && compare(x, meta, &e)) {
         fail(x, &e);
-    } else if (model_job_must_stop(&x->job)) {
+    } else if (errand_must_stop(&x->errand)) {
         err_set(&e, ERR_CANCELLED, "The operation was cancelled.");
         fail(x, &e);
     } else if (meta) {
@@ -133,7 +133,7 @@ static void on_copied(struct blob_copy *c, const struct blob_meta *meta, const s
     }
 }
 
-static void copy(struct export_job *x) {
+static void copy(struct export_errand *x) {
     struct str token = x->copy.token;
     x->copy = (struct blob_copy){
         .src = &x->src,
@@ -149,18 +149,18 @@ static void copy(struct export_job *x) {
         .arg = x,
     };
     x->is_busy = true;
-    model_job_progress(&x->job, metadata(x));
-    blob_object_copy(x->job.api->blob, &x->copy);
+    errand_progress(&x->errand, metadata(x));
+    blob_object_copy(x->errand.api->blob, &x->copy);
 }
 
-static void next_file(struct export_job *x) {
+static void next_file(struct export_errand *x) {
     Aip__ExportModelResponse resp = AIP__EXPORT_MODEL_RESPONSE__INIT;
     struct err err;
-    if (model_job_must_stop(&x->job)) {
+    if (errand_must_stop(&x->errand)) {
         err_set(&err, ERR_CANCELLED, "The operation was cancelled.");
         fail(x, &err);
     } else if (!seal_next(&x->rest, &x->file)) {
-        model_job_end(&x->job, metadata(x), &resp.base, NULL);
+        errand_end(&x->errand, metadata(x), &resp.base, NULL);
     } else {
         arena_clear(x->step);
         x->src = (struct blob_source){
@@ -173,51 +173,51 @@ static void next_file(struct export_job *x) {
 }
 
 static void on_seal(struct store_kv_get *kv, struct str value, const struct err *err) {
-    struct export_job *x = kv->arg;
+    struct export_errand *x = kv->arg;
     struct err e;
     if (err || !value.n) {
         err_set(&e, ERR_NOT_FOUND, "%.*s was deleted before it was exported.", STR_ARG(kv->key));
         x->why = err ? *err : e;
-        model_job_end(&x->job, metadata(x), NULL, &x->why);
+        errand_end(&x->errand, metadata(x), NULL, &x->why);
         return;
     }
     x->seal = x->rest = value;
     next_file(x);
 }
 
-static void run_export(struct model_job *job) {
-    struct export_job *x = (struct export_job *)job;
-    const struct rec *r = &job->facts;
+static void run_export(struct errand *e) {
+    struct export_errand *x = (struct export_errand *)e;
+    const struct rec *r = &e->facts;
     struct err err;
     x->step = arena_new(ARENA_NO_MAX);
-    if (seal_folder(job->a, rec_get(r, "source"), "artifact_uri", &x->source_bucket,
+    if (seal_folder(e->a, rec_get(r, "source"), "artifact_uri", &x->source_bucket,
                     &x->source_prefix, &err) ||
-        seal_folder(job->a, rec_get(r, "output"), "output_uri_prefix", &x->bucket, &x->prefix,
+        seal_folder(e->a, rec_get(r, "output"), "output_uri_prefix", &x->bucket, &x->prefix,
                     &err)) {
-        model_job_end(job, NULL, NULL, &err);
+        errand_end(e, NULL, NULL, &err);
         return;
     }
     x->kv = (struct store_kv_get){.space = MODEL_SEAL_SPACE,
                                   .key = rec_get(r, "version"),
-                                  .arena = job->a,
+                                  .arena = e->a,
                                   .cb = on_seal,
                                   .arg = x};
-    job->api->store->ops->kv_get(job->api->store, &x->kv);
+    e->api->store->ops->kv_get(e->api->store, &x->kv);
 }
 
-static void stop_export(struct model_job *job) {
+static void stop_export(struct errand *e) {
     /* Looked at after every slice. */
 }
 
-static void forget_export(struct model_job *job) {
-    arena_free(((struct export_job *)job)->step);
+static void forget_export(struct errand *e) {
+    arena_free(((struct export_errand *)e)->step);
 }
 
-const struct model_job_type model_export_job = {
+const struct errand_type model_export_errand = {
     .name = "export",
     .metadata = "ExportModelOperationMetadata",
     .request = &aip__export_model_request__descriptor,
-    .size = sizeof(struct export_job),
+    .size = sizeof(struct export_errand),
     .run = run_export,
     .stop = stop_export,
     .forget = forget_export,
@@ -310,12 +310,12 @@ static void on_found(struct model_get *g, const struct model_found *f, const str
     rec_put(&facts, "version", f->version_row->name);
     rec_puts(&facts, "source", m->artifact_uri);
     rec_put(&facts, "output", output);
-    model_job_begin(c, &model_export_job,
-                    &(struct operation_about){.parent = x->name.parts.parent,
-                                              .resource = x->name.resource,
-                                              .is_nested = true,
-                                              .metadata = metadata_of(c->arena, output)},
-                    buf_str(&facts));
+    errand_begin(c, &model_export_errand,
+                 &(struct operation_about){.parent = x->name.parts.parent,
+                                           .resource = x->name.resource,
+                                           .is_nested = true,
+                                           .metadata = metadata_of(c->arena, output)},
+                 buf_str(&facts));
 }
 
 void svc_model_export(struct call *c) {

@@ -3,7 +3,7 @@
 #include "api/svc_model.h"
 
 #include "api/model_check.h"
-#include "api/model_jobs.h"
+#include "api/errand.h"
 #include "api/seal.h"
 #include "base/limits.h"
 #include "pb/pb.h"
@@ -32,108 +32,108 @@ static void fill_upload(struct arena *a, const Aip__Model *m, struct model_uploa
 
 /* ---- upload: while it runs ---- */
 
-struct upload_job {
-    struct model_job job; /* first */
+struct upload_errand {
+    struct errand errand; /* first */
     struct seal *seal;
     struct model_upload up;
 };
 
-static const Aip__UploadModelRequest *request_of(const struct upload_job *uj) {
-    return (const Aip__UploadModelRequest *)uj->job.request;
+static const Aip__UploadModelRequest *request_of(const struct upload_errand *ue) {
+    return (const Aip__UploadModelRequest *)ue->errand.request;
 }
 
 static void join(void *arg, struct store_txn *t, const struct model_uploaded *u) {
-    struct upload_job *uj = arg;
+    struct upload_errand *ue = arg;
     Aip__UploadModelResponse resp = AIP__UPLOAD_MODEL_RESPONSE__INIT;
-    resp.model = arena_strndup(uj->job.a, u->name.p, u->name.n);
-    resp.model_version_id = arena_printf(uj->job.a, "%llu", (unsigned long long)u->version);
-    model_job_join(&uj->job, t, NULL, &resp.base);
+    resp.model = arena_strndup(ue->errand.a, u->name.p, u->name.n);
+    resp.model_version_id = arena_printf(ue->errand.a, "%llu", (unsigned long long)u->version);
+    errand_join(&ue->errand, t, NULL, &resp.base);
 }
 
 static void on_uploaded(struct model_upload *u, const struct model_uploaded *up,
                         const struct err *err) {
-    struct upload_job *uj = u->arg;
+    struct upload_errand *ue = u->arg;
     if (!err &&
         up->is_again) { /* made by an earlier life, whose end of the operation is there too */
         struct err lost;
         err_set(&lost, ERR_ABORTED, "The operation had ended already.");
-        model_job_end(&uj->job, NULL, NULL, &lost);
+        errand_end(&ue->errand, NULL, NULL, &lost);
         return;
     }
-    model_job_joined(&uj->job, err);
+    errand_joined(&ue->errand, err);
 }
 
-static void make_version(struct upload_job *uj, const struct seal_facts *seal) {
-    const Aip__UploadModelRequest *req = request_of(uj);
-    struct arena *a = uj->job.a;
-    struct model_upload *u = &uj->up;
+static void make_version(struct upload_errand *ue, const struct seal_facts *seal) {
+    const Aip__UploadModelRequest *req = request_of(ue);
+    struct arena *a = ue->errand.a;
+    struct model_upload *u = &ue->up;
     struct str version;
-    uint64_t own_id = rec_get_u64(&uj->job.facts, "own_id", 0);
+    uint64_t own_id = rec_get_u64(&ue->errand.facts, "own_id", 0);
     struct err err;
     *u = (struct model_upload){
-        .parent = uj->job.parent,
+        .parent = ue->errand.parent,
         .model_id = str_of(req->model_id),
         .own_id = own_id,
-        .parent_model = model_name_cut(rec_get(&uj->job.facts, "parent_model"), &version),
-        .token = arena_str(a, operation_name(uj->job.op)),
+        .parent_model = model_name_cut(rec_get(&ue->errand.facts, "parent_model"), &version),
+        .token = arena_str(a, operation_name(ue->errand.op)),
         .join = join,
-        .join_arg = uj,
+        .join_arg = ue,
         .cb = on_uploaded,
-        .arg = uj};
+        .arg = ue};
     fill_upload(a, req->model, u);
     if (seal) {
         u->seal = arena_str(a, seal->text);
     }
     if (!model_message_pack(a, req->model, &u->spec)) {
         err_set(&err, ERR_RESOURCE_EXHAUSTED, "The model needs more memory than allowed.");
-        model_job_end(&uj->job, NULL, NULL, &err);
+        errand_end(&ue->errand, NULL, NULL, &err);
         return;
     }
-    model_upload(uj->job.api->models, u);
+    model_upload(ue->errand.api->models, u);
 }
 
 static void on_progress(void *arg, uint64_t files, uint64_t bytes) {
-    struct upload_job *uj = arg;
-    model_job_progress(&uj->job, NULL);
+    struct upload_errand *ue = arg;
+    errand_progress(&ue->errand, NULL);
 }
 
 static void on_sealed(void *arg, const struct seal_facts *f, const struct err *err) {
-    struct upload_job *uj = arg;
-    uj->seal = NULL;
-    if (err || model_job_must_stop(&uj->job)) {
+    struct upload_errand *ue = arg;
+    ue->seal = NULL;
+    if (err || errand_must_stop(&ue->errand)) {
         struct err stopped;
         err_set(&stopped, ERR_CANCELLED, "The operation was cancelled.");
-        model_job_end(&uj->job, NULL, NULL, err ? err : &stopped);
+        errand_end(&ue->errand, NULL, NULL, err ? err : &stopped);
     } else {
-        make_version(uj, f);
+        make_version(ue, f);
     }
 }
 
-static void run_upload(struct model_job *job) {
-    struct upload_job *uj = (struct upload_job *)job;
-    const Aip__Model *m = request_of(uj)->model;
+static void run_upload(struct errand *e) {
+    struct upload_errand *ue = (struct upload_errand *)e;
+    const Aip__Model *m = request_of(ue)->model;
     if (!m->artifact_uri[0]) {
-        make_version(uj, NULL);
+        make_version(ue, NULL);
         return;
     }
-    uj->seal = seal_begin(job->api->blob, &(struct seal_wish){.folder = str_of(m->artifact_uri),
-                                                              .progress = on_progress,
-                                                              .cb = on_sealed,
-                                                              .arg = uj});
+    ue->seal = seal_begin(e->api->blob, &(struct seal_wish){.folder = str_of(m->artifact_uri),
+                                                            .progress = on_progress,
+                                                            .cb = on_sealed,
+                                                            .arg = ue});
 }
 
-static void stop_upload(struct model_job *job) {
-    struct upload_job *uj = (struct upload_job *)job;
-    if (uj->seal) {
-        seal_cancel(uj->seal);
+static void stop_upload(struct errand *e) {
+    struct upload_errand *ue = (struct upload_errand *)e;
+    if (ue->seal) {
+        seal_cancel(ue->seal);
     } /* else the version is being made: that takes no time, and is not half done */
 }
 
-const struct model_job_type model_upload_job = {
+const struct errand_type model_upload_errand = {
     .name = "upload",
     .metadata = "UploadModelOperationMetadata",
     .request = &aip__upload_model_request__descriptor,
-    .size = sizeof(struct upload_job),
+    .size = sizeof(struct upload_errand),
     .run = run_upload,
     .stop = stop_upload,
 };
@@ -168,12 +168,12 @@ static void on_checked(struct model_upload_check *ck, const struct err *err) {
         resource = str_of(arena_printf(c->arena, MODEL_COLLECTION "/%llu", (unsigned long long)id));
         rec_put_u64(&facts, "own_id", id);
     }
-    model_job_begin(c, &model_upload_job,
-                    &(struct operation_about){.parent = ul->parent.parent,
-                                              .resource = resource,
-                                              .is_nested = true,
-                                              .metadata = &meta.base},
-                    buf_str(&facts));
+    errand_begin(c, &model_upload_errand,
+                 &(struct operation_about){.parent = ul->parent.parent,
+                                           .resource = resource,
+                                           .is_nested = true,
+                                           .metadata = &meta.base},
+                 buf_str(&facts));
 }
 
 /* "PARENT" of a request that makes something in it. */

@@ -52,6 +52,7 @@
     X(max_import_files, 10000, "files of one import")                                              \
     X(max_table_columns, 1000, "columns of a tabular dataset")                                     \
     X(max_imports_waiting, 100, "imports into datasets under way or waiting")                      \
+    X(max_errand_tries, 5, "lives of the server that begin one operation's work")                  \
     X(max_imports, 5, "imports into datasets at once; later ones wait")                            \
     X(max_worker_pools, 4, "worker pools of one job")                                              \
     X(max_replicas, 1024, "replicas of one job")                                                   \

@@ -2,7 +2,7 @@
 
 #include "api/dataset_export.h"
 #include "api/datasets.h"
-#include "api/model_jobs.h"
+#include "api/errand.h"
 #include "api/operations.h"
 #include "ctl/model.h"
 
@@ -12,7 +12,7 @@ int catalogue_open(struct catalogue *k, struct api *api, struct loop *loop, stru
     api->operations = operations_new(api->clock, api->rng, api->store, api->holds);
     api->blob = blob;
     api->models = models_new(api->clock, api->rng, api->store);
-    api->model_jobs = model_jobs_new(api);
+    api->errands = errands_new(api);
     api->datasets = datasets_new(api, loop, blob, data_dir, err);
     if (!api->datasets) {
         return -1;
@@ -27,7 +27,7 @@ int catalogue_open(struct catalogue *k, struct api *api, struct loop *loop, stru
 static bool adopt_operation(void *arg, struct operation *op,
                             const Google__Longrunning__Operation *msg) {
     struct catalogue *k = arg;
-    return model_jobs_adopt(k->api->model_jobs, op, msg);
+    return errands_adopt(k->api->errands, op, msg);
 }
 
 static void on_datasets_recovered(void *arg, const struct err *err) {
@@ -62,7 +62,7 @@ static void on_models_stopped(void *arg) {
     dataset_exports_stop(k->api->exports, on_exports_stopped, k);
 }
 
-static void on_model_jobs_stopped(void *arg) {
+static void on_errands_stopped(void *arg) {
     struct catalogue *k = arg;
     models_stop(k->api->models, on_models_stopped, k);
 }
@@ -70,14 +70,14 @@ static void on_model_jobs_stopped(void *arg) {
 void catalogue_stop(struct catalogue *k, void (*cb)(void *arg), void *arg) {
     k->stopped = cb;
     k->arg = arg;
-    model_jobs_stop(k->api->model_jobs, on_model_jobs_stopped, k);
+    errands_stop(k->api->errands, on_errands_stopped, k);
 }
 
 void catalogue_free(struct catalogue *k) {
     if (!k->api) {
         return;
     }
-    model_jobs_free(k->api->model_jobs);
+    errands_free(k->api->errands);
     models_free(k->api->models);
     dataset_exports_free(k->api->exports);
     datasets_free(k->api->datasets);

@@ -138,8 +138,9 @@ static void handle(struct xch *x, void *arg) {
         identity_handle(s->identity, x) || identity_reject(s->identity, x) ||
         grpc_handle(s->grpc, x) || admin_handle(&s->api, x) || logstream_handle(&s->api, x) ||
         timeline_handle(&s->api, x) || dataset_imports_handle(&s->api, x) ||
-        model_cusp_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
-        api_registry_handle(s->registry, x) || api_gcs_handle(s->gcs, x)) {
+        dataset_exports_handle(&s->api, x) || model_cusp_handle(&s->api, x) ||
+        api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||
+        api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */

@@ -13,7 +13,7 @@ from modelreg import MODELS, body, put, upload  # noqa: E402
 
 FULL = os.environ.get("CUSP_TEST_MODE") == "full"  # else: what is the registry's own, each once
 COMMIT = ["store.commit.before_begin", "store.commit.before_commit", "store.commit.after_commit"]
-UPLOAD = ["model.job.begun", "model.upload.before_commit", "model.upload.after_commit", *COMMIT]
+UPLOAD = ["errand.begun", "model.upload.before_commit", "model.upload.after_commit", *COMMIT]
 CHANGE = ["model.change.before_commit", "model.change.after_commit", *(COMMIT if FULL else COMMIT[1:2])]
 
 
@@ -101,7 +101,7 @@ def test_killed_while_a_model_is_changed(make_server, point, what):
     s.stop()
 
 
-@pytest.mark.parametrize("point", ["model.job.begun", "blob.copy.slice", "blob.put.after_rename", "model.job.before_end",
+@pytest.mark.parametrize("point", ["errand.begun", "blob.copy.slice", "blob.put.after_rename", "errand.before_end",
                                    "store.commit.after_commit"])
 def test_killed_while_a_model_is_exported(make_server, point):
     s = make_server("--engine=fake").start()

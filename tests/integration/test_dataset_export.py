@@ -212,7 +212,7 @@ def test_a_cancelled_export_leaves_nothing(make_server):
 @pytest.mark.parametrize("point", ["api.export.begin", "data.shard.write", "data.shard.before_fsync", "api.export.written",
                                    "api.export.noted", "blob.put.before_rename", "blob.put.after_rename",
                                    "api.export.adopted", "api.export.adopted=abort@3"])
-def test_kill_at_any_moment_leaves_no_part_of_an_export(make_server, point):
+def test_an_export_that_was_killed_is_done_by_the_next_life(make_server, point):
     s = make_server("--engine=fake")
     s.start()
     name = images(s, n=20)
@@ -225,10 +225,40 @@ def test_kill_at_any_moment_leaves_no_part_of_an_export(make_server, point):
         pass  # it died before the answer
     wait_until(lambda: s.proc.poll() is not None, 30, "the server to die")
     s.start()
-    assert folder(s, "gs://out/some/where/") == {}
+    [op] = [finished(s, o) for o in s.call("GET", f"/v1/{name}/operations").json()["operations"]
+            if o["metadata"]["@type"].endswith("ExportDataOperationMetadata")]
+    directory = op["metadata"]["gcsOutputDirectory"]
+    assert op["response"]["exportedFiles"] == [f"{directory}{x}-*.jsonl" for x in SETS], op
+    found = folder(s, "gs://out/some/where/")  # nothing beside it, and all of it
+    assert sorted(found) == sorted(directory.removeprefix("gs://out/some/where/") + f"{x}-00000-of-00001.jsonl" for x in SETS)
+    assert sum(len(data.splitlines()) for data in found.values()) == 20
     assert os.listdir(os.path.join(s.data_dir, "uploads")) == []
-    ops = [finished(s, o) for o in s.call("GET", f"/v1/{name}/operations").json()["operations"]]
-    assert [o["error"]["code"] for o in ops if o["metadata"]["@type"].endswith("ExportDataOperationMetadata")] == [10]
-    op, found = export(s, name, exportUse=CUSTOM, fractionSplit=EIGHT, annotationSchemaUri=LABELS)
-    assert "error" not in op and sum(len(lines(found, x)) for x in SETS) == 20
+    s.stop()
+
+
+def test_a_plain_export_is_taken_up_again_too(make_server):
+    s = make_server("--engine=fake").start()
+    name = images(s, n=20)
+    s.call("POST", "/storage/v1/b?project=demo", {"name": "out"})
+    s.stop()
+    s.start(env={"CUSP_FAILPOINTS": "errand.before_end=abort"})
+    op = start(s, name)
+    wait_until(lambda: s.proc.poll() is not None, 30, "the server to die")
+    s.start()
+    op = finished(s, op)
+    found = folder(s, op["metadata"]["gcsOutputDirectory"])
+    assert sorted(op["response"]["exportedFiles"]) == sorted(op["metadata"]["gcsOutputDirectory"] + f for f in found), op
+    assert sum(len(data.splitlines()) for f, data in found.items() if f.endswith(".jsonl")) == 22
+    s.stop()
+
+
+def test_how_far_exports_are(make_server):
+    s = make_server("--engine=fake")
+    s.start(env={"CUSP_FAILPOINTS": "api.export.begin=delay:1000ms"})
+    name = images(s, n=20)
+    op = start(s, name, exportUse=CUSTOM, fractionSplit=EIGHT, annotationSchemaUri=LABELS)
+    [one] = s.call("GET", f"/cusp/v1/{name}:exports").json()["exports"]
+    assert one["operation"] == op["name"] and one["unit"] == "items" and int(one["done"]) <= 20
+    finished(s, op)
+    assert s.call("GET", f"/cusp/v1/{name}:exports").json() == {"exports": []}
     s.stop()
