@@ -17,6 +17,7 @@ struct errands;
 struct blob;
 struct datasets;
 struct dataset_exports;
+struct suggest_pool;
 
 struct api {
     struct clock *clock;
@@ -32,7 +33,8 @@ struct api {
     struct errands *errands; /* uploads, imports and exports under way */
     struct datasets *datasets;
     struct dataset_exports *exports;
-    bool ready; /* /readyz: caught up after restart */
+    struct suggest_pool *suggestions; /* with a runner: what is computed of studies runs there */
+    bool ready;                       /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;
     /* What /cusp/v1/tls tells: "required", "optional", or NULL for no TLS; the local CA's file and

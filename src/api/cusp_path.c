@@ -2,9 +2,13 @@
 #include "api/cusp_path.h"
 
 bool cusp_path_match(struct xch *x, const char *verb, struct str *ret_name) {
+    return cusp_path_match_as(x, "GET", verb, ret_name);
+}
+
+bool cusp_path_match_as(struct xch *x, const char *method, const char *verb, struct str *ret_name) {
     const struct xch_head *h = xch_head(x);
     struct str name;
-    if (!str_eqc(h->method, "GET") || !str_starts(h->path, STR("/cusp/v1/"))) {
+    if (!str_eqc(h->method, method) || !str_starts(h->path, STR("/cusp/v1/"))) {
         return false;
     }
     if (!enc_unpercent(xch_arena(x), str_sub(h->path, 9, h->path.n), false, &name) ||

@@ -110,6 +110,7 @@
     X(max_study_parameters, 500, "parameters of one study, conditional ones included")             \
     X(max_trial_measurements, 1000, "measurements kept of one trial; then every second goes")      \
     X(max_study_trials, 100000, "trials of one study or tuning job")                               \
+    X(max_importances, 8, "questions at once which parameters of a study matter")                  \
     X(max_tuners, 64, "studies whose tuner stays in memory; it is made again when asked")          \
     X(max_stopping_trials, 500, "ended trials, the newest, that early stopping compares with")
 

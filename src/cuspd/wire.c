@@ -20,6 +20,7 @@
 #include "api/pipeline_work.h"
 #include "api/projects.h"
 #include "api/registry.h"
+#include "api/tuning_cusp.h"
 #include "api/tuning_work.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -139,8 +140,8 @@ static void handle(struct xch *x, void *arg) {
         grpc_handle(s->grpc, x) || admin_handle(&s->api, x) || logstream_handle(&s->api, x) ||
         timeline_handle(&s->api, x) || dataset_imports_handle(&s->api, x) ||
         dataset_exports_handle(&s->api, x) || model_cusp_handle(&s->api, x) ||
-        api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||
-        api_gcs_handle(s->gcs, x)) {
+        tuning_cusp_handle(&s->api, x) || api_images_handle(s->api_images, x) ||
+        api_registry_handle(s->registry, x) || api_gcs_handle(s->gcs, x)) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
@@ -566,6 +567,7 @@ static int open_modules(struct server *s, struct err *err) {
                           .logs = s->logs,
                           .projects = projects_new(s->store, loop_clock(s->loop)),
                           .holds = holds_new(loop_clock(s->loop)),
+                          .suggestions = suggestions_pool(s->suggestions),
                           .started_at = time_wall(),
                           .version = CUSP_VERSION,
                           .more_metrics = more_metrics,
