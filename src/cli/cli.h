@@ -25,6 +25,7 @@ struct cli {
     const char *project, *region;
     const char *format; /* --format as it was given; NULL */
     bool json;          /* --format=json */
+    bool csv;           /* --format=csv */
     bool quiet;
     bool colour; /* stdout is a terminal and NO_COLOR is not set */
 };
@@ -101,6 +102,8 @@ struct table *table_new(size_t columns, const char *const *heads);
 void table_row(struct table *t, const char *const *cells); /* copies */
 void table_print(struct table *t, FILE *f);                /* and frees */
 void out_json(const json_t *j);
+/* A text member; "" where there is none. A view. */
+const char *json_text(const json_t *j, const char *key);
 const char *state_colour(const struct cli *c, const char *state); /* escape sequence or "" */
 const char *colour_off(const struct cli *c);
 size_t text_width(const char *s); /* columns of a terminal */
@@ -130,6 +133,7 @@ json_t *configfile_load(const char *path, struct err *err);
 /* ---- commands: argv after the command's own words; return the exit code, errors in *err */
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_hp_tuning_jobs(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_datasets(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_models(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);

@@ -1,10 +1,8 @@
 /* cusp custom-jobs: gcloud's verbs and flags, plus a timeline. */
-#include "cli/cli.h"
+#include "cli/resource.h"
 
 #include "base/enc.h"
 #include "base/time.h"
-
-#include <unistd.h>
 
 static char *escape_path(const char *text) {
     struct buf b = BUF_INIT(BUF_NO_MAX);
@@ -29,60 +27,20 @@ char *job_path(const struct cli *c, const char *prefix, const char *id) {
     return resource_path(c, prefix, "customJobs", id);
 }
 
-static const char *field(json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
-static const char *short_state(const char *state) {
-    return strncmp(state, "JOB_STATE_", 10) == 0 ? state + 10 : state;
-}
-
-bool job_is_over(const char *state) {
-    return strstr(state, "SUCCEEDED") || strstr(state, "FAILED") || strstr(state, "CANCELLED");
-}
-
-static const char *id_of(const char *name) {
-    const char *slash = strrchr(name, '/');
-    return slash ? slash + 1 : name;
-}
-
-static int wait_for(const struct cli *c, const char *id, json_t **ret, struct err *err) {
-    auto_free char *path = job_path(c, "/v1", id);
-    struct outage out = {0};
-    for (useconds_t pause_us = 20000;; pause_us = pause_us < 500000 ? pause_us * 3 / 2 : pause_us) {
-        json_t *job;
-        struct err e = {0};
-        if (http_json(c, "GET", path, NULL, &job, &e)) {
-            if (server_may_return(c, &e, &out)) {
-                continue;
-            }
-            *err = e;
-            return -1;
-        }
-        out = (struct outage){.reached = true};
-        if (job_is_over(field(job, "state"))) {
-            *ret = job;
-            return 0;
-        }
-        json_decref(job);
-        usleep(pause_us);
-    }
-}
-
 static void print_error(json_t *job, const char *indent) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    indent_text(&b, field(json_object_get(job, "error"), "message"), indent);
+    indent_text(&b, json_text(json_object_get(job, "error"), "message"), indent);
     fputs(buf_cstr(&b), stdout);
 }
 
 /* after_log: JSON on one line, as the entries before it. */
 static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
     json_t *job;
-    if (wait_for(c, id, &job, err)) {
+    auto_free char *path = job_path(c, "/v1", id);
+    if (wait_for_resource(c, path, NULL, &job, err)) {
         return -1;
     }
-    const char *state = field(job, "state");
+    const char *state = json_text(job, "state");
     bool ok = strcmp(state, "JOB_STATE_SUCCEEDED") == 0;
     if (c->json && after_log) {
         json_dumpf(job, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
@@ -90,7 +48,7 @@ static int outcome(const struct cli *c, const char *id, bool after_log, struct e
     } else if (c->json) {
         out_json(job);
     } else if (!c->quiet || !ok) {
-        printf("%s%s%s\n", state_colour(c, state), short_state(state), colour_off(c));
+        printf("%s%s%s\n", state_colour(c, state), state_short(state), colour_off(c));
         print_error(job, "  ");
     }
     json_decref(job);
@@ -116,7 +74,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     if (rc) {
         return -1;
     }
-    auto_free char *name = xstrdup(field(job, "name"));
+    auto_free char *name = xstrdup(json_text(job, "name"));
     bool follow = args_on(&a, "--stream-logs");
     if (c->json && !follow) {
         out_json(job);
@@ -128,10 +86,10 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
             fprintf(stderr,
                     "\nFollow its log:   cusp custom-jobs stream-logs %s\nSee how it fares: cusp "
                     "custom-jobs describe %s\n",
-                    id_of(name), id_of(name));
+                    name_id(name), name_id(name));
         }
         if (!follow) {
-            printf("%s\n", id_of(name));
+            printf("%s\n", name_id(name));
         }
     }
     json_decref(job);
@@ -143,8 +101,8 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
 
 static void run_text(struct buf *b, json_t *job) {
     usec_t from, to;
-    if (time_parse_rfc3339(str_of(field(job, "startTime")), &from, NULL) == 0) {
-        if (time_parse_rfc3339(str_of(field(job, "endTime")), &to, NULL)) {
+    if (time_parse_rfc3339(str_of(json_text(job, "startTime")), &from, NULL) == 0) {
+        if (time_parse_rfc3339(str_of(json_text(job, "endTime")), &to, NULL)) {
             to = time_wall();
         }
         duration_text(b, (double)(to - from) / USEC_PER_SEC);
@@ -190,7 +148,7 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
             }
         }
         free(token);
-        token = http_escape(str_of(field(page, "nextPageToken")));
+        token = http_escape(str_of(json_text(page, "nextPageToken")));
         json_decref(page);
     } while (*token && json_array_size(all) < limit);
     if (c->json) {
@@ -204,10 +162,10 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
         json_array_foreach(all, i, job) {
             auto_buf struct buf age = BUF_INIT(64);
             auto_buf struct buf ran = BUF_INIT(64);
-            age_text(&age, field(job, "createTime"));
+            age_text(&age, json_text(job, "createTime"));
             run_text(&ran, job);
-            const char *cells[] = {id_of(field(job, "name")), field(job, "displayName"),
-                                   short_state(field(job, "state")), buf_cstr(&age),
+            const char *cells[] = {name_id(json_text(job, "name")), json_text(job, "displayName"),
+                                   state_short(json_text(job, "state")), buf_cstr(&age),
                                    buf_cstr(&ran)};
             table_row(t, cells);
         }
@@ -252,21 +210,22 @@ static int describe(const struct cli *c, const char *id, struct err *err) {
         json_decref(job);
         return 0;
     }
-    const char *state = field(job, "state");
-    printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", field(job, "name"),
-           field(job, "displayName"), state_colour(c, state), short_state(state), colour_off(c));
+    const char *state = json_text(job, "state");
+    printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", json_text(job, "name"),
+           json_text(job, "displayName"), state_colour(c, state), state_short(state),
+           colour_off(c));
     static const struct {
         const char *label, *name;
     } times[] = {
         {"createTime:", "createTime"}, {"startTime:", "startTime"}, {"endTime:", "endTime"}};
     for (size_t i = 0; i < NR_OF(times); i++) {
-        if (*field(job, times[i].name)) {
-            printf("%-13s %s\n", times[i].label, field(job, times[i].name));
+        if (*json_text(job, times[i].name)) {
+            printf("%-13s %s\n", times[i].label, json_text(job, times[i].name));
         }
     }
     if (http_json(c, "GET", events, NULL, &timeline, err) == 0) {
-        if (*field(timeline, "waitingFor")) {
-            printf("waitingFor:   %s\n", field(timeline, "waitingFor"));
+        if (*json_text(timeline, "waitingFor")) {
+            printf("waitingFor:   %s\n", json_text(timeline, "waitingFor"));
         }
         print_seconds(timeline);
         json_decref(timeline);
@@ -313,11 +272,11 @@ static int timeline(const struct cli *c, const char *id, struct err *err) {
     json_array_foreach(json_object_get(t, "events"), i, ev) {
         usec_t at = 0;
         const char *key;
-        (void)time_parse_rfc3339(str_of(field(ev, "time")), &at, NULL);
+        (void)time_parse_rfc3339(str_of(json_text(ev, "time")), &at, NULL);
         first = first ? first : at;
         auto_buf struct buf line = BUF_INIT(BUF_NO_MAX);
         buf_printf(&line, "%+10.3f s  %-20s", (double)(at - first) / USEC_PER_SEC,
-                   field(ev, "type"));
+                   json_text(ev, "type"));
         json_object_foreach(json_object_get(ev, "facts"), key, v) {
             buf_printf(&line, " %s=", key);
             fact_text(&line, str_of(json_string_value(v)));
@@ -330,23 +289,6 @@ static int timeline(const struct cli *c, const char *id, struct err *err) {
     }
     json_decref(t);
     return 0;
-}
-
-static int simple(const struct cli *c, const char *method, const char *id, const char *verb,
-                  const char *done, struct err *err) {
-    auto_free char *base = job_path(c, "/v1", id);
-    auto_free char *path = xasprintf("%s%s", base, verb);
-    json_t *body = strcmp(method, "POST") == 0 ? json_object() : NULL;
-    json_t *reply = NULL;
-    int rc = http_json(c, method, path, body, &reply, err);
-    json_decref(body);
-    if (rc == 0 && c->json) {
-        out_json(reply);
-    } else if (rc == 0 && !c->quiet) {
-        fprintf(stderr, "%s [%s].\n", done, id);
-    }
-    json_decref(reply);
-    return rc;
 }
 
 static int logs(const struct cli *c, int argc, char **argv, bool is_live, struct err *err) {
@@ -387,6 +329,7 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
         if (argc != 2) {
             return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp custom-jobs %s JOB", verb);
         }
+        auto_free char *path = job_path(c, "/v1", argv[1]);
         switch (i) {
         case 0:
             return describe(c, argv[1], err);
@@ -395,9 +338,10 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
         case 2:
             return outcome(c, argv[1], false, err);
         case 3:
-            return simple(c, "POST", argv[1], ":cancel", "Cancellation requested for", err);
+            return resource_act(c, "POST", path, ":cancel", argv[1], "Cancellation requested for",
+                                err);
         default:
-            return simple(c, "DELETE", argv[1], "", "Deleted", err);
+            return resource_act(c, "DELETE", path, "", argv[1], "Deleted", err);
         }
     }
     return err_set(err, ERR_INVALID_ARGUMENT,

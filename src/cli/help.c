@@ -6,6 +6,7 @@
 #define DATASET_IS "\nDATASET is an id or a whole resource name.\n"
 #define PIPELINE_IS "\nPIPELINE is an id or a full resource name.\n"
 #define MODEL_IS "\nMODEL is an id or a full resource name; VERSION a number or an alias.\n"
+#define TUNING_IS "\nJOB is an id or a full resource name; TRIAL a number such as 7.\n"
 #define JOB_IS "\nJOB is an id or a full resource name.\n"
 
 /* clang-format off */
@@ -17,6 +18,7 @@ static const struct {
      "  cusp serve --data-dir DIR   run the server in the foreground\n"
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp training-pipelines …   create, list, describe, stream-logs, wait, cancel, delete\n"
+     "  cusp hp-tuning-jobs …       create, list, describe, stream-logs, cancel, update, add-trial, …\n"
      "  cusp datasets …             create, list, describe, import, export, delete, data-items\n"
      "  cusp models …               upload, list, describe, list-version, update, copy, export, verify, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
@@ -117,6 +119,67 @@ static const struct {
     {"training-pipelines stream-logs",
      "cusp training-pipelines stream-logs PIPELINE [--task-name=workerpool0-0] [--no-follow]\n\n"
      "What its job prints, from when there is one until it ends.\n" PIPELINE_IS GLOBAL},
+    {"hp-tuning-jobs",
+     "cusp hp-tuning-jobs: find good settings by trying them\n\n"
+     "  create       submit a tuning job\n"
+     "  list         tuning jobs, newest first\n"
+     "  describe     state, trials, the best so far, which parameters matter\n"
+     "  stream-logs  what its trials print, live\n"
+     "  wait         until a tuning job ends\n"
+     "  cancel       stop a tuning job and its trials\n"
+     "  delete       forget a tuning job that has ended; its trials' jobs and data stay\n"
+     "  update       more trials, or more at a time, while it runs\n"
+     "  add-trial    try a setting of your own\n"
+     "  stop-trial   end a trial; what it has measured counts\n"
+     "  rerun-trial  try a trial's setting once more\n\n"
+     "cusp hp-tuning-jobs COMMAND --help says more.\n" GLOBAL},
+    {"hp-tuning-jobs create",
+     "cusp hp-tuning-jobs create --display-name=NAME --config=FILE [flags]\n\n"
+     "  --config=FILE              YAML or JSON: a HyperparameterTuningJob; flags go on top\n"
+     "  --max-trial-count=N        how many trials in all (default 1)\n"
+     "  --parallel-trial-count=N   how many at a time (default 1)\n"
+     "  --algorithm=               random-search or grid-search; else Bayesian optimisation\n"
+     "  --labels=KEY=VALUE,…\n"
+     "  --service-account=  --network=  --kms-key=\n"
+     "  --enable-web-access  --enable-dashboard-access\n"
+     "  --stream-logs              follow the trials to the end; exit code 5 when it failed\n\n"
+     "Prints the job's id on standard output. A file:\n"
+     "  studySpec:\n"
+     "    metrics: [{metricId: accuracy, goal: MAXIMIZE}]\n"
+     "    parameters:\n"
+     "    - {parameterId: lr, doubleValueSpec: {minValue: 1.0e-4, maxValue: 0.1}, scaleType: UNIT_LOG_SCALE}\n"
+     "    - {parameterId: depth, integerValueSpec: {minValue: 1, maxValue: 8}}\n"
+     "  trialJobSpec:\n"
+     "    workerPoolSpecs:\n"
+     "    - {machineSpec: {machineType: n1-standard-4}, containerSpec: {imageUri: trainer}}\n\n"
+     "Each trial is a custom job whose arguments end in --lr=… --depth=…; it reports its metric with the\n"
+     "Python package cloudml-hypertune.\n" GLOBAL},
+    {"hp-tuning-jobs list",
+     "cusp hp-tuning-jobs list [--filter=EXPRESSION] [--limit=N] [--order-by=FIELD]\n\n"
+     "  --filter     e.g. 'state=\"JOB_STATE_RUNNING\" AND labels.team=\"red\"'\n"
+     "  --limit      at most so many (default 100)\n"
+     "  --order-by   e.g. 'display_name' or 'create_time desc'\n" GLOBAL},
+    {"hp-tuning-jobs describe",
+     "cusp hp-tuning-jobs describe JOB [--limit=N]\n\n"
+     "The trials (\"*\": the best) and how the best value developed.\n"
+     "  --limit        at most so many trials, the best ones (default 50; 0: all)\n"
+     "  --format=csv   all trials as a table for other programs; json: the resource\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs stream-logs",
+     "cusp hp-tuning-jobs stream-logs JOB [--task-name=workerpool0-0] [--no-follow]\n\n"
+     "What all of its trials print, until the job ends.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs wait", "cusp hp-tuning-jobs wait JOB\n\nUntil it ends. Exit code 0 when it succeeded, else 5.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs cancel", "cusp hp-tuning-jobs cancel JOB\n\nTrials that run are stopped; those that have ended keep their results.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs delete", "cusp hp-tuning-jobs delete JOB\n\nIt must have ended: cancel it first.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs update",
+     "cusp hp-tuning-jobs update JOB [--max-trial-count=N] [--parallel-trial-count=N] [--max-failed-trial-count=N]\n\n"
+     "Of a job that runs. The number of trials cannot become less than have been made.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs add-trial",
+     "cusp hp-tuning-jobs add-trial JOB --parameters=NAME=VALUE,…\n\n"
+     "One of the job's trials tries this setting, before anything that is suggested. Prints its id.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs stop-trial",
+     "cusp hp-tuning-jobs stop-trial JOB TRIAL\n\nWhat it has measured counts; without a measurement it is infeasible.\n" TUNING_IS GLOBAL},
+    {"hp-tuning-jobs rerun-trial",
+     "cusp hp-tuning-jobs rerun-trial JOB TRIAL\n\nA new trial with the setting of one that has ended. Prints its id.\n" TUNING_IS GLOBAL},
     {"datasets",
      "cusp datasets: managed datasets\n\n"
      "  create      a table of CSV files, or a place for images, texts or videos\n"

@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     {"custom-jobs", true, cmd_custom_jobs},
     {"training-pipelines", true, cmd_training_pipelines},
+    {"hp-tuning-jobs", true, cmd_hp_tuning_jobs},
     {"datasets", true, cmd_datasets},
     {"models", true, cmd_models},
     {"storage", true, cmd_storage},
@@ -150,8 +151,12 @@ int main(int argc, char **argv) {
                     .quiet = g[QUIET].value != NULL};
     c.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !c.json;
     c.format = g[FORMAT].value;
-    if (c.format && !c.json && !(argc > 1 && strcmp(argv[1], "logging") == 0)) {
-        err_set(&err, ERR_INVALID_ARGUMENT, "--format knows json only");
+    bool of_trials =
+        argc > 2 && strcmp(argv[1], "hp-tuning-jobs") == 0 && strcmp(argv[2], "describe") == 0;
+    c.csv = of_trials && c.format && strcmp(c.format, "csv") == 0;
+    if (c.format && !c.json && !c.csv && !(argc > 1 && strcmp(argv[1], "logging") == 0)) {
+        err_set(&err, ERR_INVALID_ARGUMENT, "--format knows %s",
+                of_trials ? "json and csv" : "json only");
         return fail(&err);
     }
     if (argc < 2) {

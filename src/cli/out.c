@@ -203,3 +203,8 @@ void age_text(struct buf *b, const char *when) {
         buf_puts(b, " ago");
     }
 }
+
+const char *json_text(const json_t *j, const char *key) {
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}

@@ -1,7 +1,5 @@
 /* cusp training-pipelines: create, list, describe, stream-logs, wait, cancel, delete. */
-#include "cli/cli.h"
-
-#include <unistd.h>
+#include "cli/resource.h"
 
 #define CUSTOM_TASK                                                                                \
     "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
@@ -11,57 +9,29 @@ static char *path_of(const struct cli *c, const char *id) {
     return resource_path(c, "/v1", COLLECTION, id);
 }
 
-static const char *field(const json_t *j, const char *key) {
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
-static const char *short_state(const char *state) {
-    return strncmp(state, "PIPELINE_STATE_", 15) == 0 ? state + 15 : state;
-}
-
-static const char *id_of(const char *name) {
-    const char *slash = strrchr(name, '/');
-    return slash ? slash + 1 : name;
-}
-
 static const char *child_of(const json_t *p) {
-    return field(json_object_get(p, "trainingTaskMetadata"), "backingCustomJob");
+    return json_text(json_object_get(p, "trainingTaskMetadata"), "backingCustomJob");
 }
 
 static const char *model_of(const json_t *p) {
-    return field(json_object_get(p, "modelToUpload"), "name");
+    return json_text(json_object_get(p, "modelToUpload"), "name");
 }
 
 static const char *version_of(const json_t *p) {
-    return field(json_object_get(p, "modelToUpload"), "versionId");
+    return json_text(json_object_get(p, "modelToUpload"), "versionId");
 }
 
 /* ---- waiting ---- */
+
+static bool has_child(const json_t *p) {
+    return *child_of(p) != 0;
+}
 
 /* Until the pipeline is over, or (child) until its job is there. */
 static int wait_for(const struct cli *c, const char *id, bool child, json_t **ret,
                     struct err *err) {
     auto_free char *path = path_of(c, id);
-    struct outage out = {0};
-    for (useconds_t pause_us = 20000;; pause_us = pause_us < 500000 ? pause_us * 3 / 2 : pause_us) {
-        json_t *p;
-        struct err e = {0};
-        if (http_json(c, "GET", path, NULL, &p, &e)) {
-            if (server_may_return(c, &e, &out)) {
-                continue;
-            }
-            *err = e;
-            return -1;
-        }
-        out = (struct outage){.reached = true};
-        if (job_is_over(field(p, "state")) || (child && *child_of(p))) {
-            *ret = p;
-            return 0;
-        }
-        json_decref(p);
-        usleep(pause_us);
-    }
+    return wait_for_resource(c, path, child ? has_child : NULL, ret, err);
 }
 
 static void print_model(const json_t *p) {
@@ -72,7 +42,7 @@ static void print_model(const json_t *p) {
 
 static void print_error(json_t *p) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
-    indent_text(&b, field(json_object_get(p, "error"), "message"), "  ");
+    indent_text(&b, json_text(json_object_get(p, "error"), "message"), "  ");
     fputs(buf_cstr(&b), stdout);
 }
 
@@ -82,7 +52,7 @@ static int outcome(const struct cli *c, const char *id, bool after_log, struct e
     if (wait_for(c, id, false, &p, err)) {
         return -1;
     }
-    const char *state = field(p, "state");
+    const char *state = json_text(p, "state");
     bool ok = strcmp(state, "PIPELINE_STATE_SUCCEEDED") == 0;
     if (c->json && after_log) {
         json_dumpf(p, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
@@ -90,7 +60,7 @@ static int outcome(const struct cli *c, const char *id, bool after_log, struct e
     } else if (c->json) {
         out_json(p);
     } else if (!c->quiet || !ok) {
-        printf("%s%s%s\n", state_colour(c, state), short_state(state), colour_off(c));
+        printf("%s%s%s\n", state_colour(c, state), state_short(state), colour_off(c));
         print_model(p);
         print_error(p);
     }
@@ -158,7 +128,7 @@ static int put_dataset(json_t *body, const struct args *a, struct err *err) {
     }
     json_t *in = json_object(), *split = NULL;
     json_object_set_new(body, "inputDataConfig", in);
-    json_object_set_new(in, "datasetId", json_string(id_of(dataset)));
+    json_object_set_new(in, "datasetId", json_string(name_id(dataset)));
     set_text(in, "annotationSchemaUri", args_get(a, "--annotation-schema-uri"));
     prefix = prefix ? prefix : args_get(a, "--base-output-dir");
     if (prefix) {
@@ -236,10 +206,10 @@ static void say_created(const struct cli *c, const char *name, bool follow) {
         fprintf(stderr,
                 "\nFollow its job's log: cusp training-pipelines stream-logs %s\n"
                 "See how it fares:     cusp training-pipelines describe %s\n",
-                id_of(name), id_of(name));
+                name_id(name), name_id(name));
     }
     if (!follow) {
-        printf("%s\n", id_of(name));
+        printf("%s\n", name_id(name));
     }
 }
 
@@ -280,7 +250,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     if (rc) {
         return -1;
     }
-    auto_free char *name = xstrdup(field(made, "name"));
+    auto_free char *name = xstrdup(json_text(made, "name"));
     bool follow = args_on(&a, "--stream-logs");
     if (c->json && !follow) {
         out_json(made);
@@ -316,7 +286,7 @@ static int fetch_all(const struct cli *c, const char *filter, uint64_t limit, js
             }
         }
         free(token);
-        token = http_escape(str_of(field(page, "nextPageToken")));
+        token = http_escape(str_of(json_text(page, "nextPageToken")));
         json_decref(page);
     } while (*token && json_array_size(all) < limit);
     return 0;
@@ -330,10 +300,10 @@ static void print_table(const json_t *all) {
     json_array_foreach(all, i, p) {
         auto_buf struct buf age = BUF_INIT(64);
         auto_free char *model =
-            *model_of(p) ? xasprintf("%s@%s", id_of(model_of(p)), version_of(p)) : xstrdup("");
-        age_text(&age, field(p, "createTime"));
-        const char *cells[] = {id_of(field(p, "name")), field(p, "displayName"),
-                               short_state(field(p, "state")), buf_cstr(&age), model};
+            *model_of(p) ? xasprintf("%s@%s", name_id(model_of(p)), version_of(p)) : xstrdup("");
+        age_text(&age, json_text(p, "createTime"));
+        const char *cells[] = {name_id(json_text(p, "name")), json_text(p, "displayName"),
+                               state_short(json_text(p, "state")), buf_cstr(&age), model};
         table_row(t, cells);
     }
     table_print(t, stdout);
@@ -388,13 +358,14 @@ static int describe(const struct cli *c, const char *id, struct err *err) {
         json_decref(p);
         return 0;
     }
-    const char *state = field(p, "state");
-    printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", field(p, "name"),
-           field(p, "displayName"), state_colour(c, state), short_state(state), colour_off(c));
+    const char *state = json_text(p, "state");
+    printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", json_text(p, "name"),
+           json_text(p, "displayName"), state_colour(c, state), state_short(state), colour_off(c));
     static const char *const times[] = {"createTime", "startTime", "endTime"};
     for (size_t i = 0; i < NR_OF(times); i++) {
-        if (*field(p, times[i])) {
-            printf("%s:%*s%s\n", times[i], (int)(13 - strlen(times[i])), "", field(p, times[i]));
+        if (*json_text(p, times[i])) {
+            printf("%s:%*s%s\n", times[i], (int)(13 - strlen(times[i])), "",
+                   json_text(p, times[i]));
         }
     }
     if (*child_of(p)) {
@@ -414,23 +385,6 @@ static int describe(const struct cli *c, const char *id, struct err *err) {
 }
 
 /* ---- the rest ---- */
-
-static int simple(const struct cli *c, const char *method, const char *id, const char *verb,
-                  const char *done, struct err *err) {
-    auto_free char *base = path_of(c, id);
-    auto_free char *path = xasprintf("%s%s", base, verb);
-    json_t *body = strcmp(method, "POST") == 0 ? json_object() : NULL;
-    json_t *reply = NULL;
-    int rc = http_json(c, method, path, body, &reply, err);
-    json_decref(body);
-    if (rc == 0 && c->json) {
-        out_json(reply);
-    } else if (rc == 0 && !c->quiet) {
-        fprintf(stderr, "%s [%s].\n", done, id);
-    }
-    json_decref(reply);
-    return rc;
-}
 
 static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--task-name"}, {.name = "--no-follow", .is_bool = true}};
@@ -465,15 +419,17 @@ int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct er
             return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp training-pipelines %s PIPELINE",
                            verb);
         }
+        auto_free char *path = path_of(c, argv[1]);
         switch (i) {
         case 0:
             return describe(c, argv[1], err);
         case 1:
             return outcome(c, argv[1], false, err);
         case 2:
-            return simple(c, "POST", argv[1], ":cancel", "Cancellation requested for", err);
+            return resource_act(c, "POST", path, ":cancel", argv[1], "Cancellation requested for",
+                                err);
         default:
-            return simple(c, "DELETE", argv[1], "", "Deleted", err);
+            return resource_act(c, "DELETE", path, "", argv[1], "Deleted", err);
         }
     }
     return err_set(err, ERR_INVALID_ARGUMENT,
