@@ -5,12 +5,15 @@
 
 #include <math.h>
 
+#define STRICT 10.0 /* for each standard deviation by which a strict limit is less than likely */
 #define PENALTY 2.0 /* of a certain failure, in standard deviations of the labels */
 
 void acq_fini(struct acq *a) {
     for (size_t k = 0; k < ACQ_MODELS_MAX; k++) {
         gp_at_fini(&a->at[k]);
     }
+    gp_at_fini(&a->at_before);
+    front_fini(&a->front);
     free(a->room);
     a->room = NULL;
     a->cap = 0;
@@ -56,8 +59,9 @@ static void make_room(struct acq *a, size_t n) {
 }
 
 /* The objective part of point c and its derivatives by mean and sd of each objective, which lie at
- * by_mean[k * m + c]. */
-static double objective(const struct acq *a, size_t m, size_t c, double *by_mean, double *by_sd) {
+ * by_mean[k * nr_points + c]. */
+static double objective(const struct acq *a, size_t nr_points, size_t c, double *by_mean,
+                        double *by_sd) {
     size_t nr = a->nr_objectives;
     if (nr == 1 && a->kind == ACQ_LOG_EI) {
         double sd = a->at[0].sd[c], u = (a->at[0].mean[c] - a->best) / sd, ratio;
@@ -70,6 +74,16 @@ static double objective(const struct acq *a, size_t m, size_t c, double *by_mean
         by_mean[c] = 1;
         by_sd[c] = a->beta;
         return a->at[0].mean[c] + a->beta * a->at[0].sd[c];
+    }
+    if (a->kind == ACQ_LOG_EHVI) {
+        const double mean[] = {a->at[0].mean[c], a->at[1].mean[c]};
+        const double sd[] = {a->at[0].sd[c], a->at[1].sd[c]};
+        double m[2], s[2], v = front_log_gain(&a->front, mean, sd, m, s);
+        for (size_t k = 0; k < 2; k++) {
+            by_mean[k * nr_points + c] = m[k];
+            by_sd[k * nr_points + c] = s[k];
+        }
+        return v;
     }
     /* Chebyshev, augmented: the worst objective counts, the others break ties. */
     double least = INFINITY, sum = 0;
@@ -84,19 +98,46 @@ static double objective(const struct acq *a, size_t m, size_t c, double *by_mean
     }
     for (size_t k = 0; k < nr; k++) {
         double share = (0.05 + (k == at)) / a->weight[k];
-        by_mean[k * m + c] = share;
-        by_sd[k * m + c] = a->beta * share;
+        by_mean[k * nr_points + c] = share;
+        by_sd[k * nr_points + c] = a->beta * share;
     }
     return least + 0.05 * sum;
 }
 
+/* ln Phi(u) and phi(u) / Phi(u). */
+static double log_cdf(double u, double *ret_ratio) {
+    if (u > -8) {
+        *ret_ratio = phi(u) / cdf(u);
+        return log(cdf(u));
+    }
+    *ret_ratio = -u;
+    return -u * u / 2 - 0.9189385332046727 - log(-u);
+}
+
 static double limit(const struct acq *a, size_t k, size_t c, double *by_mean, double *by_sd) {
     const struct gp_at *at = &a->at[a->nr_objectives + k];
-    double sd2 = at->sd[c] * at->sd[c] + a->extra_var[k], sd = sqrt(sd2);
+    double sd2 = at->sd[c] * at->sd[c] + a->extra_var[k], sd = sqrt(sd2), value, by_u;
     double u = (at->mean[c] + a->margin[k]) / sd;
-    by_mean[c] = PENALTY * phi(u) / sd;
-    by_sd[c] = -PENALTY * phi(u) * u / sd2 * at->sd[c];
-    return -PENALTY * cdf(-u);
+    if (a->kind == ACQ_UCB) {
+        value = -PENALTY * cdf(-u);
+        by_u = PENALTY * phi(u);
+    } else {
+        value = log_cdf(u, &by_u);
+    }
+    if (a->is_strict[k] && u < 1) {
+        value -= STRICT * (1 - u);
+        by_u += STRICT;
+    }
+    by_mean[c] = by_u / sd;
+    by_sd[c] = -by_u * u / sd2 * at->sd[c];
+    return value;
+}
+
+static void add_before(struct acq *a, const double *x, size_t m, bool with_grad, double *mean) {
+    gp_predict(a->before, x, m, with_grad, &a->at_before);
+    for (size_t c = 0; c < m; c++) {
+        mean[c] += a->before_share * a->at_before.mean[c];
+    }
 }
 
 void acq_eval(struct acq *a, const double *x, size_t m, double *value, double *grad) {
@@ -107,6 +148,9 @@ void acq_eval(struct acq *a, const double *x, size_t m, double *value, double *g
         const struct gp *g =
             k < a->nr_objectives ? a->objectives[k] : a->limits[k - a->nr_objectives];
         gp_predict(g, x, m, true, &a->at[k]);
+    }
+    if (a->before) {
+        add_before(a, x, m, grad, a->at[0].mean);
     }
     for (size_t c = 0; c < m; c++) {
         value[c] = objective(a, m, c, by_mean, by_sd);
@@ -122,6 +166,13 @@ void acq_eval(struct acq *a, const double *x, size_t m, double *value, double *g
                 k < a->nr_objectives ? a->objectives[k] : a->limits[k - a->nr_objectives];
             gp_gradient(g, x, &a->at[k], by_mean + k * m, by_sd + k * m, grad);
         }
+        if (a->before) {
+            for (size_t c = 0; c < m; c++) {
+                by_mean[c] *= a->before_share;
+                by_sd[c] = 0;
+            }
+            gp_gradient(a->before, x, &a->at_before, by_mean, by_sd, grad);
+        }
     }
 }
 
@@ -130,6 +181,9 @@ bool acq_bound(struct acq *a, const double *x, size_t m, double *value) {
         return false;
     }
     gp_bound(a->objectives[0], x, m, &a->at[0]);
+    if (a->before) {
+        add_before(a, x, m, false, a->at[0].mean);
+    }
     for (size_t c = 0; c < m; c++) { /* limits only take off */
         value[c] = a->at[0].mean[c] + a->beta * a->at[0].sd[c];
     }

@@ -34,7 +34,19 @@ void bayes_fini(struct bayes *b) {
         model_fini(&b->models[k]);
     }
     free(b->models);
+    transfer_fini(&b->transfer);
     *b = (struct bayes){0};
+}
+
+void bayes_learn(struct bayes *b, const struct history *earlier) {
+    size_t objectives = 0, at = 0;
+    for (size_t k = 0; k < b->study->nr_metrics; k++) {
+        objectives += !b->study->metrics[k].is_safety;
+        at = b->study->metrics[k].is_safety ? at : k;
+    }
+    if (objectives == 1) {
+        transfer_add(&b->transfer, b->space, b->study, earlier, at);
+    }
 }
 
 void bayes_update(struct bayes *b, const struct history *h) {
@@ -45,9 +57,28 @@ void bayes_update(struct bayes *b, const struct history *h) {
 
 /* ---- the start-up design ---- */
 
+/* What was best in earlier studies, the latest first. */
+static bool next_start(const struct bayes *b, const double *known, size_t nr_known, double *ret) {
+    size_t d = b->space->d;
+    for (size_t k = 0; k < TRANSFER_STARTS; k++) {
+        for (size_t i = b->transfer.nr; i-- > 0;) {
+            const struct earlier *e = &b->transfer.studies[i];
+            if (k < e->nr_starts &&
+                !search_is_known(b->space, known, nr_known, e->starts + k * d)) {
+                memcpy(ret, e->starts + k * d, d * sizeof(*ret));
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static bool design(struct bayes *b, const struct history *h, struct rng *rng, uint64_t serial,
                    const double *known, size_t nr_known, double *ret) {
     const struct space *s = b->space;
+    if (next_start(b, known, nr_known, ret)) {
+        return true;
+    }
     if (serial == 0) {
         space_centre(s, ret);
         if (!search_is_known(s, known, nr_known, ret)) {
@@ -80,6 +111,7 @@ struct round {
     bool has_feasible;
     double *known;
     size_t nr_known;
+    double *shift; /* of the objective's rows: what an earlier study expects there */
 };
 
 static void build_feasible(struct round *r) {
@@ -121,16 +153,26 @@ static void label_safety(struct gp *g, const struct model *m, const double *y, d
     gp_label(g, v);
 }
 
+/* Fewer of the trials so far were safe than the study wishes. */
+static bool is_short_of_safe(const struct history *h, const struct tune_metric *m, const double *y,
+                             double sign) {
+    size_t safe = 0;
+    for (size_t i = 0; i < h->n; i++) {
+        safe += y[i] >= sign * m->threshold;
+    }
+    return m->min_safe_fraction > 0 && (double)safe < m->min_safe_fraction * (double)h->n;
+}
+
 #define SETTLED 0.02 /* of the labels' standard deviation: no better worth the name */
 
 /* Trials since the first that was about as good as the best. Labels of a model with all rows. */
-static size_t stagnation(const struct gp *g, size_t n) {
+static size_t stagnation(const struct gp *g, const double *shift, size_t n) {
     double best = -INFINITY;
     size_t first = 0;
     for (size_t i = 0; i < n; i++) {
-        best = fmax(best, g->y[i]);
+        best = fmax(best, g->y[i] + shift[i]);
     }
-    while (first < n && g->y[first] < best - SETTLED) {
+    while (first < n && g->y[first] + shift[first] < best - SETTLED) {
         first++;
     }
     return n - 1 - first;
@@ -147,7 +189,7 @@ static bool is_wide_turn(const struct round *r, uint64_t serial) {
 static double beta_of(const struct round *r, uint64_t serial) {
     size_t d = r->b->space->d;
     if (r->acq.nr_objectives == 1 &&
-        ((stagnation(r->acq.objectives[0], r->b->models[0].base.n) > 2 * d + 5 &&
+        ((stagnation(r->acq.objectives[0], r->shift, r->b->models[0].base.n) > 2 * d + 5 &&
           serial % 10 < 3) ||
          is_wide_turn(r, serial))) {
         return BETA_WIDE;
@@ -175,10 +217,37 @@ static void set_scalarisation(struct round *r, struct rng *rng) {
     }
 }
 
+/* The gain counts from what the models believe of all rows, the pending ones' predictions too. */
+static void set_front(struct round *r) {
+    struct acq *a = &r->acq;
+    size_t n = a->objectives[0]->n;
+    auto_free double *y = xcalloc(2 * n + 1, sizeof(*y));
+    for (size_t i = 0; i < n; i++) {
+        y[i] = gp_fitted(a->objectives[0], i);
+        y[n + i] = gp_fitted(a->objectives[1], i);
+    }
+    front_fini(&a->front);
+    front_init(&a->front, y, y + n, n);
+    a->kind = ACQ_LOG_EHVI;
+}
+
+/* The objective's labels become what an earlier study did not expect, where one helps. */
+static void lean_on_earlier(struct round *r, struct gp *g) {
+    const struct gp *before = transfer_choose(&r->b->transfer, g, &r->acq.before_share, r->shift);
+    if (before) {
+        for (size_t i = 0; i < g->n; i++) {
+            g->y[i] -= r->shift[i];
+        }
+        gp_label(g, g->y);
+        r->acq.before = before;
+    }
+}
+
 static void round_init(struct round *r, struct bayes *b, const struct history *h) {
     size_t nr = b->study->nr_metrics;
     *r = (struct round){.b = b, .h = h};
     r->gps = xcalloc(nr, sizeof(*r->gps));
+    r->shift = xcalloc(b->models[0].base.n + 1, sizeof(*r->shift));
     for (size_t k = 0; k < nr; k++) {
         const struct tune_metric *m = &b->study->metrics[k];
         gp_init(&r->gps[k], b->space);
@@ -186,9 +255,15 @@ static void round_init(struct round *r, struct bayes *b, const struct history *h
         if (m->is_safety) {
             double sign = m->minimize ? -1 : 1;
             label_safety(&r->gps[k], &b->models[k], h->y + k * h->n, sign * m->threshold);
+            r->acq.is_strict[r->acq.nr_limits] = is_short_of_safe(h, m, h->y + k * h->n, sign);
             r->acq.limits[r->acq.nr_limits++] = &r->gps[k];
         } else {
             r->acq.objectives[r->acq.nr_objectives++] = &r->gps[k];
+        }
+    }
+    for (size_t k = 0; b->transfer.nr && k < nr; k++) {
+        if (&r->gps[k] == r->acq.objectives[0]) {
+            lean_on_earlier(r, &r->gps[k]);
         }
     }
     if (h->nr_failed) {
@@ -208,6 +283,7 @@ static void round_fini(struct round *r) {
     }
     free(r->gps);
     free(r->known);
+    free(r->shift);
     acq_fini(&r->acq);
 }
 
@@ -221,7 +297,8 @@ static void add_pending(struct round *r, const double *x) {
  * scalarisation. */
 static void value_rows(const struct round *r, size_t n, double *value) {
     for (size_t i = 0; i < n; i++) {
-        value[i] = r->acq.nr_objectives > 1 ? INFINITY : gp_fitted(r->acq.objectives[0], i);
+        value[i] =
+            r->acq.nr_objectives > 1 ? INFINITY : gp_fitted(r->acq.objectives[0], i) + r->shift[i];
         for (size_t k = 0; r->acq.nr_objectives > 1 && k < r->acq.nr_objectives; k++) {
             double v = gp_fitted(r->acq.objectives[k], i) - r->acq.reference[k];
             value[i] = fmin(value[i], v / r->acq.weight[k]);
@@ -295,6 +372,10 @@ static bool next(struct round *r, struct rng *rng, uint64_t serial, double *ret)
     if (r->acq.nr_objectives > 1) {
         set_scalarisation(r, rng);
     }
+    r->acq.kind = ACQ_UCB;
+    if (r->acq.nr_objectives == 2 && serial % 2) {
+        set_front(r);
+    }
     size_t nr = choose_anchors(r, anchors);
     if (repeat(r, serial, anchors, nr, ret)) {
         return true;
@@ -328,13 +409,26 @@ static uint64_t mix(uint64_t seed, uint64_t serial) {
     return z ^ z >> 27;
 }
 
+/* All results so far are the same: no model can say more than "elsewhere" (and of what is left of a
+ * small space the search finds the rest). */
+static bool is_flat(const struct bayes *b, const struct history *h) {
+    for (size_t k = 0; k < b->study->nr_metrics; k++) {
+        for (size_t i = 1; i < h->n; i++) {
+            if (h->y[k * h->n + i] != h->y[k * h->n]) {
+                return false;
+            }
+        }
+    }
+    return !h->nr_failed && (double)h->nr_known < b->space->size / 4;
+}
+
 size_t bayes_suggest(struct bayes *b, const struct history *h, uint64_t serial, size_t count,
                      double *ret) {
     const struct space *s = b->space;
     size_t d = s->d, made = 0;
     size_t wanted = d <= 2 ? 4 : 2; /* trials of the start-up design */
-    bool is_early =
-        !h->n || h->n + h->nr_failed + h->nr_pending < wanted || (h->n < 2 && h->nr_pending <= d);
+    bool is_early = is_flat(b, h) || !h->n || h->n + h->nr_failed + h->nr_pending < wanted ||
+                    (h->n < 2 && h->nr_pending <= d);
     struct round r = {.b = b, .h = h};
     if (!is_early) {
         bayes_update(b, h);

@@ -109,6 +109,44 @@ size_t tuner_suggest(struct tuner *t, const struct tune_trial *trials, size_t nr
     return n;
 }
 
+/* A value of an earlier study within our range; categories that we lack are as good as unknown. */
+static double fit_in(const struct tune_param *p, double v) {
+    switch (p->type) {
+    case TUNE_CATEGORICAL:
+        return v >= 0 && v < (double)p->nr_values ? floor(v) : NAN;
+    case TUNE_DISCRETE:
+        return v < p->values[0]                  ? p->values[0]
+               : v > p->values[p->nr_values - 1] ? p->values[p->nr_values - 1]
+                                                 : v;
+    case TUNE_DOUBLE:
+    case TUNE_INTEGER:
+        return v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+    }
+    return NAN;
+}
+
+void tuner_learn(struct tuner *t, const struct tune_trial *trials, size_t nr) {
+    size_t wide = t->study.nr_params, n = 0;
+    auto_free double *settings = xcalloc(nr * wide + 1, sizeof(*settings));
+    auto_free struct tune_trial *done = xcalloc(nr + 1, sizeof(*done));
+    for (size_t i = 0; i < nr; i++) {
+        if (trials[i].state != TUNE_DONE) {
+            continue;
+        }
+        for (size_t k = 0; k < wide; k++) {
+            settings[n * wide + k] = fit_in(&t->space.params[k], trials[i].setting[k]);
+        }
+        done[n] = (struct tune_trial){TUNE_DONE, settings + n * wide, trials[i].metrics};
+        n++;
+    }
+    if (t->study.algorithm == TUNE_BAYES && t->space.d) {
+        struct history h;
+        history_init(&h, &t->space, &t->study, done, n);
+        bayes_learn(&t->bayes, &h);
+        history_fini(&h);
+    }
+}
+
 void tuner_prepare(struct tuner *t, const struct tune_trial *trials, size_t nr) {
     if (t->study.algorithm == TUNE_BAYES && t->space.d) {
         struct history h;

@@ -68,6 +68,13 @@ struct tune_trial {
 struct tuner *tuner_new(const struct tune_study *study, struct err *err);
 void tuner_free(struct tuner *t); /* NULL is fine */
 
+/* Lets the study learn from an earlier one, told in this one's terms: settings in its parameters
+ * (NAN where the earlier study had no such parameter; values outside a range count as its end),
+ * metrics in its order. At most 5 studies, before the first suggestion, and again after a restart,
+ * in the same order. They lose their say where they contradict what is measured now. Only of use
+ * with one objective; trials that are not TUNE_DONE are passed over. */
+void tuner_learn(struct tuner *t, const struct tune_trial *trials, size_t nr_trials);
+
 /* Up to `count` settings, none equal to another or to a trial's unless noise is HIGH. trials: ended
  * ones in the order they ended, then the pending ones in the order they were made. serial: how many
  * suggestions the study has had so far (the seed's other half, and the grid's place). Returns how
