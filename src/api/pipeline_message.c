@@ -1,25 +1,36 @@
 /* See pipeline_message.h. */
 #include "api/pipeline_message.h"
 
+#include "api/spec_task_inputs.h"
 #include "ctl/pipeline.h"
 #include "pb/pb.h"
 #include "pb/wkt.h"
 
-/* {"backingCustomJob": NAME} (reference 05 §4). */
-static Google__Protobuf__Value *metadata(struct arena *a, const char *job) {
-    Google__Protobuf__Value *name = arena_own(a, sizeof(*name)), *v = arena_own(a, sizeof(*v));
-    Google__Protobuf__Struct *s = arena_own(a, sizeof(*s));
+static void add_field(struct arena *a, Google__Protobuf__Struct *s, const char *key,
+                      const char *value) {
+    Google__Protobuf__Value *v = arena_own(a, sizeof(*v));
     Google__Protobuf__Struct__FieldsEntry *e = arena_own(a, sizeof(*e));
-    google__protobuf__value__init(name);
-    name->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
-    name->string_value = arena_strdup(a, job);
+    google__protobuf__value__init(v);
+    v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
+    v->string_value = arena_strdup(a, value);
     google__protobuf__struct__fields_entry__init(e);
-    e->key = arena_strdup(a, "backingCustomJob");
-    e->value = name;
+    e->key = arena_strdup(a, key);
+    e->value = v;
+    s->fields[s->n_fields++] = e;
+}
+
+/* {"backingCustomJob": NAME}, or {"backingHyperparameterTuningJob": NAME}, with
+ * "bestTrialBackingCustomJob" when it has succeeded (reference 05 §4). */
+static Google__Protobuf__Value *metadata(struct arena *a, const struct pipeline_status *st,
+                                         bool is_tuned) {
+    Google__Protobuf__Value *v = arena_own(a, sizeof(*v));
+    Google__Protobuf__Struct *s = arena_own(a, sizeof(*s));
     google__protobuf__struct__init(s);
-    s->fields = arena_own_array(a, 1, sizeof(*s->fields));
-    s->fields[0] = e;
-    s->n_fields = 1;
+    s->fields = arena_own_array(a, 2, sizeof(*s->fields));
+    add_field(a, s, is_tuned ? "backingHyperparameterTuningJob" : "backingCustomJob", st->child);
+    if (st->best_job) {
+        add_field(a, s, "bestTrialBackingCustomJob", st->best_job);
+    }
     google__protobuf__value__init(v);
     v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
     v->struct_value = s;
@@ -57,7 +68,8 @@ int pipeline_message(struct arena *a, const struct store_row *row, Aip__Training
     p->start_time = wkt_timestamp_if_set(a, st.start_time);
     p->end_time = wkt_timestamp_if_set(a, st.end_time);
     p->update_time = wkt_timestamp_if_set(a, st.update_time);
-    p->training_task_metadata = st.child ? metadata(a, st.child) : NULL;
+    bool is_tuned = training_task_of(str_of(p->training_task_definition)) == TRAINING_TASK_TUNING;
+    p->training_task_metadata = st.child ? metadata(a, &st, is_tuned) : NULL;
     if (st.error_code) {
         p->error = arena_own(a, sizeof(*p->error));
         google__rpc__status__init(p->error);

@@ -45,10 +45,15 @@ static void on_job_events(struct store_events *e, const struct store_event *ev, 
     u->work->cb(u->work, err);
 }
 
+/* The one that trained what is uploaded. */
+static const char *job_of(const struct pipeline_status *s) {
+    return s->best_job ? s->best_job : s->child;
+}
+
 static void read_job_events(struct upload *u) {
     struct store *store = u->api->store;
     u->events = (struct store_events){
-        .owner = str_of(u->work->status->child), .arena = u->arena, .cb = on_job_events, .arg = u};
+        .owner = str_of(job_of(u->work->status)), .arena = u->arena, .cb = on_job_events, .arg = u};
     store->ops->events(store, &u->events);
 }
 
@@ -71,7 +76,7 @@ void pipeline_seal(void *arg, struct pipeline_work *w) {
     const struct pipeline_parsed *p = parsed_of(w);
     struct arena *a = arena_new(ARENA_NO_MAX);
     struct upload *u = arena_alloc(a, sizeof(*u));
-    struct str folder = str_of(pipeline_artifact_uri(a, p->msg, &p->in));
+    struct str folder = str_of(pipeline_artifact_uri(a, p->msg, &p->in, w->status->best_trial));
     folder.n--; /* its one slash at the end */
     u->api = arg;
     u->work = w;
@@ -180,7 +185,7 @@ static struct str facts_of(struct upload *u) {
     const Aip__InputDataConfig *in = p->msg->input_data_config;
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     rec_put(&b, MODEL_FACT_PIPELINE, w->spec->name);
-    rec_puts(&b, MODEL_FACT_JOB, w->status->child);
+    rec_puts(&b, MODEL_FACT_JOB, job_of(w->status));
     put_job_facts(&b, &u->staged);
     if (d->format) {
         rec_puts(&b, MODEL_FACT_DATASET, d->dataset);

@@ -25,6 +25,7 @@ static int decode(void *arg, struct arena *a, const struct store_row *row,
                                   .project_number = name.number,
                                   .has_input = p->msg->input_data_config != NULL,
                                   .has_upload = pipeline_has_upload(p->msg),
+                                  .is_tuned = p->in.tuning != NULL,
                                   .parsed = p};
     return 0;
 }
@@ -69,6 +70,18 @@ static void add_data_env(struct arena *a, const struct pipeline_data *d, size_t 
     *env = all;
 }
 
+static void add_data(struct arena *a, const struct pipeline_data *data, Aip__CustomJobSpec *spec) {
+    for (size_t i = 0; data && i < spec->n_worker_pool_specs; i++) {
+        Aip__WorkerPoolSpec *pool = spec->worker_pool_specs[i];
+        if (pool->task_case == AIP__WORKER_POOL_SPEC__TASK_CONTAINER_SPEC) {
+            add_data_env(a, data, &pool->container_spec->n_env, &pool->container_spec->env);
+        } else if (pool->task_case == AIP__WORKER_POOL_SPEC__TASK_PYTHON_PACKAGE_SPEC) {
+            add_data_env(a, data, &pool->python_package_spec->n_env,
+                         &pool->python_package_spec->env);
+        }
+    }
+}
+
 static int make_child(void *arg, struct arena *a, const struct pipeline_spec *spec,
                       const struct pipeline_data *data, struct job_create *ret, struct err *err) {
     const struct pipeline_parsed *p = spec->parsed;
@@ -82,15 +95,7 @@ static int make_child(void *arg, struct arena *a, const struct pipeline_spec *sp
     job.n_labels = p->msg->n_labels;
     job.labels = (Aip__CustomJob__LabelsEntry **)p->msg->labels;
     job.encryption_spec = p->msg->encryption_spec;
-    for (size_t i = 0; data && i < job.job_spec->n_worker_pool_specs; i++) {
-        Aip__WorkerPoolSpec *pool = job.job_spec->worker_pool_specs[i];
-        if (pool->task_case == AIP__WORKER_POOL_SPEC__TASK_CONTAINER_SPEC) {
-            add_data_env(a, data, &pool->container_spec->n_env, &pool->container_spec->env);
-        } else if (pool->task_case == AIP__WORKER_POOL_SPEC__TASK_PYTHON_PACKAGE_SPEC) {
-            add_data_env(a, data, &pool->python_package_spec->n_env,
-                         &pool->python_package_spec->env);
-        }
-    }
+    add_data(a, data, job.job_spec);
     custom_job_fill_defaults(a, &job);
     *ret = (struct job_create){.kind = STR("customJob"),
                                .parent = spec->parent,
@@ -99,6 +104,54 @@ static int make_child(void *arg, struct arena *a, const struct pipeline_spec *sp
                                .nr_labels = job.n_labels};
     if (!pb_pack_in(a, &job.base, &ret->spec)) {
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the job");
+    }
+    return 0;
+}
+
+/* The task's own labels, and those of the pipeline that they do not name. */
+static void join_labels(struct arena *a, const Aip__TrainingPipeline *p,
+                        Aip__HyperparameterTuningJob *job) {
+    Aip__HyperparameterTuningJob__LabelsEntry **all =
+        arena_own_array(a, job->n_labels + p->n_labels + 1, sizeof(*all));
+    size_t n = job->n_labels;
+    for (size_t i = 0; i < job->n_labels; i++) {
+        all[i] = job->labels[i];
+    }
+    for (size_t i = 0; i < p->n_labels; i++) {
+        bool is_there = false;
+        for (size_t k = 0; k < job->n_labels; k++) {
+            is_there |= strcmp(job->labels[k]->key, p->labels[i]->key) == 0;
+        }
+        if (!is_there) {
+            all[n++] = (Aip__HyperparameterTuningJob__LabelsEntry *)p->labels[i];
+        }
+    }
+    job->labels = all;
+    job->n_labels = n;
+}
+
+static int make_tuning(void *arg, struct arena *a, const struct pipeline_spec *spec,
+                       const struct pipeline_data *data, struct tuning_create *ret,
+                       struct err *err) {
+    const struct pipeline_parsed *p = spec->parsed;
+    Aip__HyperparameterTuningJob *job =
+        (Aip__HyperparameterTuningJob *)pb_clone(a, &p->in.tuning->base);
+    if (!job) {
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the tuning job");
+    }
+    job->display_name = arena_printf(a, "%s-hyperparameter-tuning-job", p->msg->display_name);
+    job->encryption_spec = p->msg->encryption_spec;
+    join_labels(a, p->msg, job);
+    add_data(a, data, job->trial_job_spec);
+    job_spec_fill_defaults(a, job->trial_job_spec);
+    *ret = (struct tuning_create){
+        .parent = spec->parent,
+        .display_name = str_of(job->display_name),
+        .labels =
+            labels_stored(a, job->n_labels, (Aip__CustomJob__LabelsEntry *const *)job->labels),
+        .nr_labels = job->n_labels};
+    if (!pb_pack_in(a, &job->base, &ret->spec)) {
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the tuning job");
     }
     return 0;
 }
@@ -114,6 +167,7 @@ static void cancel(void *arg, struct pipeline_work *w) {
 
 const struct pipeline_ops pipeline_ops = {.decode = decode,
                                           .child = make_child,
+                                          .tuning = make_tuning,
                                           .export_data = pipeline_export,
                                           .seal = pipeline_seal,
                                           .upload = pipeline_upload,

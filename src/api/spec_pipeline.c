@@ -39,11 +39,15 @@ static struct str without_slash(const char *uri) {
 }
 
 const char *pipeline_artifact_uri(struct arena *a, const Aip__TrainingPipeline *p,
-                                  const struct task_inputs *in) {
+                                  const struct task_inputs *in, uint64_t trial) {
     if (p->model_to_upload->artifact_uri[0]) {
         return arena_printf(a, "%.*s/", STR_ARG(without_slash(p->model_to_upload->artifact_uri)));
     }
     const char *base = base_output_of(in);
+    if (base[0] && trial) {
+        return arena_printf(a, "%.*s/%llu/model/", STR_ARG(without_slash(base)),
+                            (unsigned long long)trial);
+    }
     return base[0] ? arena_printf(a, "%.*s/model/", STR_ARG(without_slash(base))) : NULL;
 }
 

@@ -13,8 +13,9 @@ int training_pipeline_check(struct arena *a, const Aip__TrainingPipeline *p,
 /* There is something to upload: "{}" is nothing (reference 05 §5). */
 bool pipeline_has_upload(const Aip__TrainingPipeline *p);
 /* Where the artefacts of its job are: "gs://…/" with one slash at the end, in the arena. NULL:
- * neither artifact_uri nor a base output directory says it. */
+ * neither artifact_uri nor a base output directory says it. trial: the best of a tuning task's, 0
+ * of others. */
 const char *pipeline_artifact_uri(struct arena *a, const Aip__TrainingPipeline *p,
-                                  const struct task_inputs *in);
+                                  const struct task_inputs *in, uint64_t trial);
 
 #endif

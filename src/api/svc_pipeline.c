@@ -71,21 +71,6 @@ static void admit(struct create *cr) {
     ctl_pipeline_create(c->api->ctl, &in, &cr->ctl);
 }
 
-/* What is known, and not built. True: the call was answered. */
-static bool refuse_unbuilt(struct create *cr) {
-    struct err err;
-    if (cr->in.kind == TRAINING_TASK_TUNING) {
-        err_field(&err, ERR_UNIMPLEMENTED, "training_task_definition",
-                  "Hyperparameter tuning tasks (%s) are understood, and this one is well formed, "
-                  "but tuning jobs cannot be run yet. Supported: %s.",
-                  TASK_TUNING_URI, TASK_CUSTOM_URI);
-    } else {
-        return false;
-    }
-    call_fail(cr->call, &err);
-    return true;
-}
-
 static void on_model_checked(struct model_upload_check *check, const struct err *err) {
     struct create *cr = check->arg;
     if (err) {
@@ -101,9 +86,6 @@ static void check_model(struct create *cr) {
     struct err err;
     if (cr->vs.n) {
         call_fail_violations(c, &cr->vs);
-        return;
-    }
-    if (refuse_unbuilt(cr)) {
         return;
     }
     if (!pipeline_has_upload(cr->msg)) {

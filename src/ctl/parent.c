@@ -1,6 +1,7 @@
 /* What training pipelines and tuning jobs do alike. */
 #include "base/limits.h"
 #include "ctl/ctl_int.h"
+#include "ctl/tuning.h"
 
 static void on_timer(struct timer *timer);
 
@@ -81,6 +82,9 @@ void parent_saved(struct parent *p) {
     if (p->creation) {
         call_finish(take(&p->creation), NULL);
     }
+    if (p->watch) {
+        p->watch(p->watch_arg, p);
+    }
     if (!p->kind->is_over(p)) {
         return;
     }
@@ -156,6 +160,9 @@ static void save(struct parent *p) {
         store_txn_fini(&p->txn);
         return;
     }
+    if (p->creation && p->join) {
+        p->join(p->join_arg, p->name, &p->txn);
+    }
     p->busy = p->ours = true;
     p->retry_due = 0;
     c->nr_in_flight++;
@@ -227,9 +234,13 @@ bool parent_is_passing(int code) {
     return code == ERR_RESOURCE_EXHAUSTED || code == ERR_ABORTED || code == ERR_UNAVAILABLE;
 }
 
-static void join_child(void *arg, struct job *child, struct store_txn *txn) {
+static void join_child(void *arg, struct str name, struct store_txn *txn) {
     struct parent *p = arg;
-    p->kind->child_joins(p, child, txn);
+    p->kind->child_joins(p, name, txn);
+}
+
+static void join_job(void *arg, struct job *job, struct store_txn *txn) {
+    join_child(arg, job->name, txn);
 }
 
 static void on_child_made(struct ctl_call *call, const struct err *err,
@@ -245,13 +256,24 @@ static void on_child_made(struct ctl_call *call, const struct err *err,
     }
 }
 
-void parent_make_job(struct parent *p, struct arena *a, struct job_create *in) {
-    in->id = str_of(arena_printf(a, "%llu", (unsigned long long)ctl_new_id(p->ctl)));
-    in->join = join_child;
-    in->join_arg = p;
+static struct str begin_child(struct parent *p, struct arena *a) {
     p->child_call = (struct ctl_call){.cb = on_child_made, .arg = p};
     p->busy = p->child_called = true;
+    return str_of(arena_printf(a, "%llu", (unsigned long long)ctl_new_id(p->ctl)));
+}
+
+void parent_make_job(struct parent *p, struct arena *a, struct job_create *in) {
+    in->id = begin_child(p, a);
+    in->join = join_job;
+    in->join_arg = p;
     ctl_job_create(p->ctl, in, &p->child_call);
+}
+
+void parent_make_tuning(struct parent *p, struct arena *a, struct tuning_create *in) {
+    in->id = begin_child(p, a);
+    in->join = join_child;
+    in->join_arg = p;
+    ctl_tuning_create(p->ctl, in, &p->child_call);
 }
 
 /* ---- calls ---- */
@@ -270,16 +292,15 @@ static int admit(const struct parents *ps, struct err *err) {
     return 0;
 }
 
-void parent_create(struct parents *ps, struct str id, const struct store_row *row,
-                   struct ctl_call *call) {
+void parent_create(struct parents *ps, const struct parent_wish *wish, struct ctl_call *call) {
     struct ctl *c = ps->ctl;
     auto_free char *name =
-        xasprintf("%.*s/%ss/%.*s", STR_ARG(row->parent), ps->kind->kind, STR_ARG(id));
+        xasprintf("%.*s/%ss/%.*s", STR_ARG(wish->row.parent), ps->kind->kind, STR_ARG(wish->id));
     struct err err = {0};
     ctl_enter(c);
     struct call_op *op = call_new(c, call, str_of(name));
     if (!call_refuse_when_dead(c, op)) {
-        struct store_row r = *row;
+        struct store_row r = wish->row;
         r.kind = str_of(ps->kind->kind);
         call_fill_row(op, &r, call_create_time(c));
         struct parent *p = admit(ps, &err) == 0 ? ps->kind->make(c, &op->row, &err) : NULL;
@@ -287,6 +308,8 @@ void parent_create(struct parents *ps, struct str id, const struct store_row *ro
             call_finish(op, &err);
         } else {
             p->creation = op;
+            p->join = wish->join;
+            p->join_arg = wish->join_arg;
             op->has_row = true; /* its status comes when it is given to the store */
             adopt(p);
             p->kind->begin(p, op->row.create_time);

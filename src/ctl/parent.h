@@ -10,8 +10,8 @@
 #include "ctl/ctl.h"
 
 struct call_op;
-struct job;
 struct parent;
+struct tuning_create;
 
 /* What a kind of parent does its own way. All are set but where NULL is allowed. */
 struct parent_kind {
@@ -44,9 +44,9 @@ struct parent_kind {
     void (*act)(struct parent *p);
     /* When something is due though nothing happens, mono; 0 never. NULL: never. */
     usec_t (*next_due)(struct parent *p);
-    /* A job's creation: adds the facts of it to the transaction. NULL err: it was made. Otherwise
+    /* A child's creation: adds the facts of it to the transaction. NULL err: it was made. Otherwise
      * nothing was; a passing error is not told: it is tried again later. */
-    void (*child_joins)(struct parent *p, const struct job *child, struct store_txn *txn);
+    void (*child_joins)(struct parent *p, struct str child, struct store_txn *txn);
     void (*child_made)(struct parent *p, const struct err *err, const struct store_row *row);
     /* Out of the list: lets go of what it follows. Answers what it can no longer do. */
     void (*retiring)(struct parent *p);
@@ -87,6 +87,12 @@ struct parent {
     struct ctl_call child_call; /* a job's creation; pipelines: then its cancel */
     bool child_called;          /* it is not answered */
 
+    /* Itself a child: who follows its life, and what adds to the transaction that makes it. */
+    void (*watch)(void *arg, struct parent *p); /* after each commit; NULL: nobody */
+    void *watch_arg;
+    void (*join)(void *arg, struct str name, struct store_txn *txn);
+    void *join_arg;
+
     struct timer timer;
     usec_t retry_due; /* mono; something is tried again then. 0 none */
     unsigned retries;
@@ -120,15 +126,21 @@ void parent_put_row(struct parent *p, struct store_txn *txn, const char *state, 
 void parent_saved(struct parent *p);
 /* The same request may go through another time. */
 bool parent_is_passing(int code);
-/* Makes a job; its parent's facts are in the same transaction. in's id and join are set here. Busy
- * until child_made. */
+/* Makes a child; its parent's facts are in the same transaction. in's id and join are set here.
+ * Busy until child_made. */
 void parent_make_job(struct parent *p, struct arena *a, struct job_create *in);
+void parent_make_tuning(struct parent *p, struct arena *a, struct tuning_create *in);
 
 /* ---- calls ---- */
 
-/* The row of what a call creates: all but name, times, state. */
-void parent_create(struct parents *ps, struct str id, const struct store_row *row,
-                   struct ctl_call *call);
+/* What a call creates: of the row all but name, times, state. */
+struct parent_wish {
+    struct str id;
+    struct store_row row;
+    void (*join)(void *arg, struct str name, struct store_txn *txn); /* may be NULL */
+    void *join_arg;
+};
+void parent_create(struct parents *ps, const struct parent_wish *wish, struct ctl_call *call);
 /* The live one that a call is about. NULL: the call is answered, or (stored) about to be, as is
  * right for one that is not in memory. */
 struct parent *parent_asked(struct parents *ps, struct call_op *op,

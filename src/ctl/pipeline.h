@@ -1,6 +1,7 @@
-/* CONTRACT. Training pipelines: data are exported, a custom job trains on them, its artefacts
- * become a version of a model. ctl decides the order, remembers it, and has others do the work:
- * what an export or a model is it does not know. Loop thread.
+/* CONTRACT. Training pipelines: data are exported, a custom job trains on them, or a tuning job
+ * whose best trial counts; the artefacts become a version of a model. ctl decides the order,
+ * remembers it, and has others do the work: what an export or a model is it does not know. Loop
+ * thread.
  *
  *   NEW ─► EXPORTING ─► CHILD_DUE ─► FOLLOWING ─► UPLOADING ─► DONE
  *    └─────────────────────┘             └────────────────────► (nothing to upload)
@@ -12,7 +13,7 @@
 #ifndef CUSP_CTL_PIPELINE_H
 #define CUSP_CTL_PIPELINE_H
 
-#include "ctl/ctl.h"
+#include "ctl/tuning.h"
 
 #define PIPELINE_KIND "trainingPipeline"
 
@@ -66,7 +67,10 @@ struct pipeline_status {
     usec_t export_end, child_end;                          /* wall; 0 = not reached */
     int error_code;                                        /* google.rpc code, 0 none */
     const char *error_msg;
-    const char *child; /* full name of its job; NULL: not made yet */
+    const char *child; /* full name of its job, custom or tuning; NULL: not made yet */
+    /* A tuning job that succeeded: its best trial, and that one's job. 0, NULL: none (yet). */
+    uint64_t best_trial;
+    const char *best_job;
     bool cancel_requested;
     struct pipeline_data data;
     struct pipeline_model model;
@@ -82,6 +86,7 @@ struct pipeline_spec {
     uint64_t project_number;
     bool has_input;     /* data are to be exported first */
     bool has_upload;    /* its artefacts become a model */
+    bool is_tuned;      /* its child is a tuning job */
     const void *parsed; /* the API's */
 };
 
@@ -108,6 +113,9 @@ struct pipeline_ops {
     /* The job that trains, all but its id; data is NULL when nothing was exported. In the arena. */
     int (*child)(void *arg, struct arena *a, const struct pipeline_spec *spec,
                  const struct pipeline_data *data, struct job_create *ret, struct err *err);
+    /* The same for one that is tuned (then `child` is not called). May be NULL: none are. */
+    int (*tuning)(void *arg, struct arena *a, const struct pipeline_spec *spec,
+                  const struct pipeline_data *data, struct tuning_create *ret, struct err *err);
     /* Writes the data's sets. Begun again after a crash: the same pipeline exports to the same
      * place. Errors end the pipeline. */
     void (*export_data)(void *arg, struct pipeline_work *w);

@@ -6,7 +6,7 @@ static const struct pipeline_ops *ops_of(const struct pipeline *p) {
     return p->base.ctl->cfg.pipelines;
 }
 
-static void fail(struct pipeline *p, const struct err *err) {
+void pipeline_fail(struct pipeline *p, const struct err *err) {
     pipeline_post(p, (struct pipeline_event){.type = PIPELINE_EV_DONE,
                                              .state = PIPELINE_STATE_FAILED,
                                              .code = err->code,
@@ -36,7 +36,7 @@ static void after_export(struct pipeline *p, const struct err *err) {
     } else if (p->base.ctl->is_stopping) {
         return; /* what was written is written again in the next life */
     } else if (err) {
-        fail(p, err);
+        pipeline_fail(p, err);
     } else {
         pipeline_post(p,
                       (struct pipeline_event){.type = PIPELINE_EV_EXPORTED, .data = p->work.data});
@@ -52,7 +52,7 @@ static void after_seal(struct pipeline *p, const struct err *err) {
         }
     } else if (err) {
         drop_work(p);
-        fail(p, err);
+        pipeline_fail(p, err);
     }
 }
 
@@ -73,7 +73,7 @@ static void after_upload(struct pipeline *p, const struct err *err) {
     if (err && parent_is_passing(err->code)) {
         parent_retry_later(&p->base);
     } else if (err) {
-        fail(p, err);
+        pipeline_fail(p, err);
     }
 }
 
@@ -139,17 +139,16 @@ void pipeline_stop_work(struct pipeline *p) {
 
 /* ---- the child ---- */
 
-void pipeline_child_joins(struct parent *p, const struct job *child, struct store_txn *t) {
-    pipeline_join(
-        pipeline_of(p), t,
-        (struct pipeline_event){.type = PIPELINE_EV_CHILD_CREATED, .child = child->name.p});
+void pipeline_child_joins(struct parent *p, struct str child, struct store_txn *t) {
+    pipeline_join(pipeline_of(p), t,
+                  (struct pipeline_event){.type = PIPELINE_EV_CHILD_CREATED, .child = child.p});
 }
 
 void pipeline_child_made(struct parent *base, const struct err *err, const struct store_row *row) {
     struct pipeline *p = pipeline_of(base);
     pipeline_joined(p, !err);
     if (err && !parent_is_passing(err->code)) {
-        fail(p, err);
+        pipeline_fail(p, err);
     }
 }
 
@@ -160,7 +159,7 @@ static void make_child(struct pipeline *p) {
     struct err err;
     if (ops_of(p)->child(c->cfg.pipelines_arg, a, &p->spec,
                          p->status.data.format ? &p->status.data : NULL, &in, &err) != 0) {
-        fail(p, &err);
+        pipeline_fail(p, &err);
         return;
     }
     parent_make_job(&p->base, a, &in);
@@ -193,10 +192,10 @@ void pipeline_child_moved(void *arg, struct job *child) {
     }
 }
 
-static void fail_lost(struct pipeline *p, const char *what) {
+void pipeline_fail_lost(struct pipeline *p, const char *what) {
     struct err err;
     err_set(&err, ERR_INTERNAL, "%s %s", p->status.child, what);
-    fail(p, &err);
+    pipeline_fail(p, &err);
 }
 
 static void on_child_row(struct store_get *g, const struct store_row *row, const struct err *err) {
@@ -211,9 +210,9 @@ static void on_child_row(struct store_get *g, const struct store_row *row, const
         p->looked = false;
         parent_retry_later(&p->base);
     } else if (err || !row) {
-        fail_lost(p, "was deleted before its outcome was noted.");
+        pipeline_fail_lost(p, "was deleted before its outcome was noted.");
     } else if (row->is_live || job_status_decode(g->arena, row->status, &s, NULL) != 0) {
-        fail_lost(p, "has a record that cannot be read.");
+        pipeline_fail_lost(p, "has a record that cannot be read.");
     } else {
         post_child_done(p, &s);
     }
@@ -245,7 +244,7 @@ static void on_child_cancelled(struct ctl_call *call, const struct err *err,
                                const struct store_row *row) {
     struct pipeline *p = call->arg;
     p->base.child_called = false;
-    if (err && p->child) {
+    if (err && (p->child || p->tuned)) {
         p->cancelling_child = false;
         parent_retry_later(&p->base);
         parent_pump(&p->base);
@@ -255,7 +254,8 @@ static void on_child_cancelled(struct ctl_call *call, const struct err *err,
 static void cancel_child(struct pipeline *p) {
     p->cancelling_child = p->base.child_called = true;
     p->base.child_call = (struct ctl_call){.cb = on_child_cancelled, .arg = p};
-    ctl_job_cancel(p->base.ctl, str_of(p->status.child), &p->base.child_call);
+    (p->tuned ? ctl_tuning_cancel : ctl_job_cancel)(p->base.ctl, str_of(p->status.child),
+                                                    &p->base.child_call);
 }
 
 /* ---- what is due ---- */
@@ -276,15 +276,19 @@ void pipeline_act(struct parent *base) {
     case PIPELINE_CHILD_DUE:
         if (cancel) {
             post_cancelled(p);
+        } else if (p->spec.is_tuned) {
+            pipeline_make_tuned(p);
         } else {
             make_child(p);
         }
         break;
     case PIPELINE_FOLLOWING:
-        if (!p->looked) {
+        if (!p->looked && p->spec.is_tuned) {
+            pipeline_look_at_tuned(p);
+        } else if (!p->looked) {
             look_at_child(p);
         }
-        if (cancel && p->child && !p->cancelling_child) {
+        if (cancel && (p->child || p->tuned) && !p->cancelling_child) {
             cancel_child(p);
         }
         break;

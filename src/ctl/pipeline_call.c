@@ -6,12 +6,15 @@
 /* ---- calls ---- */
 
 void ctl_pipeline_create(struct ctl *c, const struct pipeline_create *in, struct ctl_call *call) {
-    parent_create(&c->pipelines, in->id,
-                  &(struct store_row){.parent = in->parent,
-                                      .display_name = in->display_name,
-                                      .spec = in->spec,
-                                      .labels = (struct store_label *)in->labels,
-                                      .nr_labels = in->nr_labels},
+    parent_create(&c->pipelines,
+                  &(struct parent_wish){
+                      .id = in->id,
+                      .row = {.parent = in->parent,
+                              .display_name = in->display_name,
+                              .spec = in->spec,
+                              .labels = (struct store_label *)in->labels,
+                              .nr_labels = in->nr_labels},
+                  },
                   call);
 }
 
@@ -38,7 +41,9 @@ bool ctl_pipeline_outlook(struct ctl *c, struct str name, struct job_outlook *re
         return false;
     }
     const struct pipeline *p = pipeline_of(base);
-    if (!p->status.child || !ctl_job_outlook(c, str_of(p->status.child), ret)) {
+    bool (*outlook)(struct ctl *, struct str, struct job_outlook *) =
+        p->spec.is_tuned ? ctl_tuning_outlook : ctl_job_outlook;
+    if (!p->status.child || !outlook(c, str_of(p->status.child), ret)) {
         *ret = (struct job_outlook){.end_began = p->status.child_end};
     }
     ret->create_time = p->status.create_time;
@@ -105,6 +110,9 @@ static void retiring(struct parent *base) {
     CHECK(!p->trial && p->working == WORK_NONE);
     if (p->child) {
         p->child->watch = NULL;
+    }
+    if (p->tuned) {
+        p->tuned->watch = NULL;
     }
 }
 

@@ -79,6 +79,8 @@ void pipeline_event_encode(struct buf *b, const struct pipeline_event *ev) {
         rec_put_u64(b, "started_at", ev->started_at);
         rec_put_i64(b, "code", ev->code);
         rec_puts(b, "msg", ev->msg);
+        rec_put_some(b, "best_trial", ev->best_trial);
+        rec_puts(b, "best_job", ev->best_job);
         break;
     case PIPELINE_EV_DONE:
         rec_puts(b, "state", pipeline_state_name(ev->state));
@@ -130,6 +132,8 @@ int pipeline_event_decode(struct arena *a, const struct store_event *in, struct 
     ev.code = (int)rec_get_i64(&r, "code", 0);
     ev.msg = rec_get_cstr(&r, "msg");
     ev.started_at = rec_get_u64(&r, "started_at", 0);
+    ev.best_trial = rec_get_u64(&r, "best_trial", 0);
+    ev.best_job = rec_get_cstr(&r, "best_job");
     switch (ev.type) {
     case PIPELINE_EV_EXPORTED:
         pipeline_data_get(&r, &ev.data);

@@ -56,6 +56,8 @@ static void child_done(struct pipeline_status *s, const struct pipeline_spec *sp
                        const struct pipeline_event *ev) {
     note_start(s, ev->started_at);
     s->child_end = ev->time;
+    s->best_trial = ev->best_trial;
+    s->best_job = ev->best_job;
     if (ev->child_state == JOB_STATE_SUCCEEDED && s->cancel_requested) {
         end(s, ev->time, PIPELINE_STATE_CANCELLED, ERR_CANCELLED, "CANCELED");
     } else if (ev->child_state == JOB_STATE_SUCCEEDED && spec->has_upload) {
@@ -158,6 +160,7 @@ void pipeline_check(const struct pipeline_status *s, const struct pipeline_spec 
     CHECK(s->child || (s->phase != PIPELINE_FOLLOWING && s->phase != PIPELINE_UPLOADING &&
                        s->state != PIPELINE_STATE_SUCCEEDED));
     CHECK(!s->data.format || spec->has_input);
+    CHECK(!s->best_job || (spec->is_tuned && s->best_trial));
 }
 
 /* ---- the record ---- */
@@ -174,10 +177,7 @@ void pipeline_status_encode(struct buf *b, const struct pipeline_status *s) {
     rec_begin(b);
     rec_puts(b, "state", pipeline_state_name(s->state));
     rec_puts(b, "phase", phase_names[s->phase]);
-#define X(f)                                                                                       \
-    if (s->f) {                                                                                    \
-        rec_put_u64(b, #f, s->f);                                                                  \
-    }
+#define X(f) rec_put_some(b, #f, s->f);
     STATUS_TIMES(X)
 #undef X
     if (s->error_code) {
@@ -185,9 +185,9 @@ void pipeline_status_encode(struct buf *b, const struct pipeline_status *s) {
     }
     rec_puts(b, "error_msg", s->error_msg);
     rec_puts(b, "child", s->child);
-    if (s->cancel_requested) {
-        rec_put_u64(b, "cancel_requested", 1);
-    }
+    rec_put_some(b, "best_trial", s->best_trial);
+    rec_puts(b, "best_job", s->best_job);
+    rec_put_some(b, "cancel_requested", s->cancel_requested);
     pipeline_data_put(b, &s->data);
     pipeline_model_put(b, &s->model);
 }
@@ -221,6 +221,8 @@ int pipeline_status_decode(struct arena *a, struct str text, struct pipeline_sta
     s.error_code = (int)rec_get_i64(&r, "error_code", 0);
     s.error_msg = rec_get_cstr(&r, "error_msg");
     s.child = rec_get_cstr(&r, "child");
+    s.best_trial = rec_get_u64(&r, "best_trial", 0);
+    s.best_job = rec_get_cstr(&r, "best_job");
     s.cancel_requested = rec_get_u64(&r, "cancel_requested", 0) != 0;
     pipeline_data_get(&r, &s.data);
     pipeline_model_get(&r, &s.model);

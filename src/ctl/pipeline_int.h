@@ -17,6 +17,8 @@ struct pipeline_event {
     const char *child;           /* CHILD_CREATED */
     usec_t started_at;           /* CHILD_RUNNING, CHILD_DONE; 0: it never ran */
     enum job_state child_state;  /* CHILD_DONE */
+    uint64_t best_trial;         /* CHILD_DONE of a tuning job; 0 none */
+    const char *best_job;        /* the same; NULL none */
     enum pipeline_state state;   /* DONE */
     int code;                    /* CHILD_DONE, DONE: google.rpc code */
     const char *msg;             /* same; may be NULL */
@@ -67,11 +69,14 @@ struct pipeline {
 
     /* The child. Memory only. */
     struct job *child;            /* watched; NULL: not looked at, or gone */
+    struct parent *tuned;         /* the same, when it is a tuning job */
     bool looked;                  /* its row was asked for, or it is watched */
     bool told_running, told_done; /* facts that are in the inbox or durable */
     bool cancelling_child;        /* the cancel was asked for in this life */
     struct store_get get;
     struct arena *get_arena;
+    struct tuning_read read;
+    bool reading; /* read is with the store */
 
     /* Work at others. */
     struct pipeline_work work;
@@ -100,12 +105,19 @@ void pipeline_refused(struct parent *p, const struct err *err);
 
 /* pipeline_act.c */
 void pipeline_act(struct parent *p);
-void pipeline_child_joins(struct parent *p, const struct job *child, struct store_txn *txn);
+void pipeline_child_joins(struct parent *p, struct str child, struct store_txn *txn);
 void pipeline_child_made(struct parent *p, const struct err *err, const struct store_row *row);
 /* Asks an export or a seal to end early. */
 void pipeline_stop_work(struct pipeline *p);
 /* The child said something durable, or goes away. */
 void pipeline_child_moved(void *arg, struct job *child);
+
+/* pipeline_tuned.c: the child of a pipeline that is tuned */
+void pipeline_make_tuned(struct pipeline *p);
+void pipeline_look_at_tuned(struct pipeline *p);
+/* For either kind of child. The status' strings are copied. */
+void pipeline_fail(struct pipeline *p, const struct err *err);
+void pipeline_fail_lost(struct pipeline *p, const char *what);
 
 /* pipeline_call.c */
 extern const struct parent_kind pipeline_kind;

@@ -1,6 +1,7 @@
 /* The door through which facts enter a pipeline, and their way to the store: saved first, then
  * applied. What is posted while a transaction is under way joins the next one. */
 #include "ctl/pipeline_int.h"
+#include "ctl/tuning_int.h"
 
 struct pipeline *pipeline_new(struct ctl *c, struct arena *a, const struct pipeline_spec *spec) {
     struct pipeline *p = xcalloc(1, sizeof(*p));
@@ -12,6 +13,9 @@ struct pipeline *pipeline_new(struct ctl *c, struct arena *a, const struct pipel
 
 void pipeline_free(struct pipeline *p) {
     if (p) {
+        if (p->reading) {
+            tuning_read_abandon(&p->read);
+        }
         arena_free(p->get_arena);
         arena_free(p->base.arena);
         free(p);
@@ -93,7 +97,15 @@ static void narrate(struct pipeline *p, const struct pipeline_event *ev) {
         buf_printf(&b, "Training runs as %s.", s->child);
         say(p, ev->time, 200, buf_cstr(&b));
     } else if (s->phase == PIPELINE_UPLOADING && ev->type == PIPELINE_EV_CHILD_DONE) {
-        say(p, ev->time, 200, "Training is done; its artefacts are being uploaded as a model.");
+        buf_puts(&b, "Training is done; its artefacts are being uploaded as a model.");
+        if (s->best_trial) {
+            buf_clear(&b);
+            buf_printf(&b,
+                       "Tuning is done; trial %llu is best, its artefacts are being uploaded as a "
+                       "model.",
+                       (unsigned long long)s->best_trial);
+        }
+        say(p, ev->time, 200, buf_cstr(&b));
     }
     if (!pipeline_is_over(s)) {
         return;

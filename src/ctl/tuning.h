@@ -75,6 +75,10 @@ struct tuning_create {
     struct str spec; /* message bytes, kept verbatim */
     const struct store_label *labels;
     size_t nr_labels;
+    /* Adds to the transaction that makes it; once for each that is given to the store. May be NULL.
+     */
+    void (*join)(void *arg, struct str name, struct store_txn *t);
+    void *join_arg;
 };
 /* row in cb: the created row. */
 void ctl_tuning_create(struct ctl *c, const struct tuning_create *in, struct ctl_call *call);

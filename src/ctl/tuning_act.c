@@ -27,20 +27,19 @@ static void post_refused(struct tuning *t, const struct err *err) {
                         .type = TUNING_EV_TRIAL_FAILED, .trial = t->making_trial, .msg = err->msg});
 }
 
-void tuning_child_joins(struct parent *p, const struct job *child, struct store_txn *txn) {
+void tuning_child_joins(struct parent *p, struct str child, struct store_txn *txn) {
     struct tuning *t = tuning_of(p);
     struct study_new_trial trial;
     if (t->making.type) {
         trial = *t->making.trials;
-        trial.job = child->name.p;
+        trial.job = child.p;
         struct study_event ev = t->making;
         ev.trials = &trial;
         tuning_join(t, txn, &ev, NULL);
     } else {
         tuning_join(t, txn, NULL,
-                    &(struct tuning_event){.type = TUNING_EV_TRIAL_JOB,
-                                           .trial = t->making_trial,
-                                           .job = child->name.p});
+                    &(struct tuning_event){
+                        .type = TUNING_EV_TRIAL_JOB, .trial = t->making_trial, .job = child.p});
     }
 }
 

@@ -10,12 +10,15 @@ struct tuning *tuning_find(struct ctl *c, struct str name) {
 /* ---- calls ---- */
 
 void ctl_tuning_create(struct ctl *c, const struct tuning_create *in, struct ctl_call *call) {
-    parent_create(&c->tunings, in->id,
-                  &(struct store_row){.parent = in->parent,
-                                      .display_name = in->display_name,
-                                      .spec = in->spec,
-                                      .labels = (struct store_label *)in->labels,
-                                      .nr_labels = in->nr_labels},
+    parent_create(&c->tunings,
+                  &(struct parent_wish){.id = in->id,
+                                        .row = {.parent = in->parent,
+                                                .display_name = in->display_name,
+                                                .spec = in->spec,
+                                                .labels = (struct store_label *)in->labels,
+                                                .nr_labels = in->nr_labels},
+                                        .join = in->join,
+                                        .join_arg = in->join_arg},
                   call);
 }
 

@@ -153,7 +153,7 @@ int tuning_apply(struct tuning *t, const struct tuning_fact *f, struct err *err)
 /* tuning_act.c: what is due */
 void tuning_act(struct parent *p);
 usec_t tuning_next_due(struct parent *p);
-void tuning_child_joins(struct parent *p, const struct job *child, struct store_txn *txn);
+void tuning_child_joins(struct parent *p, struct str child, struct store_txn *txn);
 void tuning_child_made(struct parent *p, const struct err *err, const struct store_row *row);
 
 /* tuning_run.c: trials' jobs, followed */
@@ -184,6 +184,8 @@ void tuning_say(struct tuning *t, usec_t when, int severity, const char *text);
 int tuning_replay(struct tuning *t, const struct store_event *ev, size_t nr,
                   struct err *err) MUST_CHECK;
 extern const struct parent_kind tuning_kind;
+/* tuning_read.c: the server is gone before it was answered */
+void tuning_read_abandon(struct tuning_read *r);
 struct tuning *tuning_find(struct ctl *c, struct str name);
 
 #endif

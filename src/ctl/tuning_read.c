@@ -5,7 +5,7 @@
 struct read_priv {
     struct ctl *c;
     struct arena *arena;
-    const struct store_row *row; /* in the arena, from the get on */
+    struct store_row row; /* from the get on; what it views is in the arena */
     struct store_get *get;
     struct store_events *events;
 };
@@ -26,7 +26,7 @@ static void on_events(struct store_events *e, const struct store_event *ev, size
                       const struct err *err) {
     struct tuning_read *r = e->arg;
     struct ctl *c = priv(r)->c;
-    const struct store_row *row = priv(r)->row;
+    const struct store_row *row = &priv(r)->row;
     struct tuning_spec spec = {0};
     struct err e2 = {0};
     ctl_enter(c);
@@ -60,7 +60,7 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
     } else if (t && !t->base.creation) {
         answer(r, row, t, NULL);
     } else {
-        p->row = row;
+        p->row = *row;
         *p->events =
             (struct store_events){.owner = row->name, .arena = p->arena, .cb = on_events, .arg = r};
         c->nr_in_flight++;
@@ -79,4 +79,8 @@ void ctl_tuning_read(struct ctl *c, struct tuning_read *r) {
     c->nr_in_flight++;
     c->cfg.store->ops->get(c->cfg.store, p->get);
     ctl_leave(c);
+}
+
+void tuning_read_abandon(struct tuning_read *r) {
+    arena_free(priv(r)->arena);
 }

@@ -13,7 +13,7 @@ import pytest
 from conftest import PARENT
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import POOL, create, pipeline, wait  # noqa: E402
+from pipelines import POOL, create, pipeline, tuned, wait  # noqa: E402
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 UPLOAD = ["pipeline.upload.sealed", "pipeline.upload.begin", "pipeline.upload.joined", "model.upload.before_commit",
@@ -22,17 +22,22 @@ COMMIT = ["store.commit.before_begin", "store.commit.before_commit", "store.comm
 FULL = os.environ.get("CUSP_TEST_MODE", "quick") == "full" or os.environ.get("CUSP_EXTENDED") == "1"
 
 
-def body(**more):
-    return pipeline({"workerPoolSpecs": [POOL], "baseOutputDirectory": {"outputUriPrefix": "gs://out/run"}},
-                    modelToUpload={"displayName": "m", "containerSpec": {"imageUri": SERVING}, "versionAliases": ["prod"]},
-                    **more)
+MODEL = {"displayName": "m", "containerSpec": {"imageUri": SERVING}, "versionAliases": ["prod"]}
+
+
+def body(is_tuned=False):
+    """Of one job, or of one trial."""
+    if is_tuned:
+        return tuned(1, 1, modelToUpload=MODEL)
+    return pipeline({"workerPoolSpecs": [POOL], "baseOutputDirectory": {"outputUriPrefix": "gs://out/run"}}, modelToUpload=MODEL)
 
 
 def prepared(make_server):
     s = make_server("--engine=fake")
     s.start()
     assert s.call("POST", "/storage/v1/b?project=demo", {"name": "out"}).status_code == 200
-    assert s.call("POST", "/upload/storage/v1/b/out/o?uploadType=media&name=run/model/m", "abc").status_code == 200
+    for folder in ("run", "hpt/1"):
+        assert s.call("POST", f"/upload/storage/v1/b/out/o?uploadType=media&name={folder}/model/m", "abc").status_code == 200
     s.stop()
     return s
 
@@ -56,14 +61,14 @@ def check_whole(s):
     return bool(ended)
 
 
-def run_into(make_server, points, must=True):
+def run_into(make_server, points, must=True, is_tuned=False):
     """Returns (the server after the kill and a new start, the pipeline's name, was it whole already). must: the point is
     passed in every life; how many commits there are depends on which of them travel together."""
     s = prepared(make_server)
     s.start(env={"CUSP_FAILPOINTS": points})
     name = None
     try:
-        name = create(s, body())["name"]
+        name = create(s, body(is_tuned))["name"]
         wait(s, name, 20)
     except (AssertionError, OSError):
         pass
@@ -89,32 +94,34 @@ def check_end(s, name):
     s.stop()
 
 
+@pytest.mark.parametrize("is_tuned", [False, True], ids=["job", "best-trial"])
 @pytest.mark.parametrize("point", UPLOAD)
-def test_killed_while_uploading(make_server, point):
-    s, name, was_whole = run_into(make_server, f"{point}=abort@1")
+def test_killed_while_uploading(make_server, point, is_tuned):
+    s, name, was_whole = run_into(make_server, f"{point}=abort@1", is_tuned=is_tuned)
     assert was_whole == (point in ("model.upload.after_commit", "pipeline.upload.durable"))
     check_end(s, name)
 
 
-def commits_of_a_life(make_server):
+def commits_of_a_life(make_server, is_tuned):
     """How many commits the server makes for one pipeline."""
     s = prepared(make_server)
     trace = s.data_dir + "-trace"
     s.start(env={"CUSP_FAILPOINT_TRACE": trace})
-    wait(s, create(s, body())["name"])
+    wait(s, create(s, body(is_tuned))["name"])
     s.stop()
     return len(re.findall(r"^store\.commit\.before_begin$", open(trace).read(), re.M))
 
 
-def test_killed_at_every_commit(make_server):
+@pytest.mark.parametrize("is_tuned", [False, True], ids=["job", "best-trial"])
+def test_killed_at_every_commit(make_server, is_tuned):
     """From the create on; the upload is among the last ones. Quick: the last three, of each moment."""
-    n = commits_of_a_life(lambda *flags: make_server(*flags, name="count"))
+    n = commits_of_a_life(lambda *flags: make_server(*flags, name="count"), is_tuned)
     assert n >= 5, n
     seen = set()
     for i in range(1 if FULL else n - 2, n + 1):
         for k, point in enumerate(COMMIT):
             s, name, was_whole = run_into(lambda *flags, i=i, k=k: make_server(*flags, name=f"c{i}-{k}"), f"{point}=abort@{i}",
-                                          must=False)
+                                          must=False, is_tuned=is_tuned)
             seen.add(was_whole)
             if name:
                 check_end(s, name)

@@ -18,6 +18,19 @@ def pipeline(inputs=None, *, labels=None, **more):
     return body
 
 
+def tuned(trials=6, parallel=2, *, inputs=None, labels=None, **more):
+    """The documented body, for the scripted engine: a trial's `acc` is better the nearer lr is to 0.5."""
+    task = {"studySpec": {"metrics": [{"metricId": "acc", "goal": "MINIMIZE"}],
+                          "parameters": [{"parameterId": "lr", "scaleType": "UNIT_LOG_SCALE",
+                                          "doubleValueSpec": {"minValue": 0.0001, "maxValue": 0.1}}],
+                          "algorithm": "RANDOM_SEARCH"},
+            "maxTrialCount": trials, "parallelTrialCount": parallel, "maxFailedTrialCount": min(2, trials),
+            "trialJobSpec": {"workerPoolSpecs": [POOL], "scheduling": {"timeout": "3600s"},
+                             "baseOutputDirectory": {"outputUriPrefix": "gs://out/hpt"}}}
+    task.update(inputs or {})
+    return pipeline(task, labels={"metric": "acc", "run_ms": 5, **(labels or {})}, trainingTaskDefinition=TUNING, **more)
+
+
 def post(s, body, parent=PARENT):
     return s.call("POST", f"/v1/{parent}/trainingPipelines", body)
 

@@ -32,7 +32,8 @@ static int decode(void *arg, struct arena *a, const struct store_row *row,
                                   .id = arena_str(a, name_last_segment(row->name)),
                                   .project_number = 123,
                                   .has_input = rec_get_u64(&r, "has_input", 0) != 0,
-                                  .has_upload = rec_get_u64(&r, "has_upload", 0) != 0};
+                                  .has_upload = rec_get_u64(&r, "has_upload", 0) != 0,
+                                  .is_tuned = rec_get_u64(&r, "is_tuned", 0) != 0};
     size_t *index = arena_alloc(a, sizeof(*index));
     *index = (size_t)rec_get_u64(&r, "index", 0);
     ret->parsed = index;
@@ -53,6 +54,19 @@ static int make_child(void *arg, struct arena *a, const struct pipeline_spec *sp
                                .parent = spec->parent,
                                .display_name = spec->id,
                                .spec = arena_str(a, buf_str(&b))};
+    return 0;
+}
+
+static int make_tuning(void *arg, struct arena *a, const struct pipeline_spec *spec,
+                       const struct pipeline_data *data, struct tuning_create *ret,
+                       struct err *err) {
+    struct world *w = arg;
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    struct sim_pipe *p = pipe_at(w, index_of(spec));
+    CHECK((data != NULL) == spec->has_input);
+    p->tune = world_plan_tune(w, &p->wish.tune, &b);
+    *ret = (struct tuning_create){
+        .parent = spec->parent, .display_name = spec->id, .spec = arena_str(a, buf_str(&b))};
     return 0;
 }
 
@@ -160,6 +174,7 @@ static void cancel(void *arg, struct pipeline_work *work) {
 
 static const struct pipeline_ops ops = {.decode = decode,
                                         .child = make_child,
+                                        .tuning = make_tuning,
                                         .export_data = begin_export,
                                         .seal = begin_seal,
                                         .upload = begin_upload,
@@ -203,6 +218,7 @@ size_t world_create_pipe(struct world *w, const struct pipe_wish *wish) {
     rec_put_u64(&spec, "index", at);
     rec_put_u64(&spec, "has_input", wish->has_input);
     rec_put_u64(&spec, "has_upload", wish->has_upload);
+    rec_put_u64(&spec, "is_tuned", wish->is_tuned);
     struct pipeline_create in = {.parent = STR(WORLD_PARENT),
                                  .id = str_of(p->base.id),
                                  .display_name = STR("sim"),
@@ -212,7 +228,11 @@ size_t world_create_pipe(struct world *w, const struct pipe_wish *wish) {
 }
 
 void world_cancel_pipe(struct world *w, size_t pipe) {
-    pipe_at(w, pipe)->base.cancel_asked = true;
+    struct sim_pipe *p = pipe_at(w, pipe);
+    p->base.cancel_asked = true;
+    if (p->tune) {
+        p->tune->base.cancel_asked = true;
+    }
     ctl_pipeline_cancel(w->ctl, str_of(pipe_at(w, pipe)->base.name),
                         &world_new_call(w, pipe, SIM_CANCEL, true)->call);
 }
@@ -255,6 +275,15 @@ unsigned world_pipe_versions(struct world *w, size_t pipe) {
 
 /* ---- what must hold ---- */
 
+/* The tuning job that was planned for it is there now. */
+static void learn_tune(struct sim_pipe *p, const char *name) {
+    struct sim_parent *t = &p->tune->base;
+    struct str id = name_last_segment(str_of(name));
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    snprintf(t->id, sizeof(t->id), "%.*s", STR_ARG(id));
+    t->cancel_asked = t->cancel_asked || p->base.cancel_asked;
+}
+
 static const char *check(struct world *w, size_t i) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct sim_pipe *p = pipe_at(w, i);
@@ -274,8 +303,18 @@ static const char *check(struct world *w, size_t i) {
         return sim_complain(&p->base, "%s, and %u model versions", pipeline_state_name(s.state),
                             versions);
     }
-    if (s.child && !w->store->ops->peek(w->store, str_of(s.child))) {
+    bool may_go = p->tune && p->tune->base.delete_asked;
+    if (s.child && !may_go && !w->store->ops->peek(w->store, str_of(s.child))) {
         return sim_complain(&p->base, "names a job that is not there");
+    }
+    if (s.child && p->wish.is_tuned) {
+        learn_tune(p, s.child);
+    }
+    if (s.best_job && !w->store->ops->peek(w->store, str_of(s.best_job))) {
+        return sim_complain(&p->base, "names a best job that is not there");
+    }
+    if (p->wish.is_tuned && s.state == PIPELINE_STATE_SUCCEEDED && !s.best_job) {
+        return sim_complain(&p->base, "succeeded without a best trial");
     }
     return NULL;
 }
@@ -337,7 +376,8 @@ static const char *check_outcome(struct world *w, size_t i) {
     if (s.cancel_requested && s.state == PIPELINE_STATE_SUCCEEDED) {
         return sim_complain(&p->base, "was cancelled and succeeded");
     }
-    if (s.state == PIPELINE_STATE_CANCELLED && !p->base.cancel_asked) {
+    bool asked = p->base.cancel_asked || (p->tune && p->tune->base.cancel_asked);
+    if (s.state == PIPELINE_STATE_CANCELLED && !asked) {
         return sim_complain(&p->base, "cancelled by nobody");
     }
     if (s.state == PIPELINE_STATE_FAILED && (!s.error_msg || !s.error_msg[0])) {

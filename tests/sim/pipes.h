@@ -4,14 +4,15 @@
 #define CUSP_TESTS_PIPES_H
 
 #include "ctl/pipeline_int.h"
-#include "parents.h"
+#include "tunes.h"
 
 /* Of struct pipe_wish: what one kind of work is to come to. */
 enum pipe_mischief { PIPE_WORKS = 0, PIPE_FAILS, PIPE_PASSES /* fails once, in passing */ };
 
 struct pipe_wish {
-    bool has_input, has_upload;
+    bool has_input, has_upload, is_tuned;
     struct wish child;
+    struct tune_wish tune; /* the child, when is_tuned */
     enum pipe_mischief export_ends, seal_ends, upload_ends;
     uint32_t work_ms; /* each piece of work takes so long */
 };
@@ -20,9 +21,10 @@ struct pipe_wish {
 struct sim_pipe {
     struct sim_parent base;
     struct pipe_wish wish;
-    unsigned versions; /* model versions that were ever tried: PARENT/models/ID@1, @2, ... */
-    bool passed;       /* its passing failure has been */
-    struct list works; /* struct pipe_work under way */
+    unsigned versions;     /* model versions that were ever tried: PARENT/models/ID@1, @2, ... */
+    bool passed;           /* its passing failure has been */
+    struct list works;     /* struct pipe_work under way */
+    struct sim_tune *tune; /* its child, when is_tuned */
 };
 
 void pipes_init(struct world *w);

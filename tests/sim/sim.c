@@ -81,6 +81,8 @@ static enum pipe_mischief random_end(struct world *w) {
     return rng_below(&w->rng, 6) ? PIPE_WORKS : rng_below(&w->rng, 2) ? PIPE_FAILS : PIPE_PASSES;
 }
 
+static struct tune_wish random_tune(struct world *w);
+
 static void random_create_pipe(struct world *w) {
     struct pipe_wish wish = {.has_input = rng_below(&w->rng, 2),
                              .has_upload = rng_below(&w->rng, 3) != 0,
@@ -89,6 +91,10 @@ static void random_create_pipe(struct world *w) {
                              .upload_ends = random_end(w),
                              .work_ms = (uint32_t)rng_below(&w->rng, 30)};
     wish.child = random_wish(w);
+    wish.is_tuned = rng_below(&w->rng, 3) == 0;
+    if (wish.is_tuned) {
+        wish.tune = random_tune(w);
+    }
     size_t i = world_create_pipe(w, &wish);
     if (w->trace) {
         printf("pipeline %zu: input %d upload %d:", i, wish.has_input, wish.has_upload);
@@ -113,7 +119,7 @@ static void random_pipe_action(struct world *w) {
     }
 }
 
-static void random_create_tune(struct world *w) {
+static struct tune_wish random_tune(struct world *w) {
     static const char *const as[] = {"nothing", "nan", "inf", "other"};
     struct tune_wish wish = {.max_trials = 1 + (uint32_t)rng_below(&w->rng, 10),
                              .parallel = 1 + (uint32_t)rng_below(&w->rng, 4),
@@ -138,6 +144,11 @@ static void random_create_tune(struct world *w) {
             random_mischief(w, &wish.child);
         }
     }
+    return wish;
+}
+
+static void random_create_tune(struct world *w) {
+    struct tune_wish wish = random_tune(w);
     size_t i = world_create_tune(w, &wish);
     if (w->trace) {
         printf("tuning job %zu: %u trials, %u at a time:", i, wish.max_trials, wish.parallel);

@@ -139,22 +139,29 @@ static struct ctl_call *new_call(struct world *w, size_t tune, int kind) {
     return &c->call;
 }
 
-size_t world_create_tune(struct world *w, const struct tune_wish *wish) {
+struct sim_tune *world_plan_tune(struct world *w, const struct tune_wish *wish, struct buf *spec) {
     struct sim_tune *t = xcalloc(1, sizeof(*t));
-    auto_buf struct buf spec = BUF_INIT(BUF_NO_MAX);
-    size_t at = w->tunes.n;
     t->wish = *wish;
     t->max_trials = wish->max_trials;
-    sim_parent_init(w, &t->base, TUNING_KIND, "tuning job", at);
+    t->base.noun = "tuning job";
+    t->base.index = w->tunes.n;
     vec_push(&w->tunes, t);
-    rec_begin(&spec);
-    rec_put_u64(&spec, "index", at);
-    rec_put_u64(&spec, "max_trials", wish->max_trials);
-    rec_put_u64(&spec, "parallel", wish->parallel);
-    rec_put_u64(&spec, "max_failed", wish->max_failed);
-    rec_put_u64(&spec, "seed", wish->seed);
-    rec_put_u64(&spec, "algorithm", wish->algorithm);
-    rec_put_u64(&spec, "stop_rule", wish->stop_rule);
+    rec_begin(spec);
+    rec_put_u64(spec, "index", t->base.index);
+    rec_put_u64(spec, "max_trials", wish->max_trials);
+    rec_put_u64(spec, "parallel", wish->parallel);
+    rec_put_u64(spec, "max_failed", wish->max_failed);
+    rec_put_u64(spec, "seed", wish->seed);
+    rec_put_u64(spec, "algorithm", wish->algorithm);
+    rec_put_u64(spec, "stop_rule", wish->stop_rule);
+    return t;
+}
+
+size_t world_create_tune(struct world *w, const struct tune_wish *wish) {
+    auto_buf struct buf spec = BUF_INIT(BUF_NO_MAX);
+    struct sim_tune *t = world_plan_tune(w, wish, &spec);
+    size_t at = t->base.index;
+    sim_parent_init(w, &t->base, TUNING_KIND, "tuning job", at);
     struct tuning_create in = {.parent = STR(WORLD_PARENT),
                                .id = str_of(t->base.id),
                                .display_name = STR("sim"),

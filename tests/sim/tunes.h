@@ -28,6 +28,8 @@ void tunes_init(struct world *w);
 void tunes_fini(struct world *w);
 void tunes_crash(struct world *w);
 size_t world_create_tune(struct world *w, const struct tune_wish *wish);
+/* One that nobody has created yet: for pipelines, which do. Its spec bytes are added to spec. */
+struct sim_tune *world_plan_tune(struct world *w, const struct tune_wish *wish, struct buf *spec);
 void world_cancel_tune(struct world *w, size_t tune);
 void world_delete_tune(struct world *w, size_t tune);
 void world_edit_tune(struct world *w, size_t tune, const struct tuning_edit *e);
