@@ -11,6 +11,7 @@ from image_figures import images
 from log_figures import logs
 from model_figures import models
 from object_figures import objects
+from gcs_figures import gcs
 from lab import Lab, Short
 from pipeline_figures import pipeline
 from sdk_figures import sdk
@@ -19,7 +20,7 @@ from store_figures import cli, creates, many
 from table import Table
 from wire_figures import wire
 
-FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "datasets": datasets, "exports": exports, "images": images,
+FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "gcs": gcs, "datasets": datasets, "exports": exports, "images": images,
            "models": models, "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
            "logs": logs, "pipeline": pipeline}
 
