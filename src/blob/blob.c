@@ -163,32 +163,51 @@ static void bucket_from(struct blob_req *r, struct str name, const struct stat *
     }
 }
 
-static void create_run(struct blob_req *r) {
-    struct blob *b = r->b;
+static void create_exists(struct blob_req *r) {
+    r->failed = true;
+    err_set(&r->err, ERR_ALREADY_EXISTS,
+            "Your previous request to create the named bucket succeeded and you already own it. "
+            "(%.*s)",
+            STR_ARG(r->bucket));
+}
+
+/* The row comes first (without its directory it says nothing): no bucket is ever seen without what
+ * it was made with. */
+static void create_look_run(struct blob_req *r) {
+    struct stat st;
     if (blob_check_bucket_name(r->bucket, &r->err) < 0) {
         r->failed = true;
         return;
     }
     auto_free char *name = str_dup(r->bucket);
-    if (mkdirat(b->buckets_fd, name, 0755) < 0) {
-        r->failed = true;
-        if (errno == EEXIST) {
-            err_set(&r->err, ERR_ALREADY_EXISTS,
-                    "Your previous request to create the named bucket succeeded and you already "
-                    "own it. (%s)",
-                    name);
-        } else {
-            err_sys(&r->err, errno, "make bucket %s", name);
-        }
-        return;
-    }
-    if (fsync(b->buckets_fd) < 0) {
+    if (fstatat(r->b->buckets_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        create_exists(r);
+    } else if (errno != ENOENT) {
         r->failed = true;
         err_sys(&r->err, errno, "make bucket %s", name);
     }
 }
 
-static void create_made(struct blob_req *r) {
+static void create_run(struct blob_req *r) {
+    auto_free char *name = str_dup(r->bucket);
+    int rc = mkdirat(r->b->buckets_fd, name, 0755);
+    if (rc < 0 && errno == EEXIST) {
+        create_exists(r); /* by hand, this moment */
+    } else if (rc < 0 || fsync(r->b->buckets_fd) < 0) {
+        r->failed = true;
+        err_sys(&r->err, errno, "make bucket %s", name);
+    }
+}
+
+static void create_noted(struct blob_req *r) {
+    if (r->failed) {
+        req_done(r);
+    } else {
+        req_lane(r, create_run, req_done);
+    }
+}
+
+static void create_looked(struct blob_req *r) {
     if (r->failed) {
         req_done(r);
         return;
@@ -208,12 +227,16 @@ static void create_made(struct blob_req *r) {
     auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
     bucket_encode(&row, k);
     store_txn_kv(req_txn(r), "bucket", r->bucket, buf_str(&row));
-    req_commit(r, req_done);
+    req_commit(r, create_noted);
+}
+
+static void create_locked(struct blob_req *r) {
+    req_lane(r, create_look_run, create_looked);
 }
 
 void blob_bucket_create(struct blob *b, struct blob_req *r) {
     req_begin(b, r);
-    req_lane(r, create_run, create_made);
+    req_lock(r, r->bucket, STR(""), create_locked);
 }
 
 int bucket_check_precond(const struct blob_precond *p, const struct blob_bucket *k,
@@ -374,11 +397,16 @@ static void delete_run(struct blob_req *r) {
 /* Records of objects whose files vanished with their bucket, a batch at a time. */
 static void purge_more(struct blob_req *r);
 
+static void purge_end(struct blob_req *r) {
+    r->failed = false; /* the directory is gone; rows count only beside what they speak of */
+    req_done(r);
+}
+
 static void purge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n,
                        const struct err *err) {
     struct blob_req *r = s->arg;
     if (err || n == 0) {
-        req_done(r); /* leftovers do no harm: a row counts only while it matches a file */
+        purge_end(r);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -389,7 +417,7 @@ static void purge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, s
 
 static void purge_more(struct blob_req *r) {
     if (r->failed) {
-        req_done(r);
+        purge_end(r);
         return;
     }
     r->scan = (struct store_kv_scan){.space = "object",

@@ -2,7 +2,7 @@
  * Blobs), so a file that training code writes under /gcs is an object at once. Metadata that a file
  * cannot carry (custom metadata, content type, generation, checksums) lives in the store's kv
  * spaces "bucket" and "object"; a file without a record is an object all the same (computed on
- * first read, cached by inode, size, ctime). Everything asynchronous runs on the disk lane and
+ * first read, cached by inode, size and times). Everything asynchronous runs on the disk lane and
  * completes on the loop.
  *
  * Object names and files. A name is cut at '/' into components. A component that can be a file name
@@ -34,10 +34,6 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
 /* Makes an existing directory (NFS, Lustre) the bucket `name`; its place below DIR/buckets stays an
  * empty directory. Before any request. FAILED_PRECONDITION when the name holds objects already. */
 int blob_add_bucket(struct blob *b, const char *name, const char *path, struct err *err);
-/* Finishes the moves that a crash interrupted; cb on the loop, never from within. Before any
- * request: one that looked at a half-moved object would see, and record, it without its metadata.
- */
-void blob_recover(struct blob *b, void (*cb)(void *arg), void *arg);
 /* Every request must have been given before; waits for those running, then cb on the loop. */
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
 
@@ -97,8 +93,10 @@ struct blob_meta {
     uint64_t components; /* of a composite object (it has no MD5), else 0 */
     struct blob_pair *custom;
     size_t nr_custom;
-    uint64_t ino; /* identity of the file these facts are about */
-    int64_t ctime_ns;
+    /* Identity of the file these facts are about, with size: by its change time, or where that is 0
+     * (a rename would change it) by the time of its last write. */
+    uint64_t ino;
+    int64_t ctime_ns, mtime_ns;
 };
 
 struct blob_precond {
@@ -160,7 +158,7 @@ struct blob_req {
     void (*lane_fn)(struct blob_req *);
     void (*next)(struct blob_req *);
     struct err err;
-    bool failed, locked, retried, has_txn, row_current;
+    bool failed, locked, retried, has_txn, row_current, row_pending;
     struct str row, row2;
     struct blob_req *peer; /* move: holds the second lock */
     void *arg2;
@@ -193,7 +191,7 @@ void blob_object_edit(struct blob *b, struct blob_req *r);
 void blob_object_move(struct blob *b, struct blob_req *r);
 
 /* ---- uploads: bytes come in slices, go to DIR/uploads on the disk lane, and become an object at
- * the finish (fsync, rename, fsync of the directory, row). */
+ * the finish (fsync, row, rename, fsync of the directory). */
 struct blob_put {
     struct str bucket, name;
     struct str content_type, content_encoding, cache_control, content_disposition, content_language,

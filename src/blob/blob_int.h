@@ -37,8 +37,6 @@ struct blob {
     void *close_arg;
     struct loop_task close_task;
     struct blob_sweep *sweep; /* upload.c */
-    void (*recovered_cb)(void *arg);
-    void *recovered_arg;
 };
 
 void blob_hold(struct blob *b);
@@ -140,14 +138,27 @@ bool glob_match(struct glob *g, struct str name);
 /* ---- meta.c ---- */
 int64_t meta_ctime_ns(const struct stat *st);
 void meta_encode(struct buf *b, const struct blob_meta *m);
+/* The same, and with it what the object is until the file that m speaks of is in its place. was may
+ * be NULL: there is none until then. */
+void meta_encode_coming(struct buf *b, const struct blob_meta *m, const struct blob_meta *was);
 /* False when there is no row or it cannot be read (the object is then what its file says). */
 bool meta_decode(struct arena *a, struct str row, struct blob_meta *ret);
-/* True when the row speaks of this very file. */
+/* True when m speaks of this very file. */
 bool meta_matches(const struct blob_meta *m, const struct stat *st);
-uint64_t meta_generation(const struct stat *st, const struct blob_meta *old);
-/* Facts of a file without a (valid) row. old may be NULL. */
-void meta_from_file(struct arena *a, struct str bucket, struct str name, const struct stat *st,
-                    const struct blob_meta *old, struct blob_meta *ret);
+void meta_from_file(struct str bucket, struct str name, const struct stat *st,
+                    struct blob_meta *ret);
+enum meta_fit {
+    META_FILE, /* no row speaks of the file: it speaks for itself */
+    META_ROW,
+    META_WAS /* another file is about to take its place, or did not get there */
+};
+/* m: what the file alone says; becomes what the row knows of that file. */
+enum meta_fit meta_merge(struct arena *a, struct str row, struct blob_meta *m);
+/* meta_from_file, then meta_merge. */
+enum meta_fit meta_pick(struct arena *a, struct str row, struct str bucket, struct str name,
+                        const struct stat *st, struct blob_meta *ret);
+/* A generation for now that follows every one that the row and cur (may be NULL) know of. */
+uint64_t meta_next_generation(struct arena *a, struct str row, const struct blob_meta *cur);
 int meta_check_precond(const struct blob_precond *p, const struct blob_meta *cur, struct err *err);
 void meta_encode_put(struct buf *b, const struct blob_put *p);
 void meta_decode_put(struct arena *a, const struct rec *r, struct blob_put *ret);

@@ -7,6 +7,10 @@ int64_t meta_ctime_ns(const struct stat *st) {
     return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
 }
 
+static int64_t mtime_ns(const struct stat *st) {
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 static usec_t usec_of(struct timespec t) {
     return t.tv_sec < 0 ? 0 : (usec_t)t.tv_sec * USEC_PER_SEC + (usec_t)t.tv_nsec / 1000;
 }
@@ -64,13 +68,16 @@ static struct str get_str(const struct rec *r, const char *key) {
     X(storage_class, "class")                                                                      \
     X(doc, "doc")
 
-void meta_encode(struct buf *b, const struct blob_meta *m) {
-    rec_begin(b);
+static void encode(struct buf *b, const struct blob_meta *m) {
     rec_put_u64(b, "gen", m->generation);
     rec_put_u64(b, "metagen", m->metageneration);
     rec_put_u64(b, "size", m->size);
     rec_put_u64(b, "ino", m->ino);
-    rec_put_i64(b, "ctime", m->ctime_ns);
+    if (m->ctime_ns) {
+        rec_put_i64(b, "ctime", m->ctime_ns);
+    } else {
+        rec_put_i64(b, "mtime", m->mtime_ns);
+    }
     rec_put_u64(b, "created", m->time_created);
     rec_put_u64(b, "updated", m->updated);
     if (m->components) {
@@ -88,6 +95,20 @@ void meta_encode(struct buf *b, const struct blob_meta *m) {
     put_custom(b, m->custom, m->nr_custom);
 }
 
+void meta_encode(struct buf *b, const struct blob_meta *m) {
+    rec_begin(b);
+    encode(b, m);
+}
+
+void meta_encode_coming(struct buf *b, const struct blob_meta *m, const struct blob_meta *was) {
+    meta_encode(b, m);
+    if (was) {
+        auto_buf struct buf old = BUF_INIT(BUF_NO_MAX);
+        meta_encode(&old, was);
+        rec_put(b, "was", buf_str(&old));
+    }
+}
+
 bool meta_decode(struct arena *a, struct str row, struct blob_meta *ret) {
     struct rec r;
     if (!row.p || rec_parse(a, row, &r, NULL) < 0) {
@@ -99,6 +120,7 @@ bool meta_decode(struct arena *a, struct str row, struct blob_meta *ret) {
         .size = rec_get_u64(&r, "size", 0),
         .ino = rec_get_u64(&r, "ino", 0),
         .ctime_ns = rec_get_i64(&r, "ctime", 0),
+        .mtime_ns = rec_get_i64(&r, "mtime", 0),
         .time_created = rec_get_u64(&r, "created", 0),
         .updated = rec_get_u64(&r, "updated", 0),
         .components = rec_get_u64(&r, "components", 0),
@@ -115,22 +137,23 @@ bool meta_decode(struct arena *a, struct str row, struct blob_meta *ret) {
     return true;
 }
 
+static bool is_same_file(const struct blob_meta *m, const struct blob_meta *file) {
+    return m->ino == file->ino && m->size == file->size &&
+           (m->ctime_ns ? m->ctime_ns == file->ctime_ns : m->mtime_ns == file->mtime_ns);
+}
+
 bool meta_matches(const struct blob_meta *m, const struct stat *st) {
-    return m->ino == st->st_ino && m->size == (uint64_t)st->st_size &&
-           m->ctime_ns == meta_ctime_ns(st);
+    struct blob_meta file;
+    meta_from_file(m->bucket, STR(""), st, &file);
+    return is_same_file(m, &file);
 }
 
-uint64_t meta_generation(const struct stat *st, const struct blob_meta *old) {
-    uint64_t g = usec_of(st->st_ctim);
-    return old && old->generation >= g ? old->generation + 1 : g;
-}
-
-void meta_from_file(struct arena *a, struct str bucket, struct str name, const struct stat *st,
-                    const struct blob_meta *old, struct blob_meta *ret) {
+void meta_from_file(struct str bucket, struct str name, const struct stat *st,
+                    struct blob_meta *ret) {
     *ret = (struct blob_meta){
         .bucket = bucket,
         .name = name,
-        .generation = meta_generation(st, old),
+        .generation = usec_of(st->st_ctim),
         .metageneration = 1,
         .size = (uint64_t)st->st_size,
         .time_created = usec_of(st->st_ctim),
@@ -139,7 +162,47 @@ void meta_from_file(struct arena *a, struct str bucket, struct str name, const s
         .storage_class = STR("STANDARD"),
         .ino = st->st_ino,
         .ctime_ns = meta_ctime_ns(st),
+        .mtime_ns = mtime_ns(st),
     };
+}
+
+enum meta_fit meta_merge(struct arena *a, struct str row, struct blob_meta *m) {
+    struct blob_meta last, was;
+    struct rec rec;
+    enum meta_fit fit = META_FILE;
+    if (!meta_decode(a, row, &last)) {
+        return META_FILE;
+    }
+    if (is_same_file(&last, m)) {
+        fit = META_ROW;
+    } else if (rec_parse(a, row, &rec, NULL) == 0 && meta_decode(a, rec_get(&rec, "was"), &was) &&
+               is_same_file(&was, m)) {
+        fit = META_WAS;
+        last = was;
+    }
+    if (fit == META_FILE) {
+        m->generation = last.generation >= m->generation ? last.generation + 1 : m->generation;
+        return META_FILE;
+    }
+    last.bucket = m->bucket;
+    last.name = m->name;
+    *m = last;
+    return fit;
+}
+
+enum meta_fit meta_pick(struct arena *a, struct str row, struct str bucket, struct str name,
+                        const struct stat *st, struct blob_meta *ret) {
+    meta_from_file(bucket, name, st, ret);
+    return meta_merge(a, row, ret);
+}
+
+uint64_t meta_next_generation(struct arena *a, struct str row, const struct blob_meta *cur) {
+    struct blob_meta last;
+    uint64_t g = time_wall();
+    if (meta_decode(a, row, &last) && last.generation >= g) {
+        g = last.generation + 1;
+    }
+    return cur && cur->generation >= g ? cur->generation + 1 : g;
 }
 
 int meta_check_precond(const struct blob_precond *p, const struct blob_meta *cur, struct err *err) {

@@ -1,7 +1,8 @@
 /* Moving an object within its bucket: one rename under both objects' locks (taken in the order of
- * their names). A rename changes the file's change time, so the record is written anew afterwards.
- * A crash in between must not cost the object its metadata: the facts are put down first in the
- * space "moving" (by the new name), and the next start finishes what it finds there. */
+ * their names). As with uploads (publish.c) the new name's row comes first, with what is there
+ * until the rename; the old name's row goes afterwards, and says nothing once its file is away. So
+ * at any moment, and whatever there is no room for, each of the two names has its own facts or is
+ * gone. */
 #include "blob/blob_int.h"
 
 #include "base/fail.h"
@@ -9,8 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-
-#define RECOVER_MAX 10000 /* moves under way at once are bounded by connections */
 
 static void move_end(struct blob_req *r) {
     struct blob_req *peer = take(&r->peer);
@@ -24,21 +23,16 @@ static void move_end(struct blob_req *r) {
 }
 
 static bool look_up(int bucket, struct blob_req *r, struct str name, struct str row,
-                    struct buf *raw, struct stat *st, struct blob_meta *ret, struct err *err) {
-    struct blob_meta old;
-    int e = place_find(bucket, name, raw, st);
+                    struct buf *raw, struct blob_meta *ret, struct err *err) {
+    struct stat st;
+    int e = place_find(bucket, name, raw, &st);
     if (e < 0) {
         if (e != -ENOENT && e != -ENAMETOOLONG) {
             err_sys(err, -e, "look up object %.*s/%.*s", STR_ARG(r->bucket), STR_ARG(name));
         }
         return false;
     }
-    bool has_old = meta_decode(r->arena, row, &old);
-    if (has_old && meta_matches(&old, st)) {
-        *ret = old;
-    } else {
-        meta_from_file(r->arena, r->bucket, name, st, has_old ? &old : NULL, ret);
-    }
+    (void)meta_pick(r->arena, row, r->bucket, name, &st, ret);
     return true;
 }
 
@@ -61,10 +55,17 @@ static int rename_once(struct blob_req *r, int bucket, const char *from_raw) {
     return fsync(parent) < 0 || fsync(from) < 0 ? -errno : 0;
 }
 
-static void move_run(struct blob_req *r) {
+/* ---- before the row ---- */
+
+struct move {
     struct blob_meta src, dst;
-    struct stat st, dst_st;
+    bool has_dst;
+};
+
+static void look_run(struct blob_req *r) {
+    struct move *v = r->arg2;
     struct err err = {0};
+    struct stat st;
     r->failed = true;
     auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX), dst_raw = BUF_INIT(BLOB_RAW_MAX);
     auto_close int bucket = bucket_open_fd(r->b, r->bucket, &r->err);
@@ -72,8 +73,8 @@ static void move_run(struct blob_req *r) {
         blob_check_object_name(r->name, &r->err) < 0) {
         return;
     }
-    bool has_src = look_up(bucket, r, r->src_name, r->row2, &raw, &st, &src, &err);
-    if (!has_src || (r->src_generation && r->src_generation != src.generation)) {
+    bool has_src = look_up(bucket, r, r->src_name, r->row2, &raw, &v->src, &err);
+    if (!has_src || (r->src_generation && r->src_generation != v->src.generation)) {
         if (err.code) {
             r->err = err;
         } else {
@@ -82,18 +83,47 @@ static void move_run(struct blob_req *r) {
         }
         return;
     }
-    bool has_dst = look_up(bucket, r, r->name, r->row, &dst_raw, &dst_st, &dst, &err);
+    v->has_dst = look_up(bucket, r, r->name, r->row, &dst_raw, &v->dst, &err);
     if (err.code) {
         r->err = err;
         return;
     }
-    if (meta_check_precond(&r->src_pre, &src, &r->err) < 0 ||
-        meta_check_precond(&r->pre, has_dst ? &dst : NULL, &r->err) < 0 ||
-        FAIL_POINT("blob.move.before_rename", &r->err) < 0) {
+    if (meta_check_precond(&r->src_pre, &v->src, &r->err) < 0 ||
+        meta_check_precond(&r->pre, v->has_dst ? &v->dst : NULL, &r->err) < 0) {
         return;
     }
     r->fd = beneath_open(bucket, raw.p, O_RDONLY | O_NONBLOCK, 0);
-    int e = r->fd < 0 ? r->fd : -EAGAIN;
+    if (r->fd < 0 || fstat(r->fd, &st) < 0) {
+        err_sys(&r->err, r->fd < 0 ? -r->fd : errno, "move object %.*s/%.*s", STR_ARG(r->bucket),
+                STR_ARG(r->src_name));
+        return;
+    }
+    struct blob_meta file, *m = r->meta = arena_alloc(r->arena, sizeof(*m));
+    meta_from_file(r->bucket, r->name, &st, &file);
+    *m = v->src;
+    m->bucket = r->bucket;
+    m->name = r->name;
+    m->generation = meta_next_generation(r->arena, r->row, v->has_dst ? &v->dst : NULL);
+    m->metageneration = 1;
+    m->time_created = m->updated = time_wall();
+    m->ctime_ns = 0; /* the rename changes it */
+    m->mtime_ns = file.mtime_ns;
+    r->failed = FAIL_POINT("blob.move.before_row", &r->err) < 0;
+}
+
+/* ---- after it ---- */
+
+static void move_run(struct blob_req *r) {
+    struct move *v = r->arg2;
+    struct stat st;
+    r->failed = true;
+    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+    auto_close int bucket = bucket_open_fd(r->b, r->bucket, &r->err);
+    if (bucket < 0 || FAIL_POINT("blob.move.before_rename", &r->err) < 0) {
+        return;
+    }
+    int e = place_find(bucket, r->src_name, &raw, &st);
+    e = e < 0 ? e : -EAGAIN;
     for (int tries = 0; tries < 5 && e == -EAGAIN; tries++) {
         e = rename_once(r, bucket, raw.p);
     }
@@ -102,88 +132,75 @@ static void move_run(struct blob_req *r) {
                 STR_ARG(r->src_name));
         return;
     }
-    if (FAIL_POINT("blob.move.after_rename", &r->err) < 0) {
-        return;
-    }
+    (void)FAIL_POINT("blob.move.after_rename", NULL); /* one that kills */
     place_prune(bucket, raw.p);
-    struct blob_meta *m = r->meta = arena_alloc(r->arena, sizeof(*m));
-    meta_from_file(r->arena, r->bucket, r->name, &st, has_dst ? &dst : NULL, m);
-    uint64_t generation = m->generation;
-    usec_t now = m->time_created;
-    *m = src;
-    m->bucket = r->bucket;
-    m->name = r->name;
-    m->generation = generation;
-    m->metageneration = 1;
-    m->time_created = m->updated = now;
-    m->ino = st.st_ino;
-    m->ctime_ns = meta_ctime_ns(&st);
+    /* A file that a job writes is known by its change time, as before. */
+    r->meta->ctime_ns = v->src.ctime_ns ? meta_ctime_ns(&st) : 0;
     r->failed = false;
 }
 
-/* The note goes with the result, whatever that is; the result is told when it is gone. */
-static void note_removed(struct blob_req *r) {
-    struct err *why = r->arg2;
-    if (why) {
-        r->failed = true;
-        r->err = *why;
-    }
+static void move_told(struct blob_req *r) {
+    r->failed = false; /* it has moved, whether or not the older rows could be tidied up */
     move_end(r);
 }
 
-static void move_made(struct blob_req *r) {
+static void move_taken_back(struct blob_req *r) {
+    r->err = *(const struct err *)r->arg2;
+    r->failed = true;
+    move_end(r);
+}
+
+static void moved(struct blob_req *r) {
     struct str key = req_key(r, r->bucket, r->name);
-    if (r->failed && !r->row2.p) {
-        move_end(r);
-        return;
-    }
     if (r->failed) {
         r->arg2 = arena_memdup(r->arena, &r->err, sizeof(r->err));
-        r->failed = false;
+        store_txn_kv(req_txn(r), "object", key, r->row);
+        req_commit(r, move_taken_back);
+        return;
+    }
+    auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
+    meta_encode(&row, r->meta);
+    store_txn_kv(req_txn(r), "object", key, buf_str(&row));
+    store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->src_name), (struct str){0});
+    req_commit(r, move_told);
+}
+
+static void noted(struct blob_req *r) {
+    if (r->failed) {
+        move_end(r);
     } else {
-        auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
-        meta_encode(&row, r->meta);
-        store_txn_kv(req_txn(r), "object", key, buf_str(&row));
-        store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->src_name), (struct str){0});
+        req_lane(r, move_run, moved);
     }
-    store_txn_kv(req_txn(r), "moving", key, (struct str){0});
-    req_commit(r, note_removed);
 }
 
-static void move_noted(struct blob_req *r) {
+static void looked(struct blob_req *r) {
+    const struct move *v = r->arg2;
     if (r->failed) {
         move_end(r);
         return;
     }
-    req_lane(r, move_run, move_made);
+    auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
+    meta_encode_coming(&row, r->meta, v->has_dst ? &v->dst : NULL);
+    store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->name), buf_str(&row));
+    req_commit(r, noted);
 }
 
-static void move_dst_row(struct blob_req *r) {
+static void dst_row(struct blob_req *r) {
     if (r->failed) {
         move_end(r);
         return;
     }
-    if (!r->row2.p) { /* the source is a file without a record: nothing to lose */
-        move_noted(r);
-        return;
-    }
-    auto_buf struct buf note = BUF_INIT(BUF_NO_MAX);
-    rec_begin(&note);
-    rec_put(&note, "bucket", r->bucket);
-    rec_put(&note, "src", r->src_name);
-    rec_put(&note, "dst", r->name);
-    rec_put(&note, "row", r->row2);
-    store_txn_kv(req_txn(r), "moving", req_key(r, r->bucket, r->name), buf_str(&note));
-    req_commit(r, move_noted);
+    r->arg2 = arena_calloc(r->arena, 1, sizeof(struct move));
+    req_lane(r, look_run, looked);
 }
 
-static void move_src_row(struct blob_req *r) {
+static void src_row(struct blob_req *r) {
     if (r->failed) {
         move_end(r);
         return;
     }
     r->row2 = r->row;
-    req_row(r, "object", req_key(r, r->bucket, r->name), move_dst_row);
+    req_row(r, "object", req_key(r, r->bucket, r->name), dst_row);
 }
 
 static void nothing_run(struct blob_req *r) {}
@@ -197,7 +214,7 @@ static void move_onto_itself(struct blob_req *r) {
 
 static void second_locked(struct blob_req *second) {
     struct blob_req *r = second->peer ? second : second->arg;
-    req_row(r, "object", req_key(r, r->bucket, r->src_name), move_src_row);
+    req_row(r, "object", req_key(r, r->bucket, r->src_name), src_row);
 }
 
 static void first_locked(struct blob_req *first) {
@@ -221,80 +238,4 @@ void blob_object_move(struct blob *b, struct blob_req *r) {
     } else {
         req_lock(peer, r->bucket, r->src_name, first_locked);
     }
-}
-
-/* ---- after a crash ---- */
-
-static void recover_end(struct blob_req *r) {
-    struct blob *b = r->b;
-    blob_req_fini(r);
-    free(r);
-    b->recovered_cb(b->recovered_arg);
-    blob_drop(b);
-}
-
-/* Lane: of each note, is the file under the new name the one that was to be moved? */
-static void recover_run(struct blob_req *r) {
-    for (size_t i = 0; i < r->nr_items; i++) {
-        struct blob_meta *m = r->items[i].meta;
-        struct stat st;
-        auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
-        auto_close int bucket = bucket_open_fd(r->b, m->bucket, NULL);
-        r->items[i].is_prefix = bucket >= 0 && place_find(bucket, m->name, &raw, &st) == 0 &&
-                                st.st_ino == m->ino && (uint64_t)st.st_size == m->size;
-        if (r->items[i].is_prefix) {
-            struct blob_meta now;
-            meta_from_file(r->arena, m->bucket, m->name, &st, m, &now);
-            m->generation = now.generation;
-            m->time_created = m->updated = now.time_created;
-            m->metageneration = 1;
-            m->ctime_ns = now.ctime_ns;
-        }
-    }
-}
-
-static void recover_looked(struct blob_req *r) {
-    for (size_t i = 0; !r->failed && i < r->nr_items; i++) {
-        const struct blob_meta *m = r->items[i].meta;
-        struct str key = req_key(r, m->bucket, m->name);
-        if (r->items[i].is_prefix) {
-            auto_buf struct buf row = BUF_INIT(BUF_NO_MAX);
-            meta_encode(&row, m);
-            store_txn_kv(req_txn(r), "object", key, buf_str(&row));
-        }
-        store_txn_kv(req_txn(r), "moving", key, (struct str){0});
-    }
-    if (r->failed || r->nr_items == 0) {
-        recover_end(r);
-    } else {
-        req_commit(r, recover_end);
-    }
-}
-
-static void recover_rows(struct store_kv_scan *s, const struct store_kv_pair *p, size_t n,
-                         const struct err *err) {
-    struct blob_req *r = s->arg;
-    r->items = arena_calloc(r->arena, n + 1, sizeof(*r->items));
-    for (size_t i = 0; !err && i < n; i++) {
-        struct rec rec;
-        struct blob_meta *m = arena_alloc(r->arena, sizeof(*m));
-        if (rec_parse(r->arena, p[i].value, &rec, NULL) == 0 &&
-            meta_decode(r->arena, rec_get(&rec, "row"), m)) {
-            m->bucket = rec_get(&rec, "bucket");
-            m->name = rec_get(&rec, "dst");
-            r->items[r->nr_items++] = (struct blob_item){.meta = m};
-        }
-    }
-    req_lane(r, recover_run, recover_looked);
-}
-
-void blob_recover(struct blob *b, void (*cb)(void *arg), void *arg) {
-    b->recovered_cb = cb;
-    b->recovered_arg = arg;
-    struct blob_req *r = xcalloc(1, sizeof(*r));
-    blob_req_init(r);
-    req_begin(b, r);
-    r->scan = (struct store_kv_scan){
-        .space = "moving", .max = RECOVER_MAX, .arena = r->arena, .cb = recover_rows, .arg = r};
-    b->store->ops->kv_scan(b->store, &r->scan);
 }

@@ -54,16 +54,10 @@ void object_load_run(struct blob_req *r) {
         close(r->fd);
     }
     r->fd = fd;
-    struct blob_meta old, *m = r->meta = arena_alloc(r->arena, sizeof(*m));
-    bool has_old = meta_decode(r->arena, r->row, &old);
-    r->row_current = has_old && meta_matches(&old, &st);
-    if (r->row_current) {
-        *m = old;
-        m->bucket = r->bucket;
-        m->name = r->name;
-    } else {
-        meta_from_file(r->arena, r->bucket, r->name, &st, has_old ? &old : NULL, m);
-    }
+    r->meta = arena_alloc(r->arena, sizeof(*r->meta));
+    enum meta_fit fit = meta_pick(r->arena, r->row, r->bucket, r->name, &st, r->meta);
+    r->row_current = fit != META_FILE;
+    r->row_pending = fit == META_WAS;
 }
 
 static bool wants_hash(const struct blob_req *r) {
@@ -103,7 +97,7 @@ static void get_hashed(struct blob_req *r) {
     }
     struct blob_meta *m = r->meta;
     bool settled = r->row_current || (usec_t)(m->ctime_ns / 1000) + SETTLED_USEC < time_wall();
-    if (!m->has_crc32c || !settled) {
+    if (!m->has_crc32c || !settled || r->row_pending) { /* the row is of the file that comes */
         get_finish(r);
         return;
     }
@@ -185,7 +179,7 @@ static void list_run(struct blob_req *r) {
     r->nr_items = res.n;
     for (size_t i = 0; i < res.n; i++) {
         struct blob_meta *m = arena_alloc(r->arena, sizeof(*m));
-        meta_from_file(r->arena, r->bucket, res.items[i].name, &res.items[i].st, NULL, m);
+        meta_from_file(r->bucket, res.items[i].name, &res.items[i].st, m);
         r->items[i] = (struct blob_item){res.items[i].is_prefix, m};
     }
     if (res.more) {
@@ -195,20 +189,6 @@ static void list_run(struct blob_req *r) {
     }
     r->cursor = 0;
     r->failed = false;
-}
-
-static void merge_row(struct blob_req *r, struct blob_meta *m, struct str row) {
-    struct blob_meta old;
-    if (!meta_decode(r->arena, row, &old)) {
-        return;
-    }
-    if (old.ino == m->ino && old.size == m->size && old.ctime_ns == m->ctime_ns) {
-        old.bucket = m->bucket;
-        old.name = m->name;
-        *m = old;
-    } else if (old.generation >= m->generation) {
-        m->generation = old.generation + 1;
-    }
 }
 
 static void merge_next(struct blob_req *r);
@@ -235,7 +215,7 @@ static void merge_rows(struct store_kv_scan *s, const struct store_kv_pair *p, s
             k++;
         }
         if (k < n && str_eq(str_sub(p[k].key, skip, p[k].key.n), it->meta->name)) {
-            merge_row(r, it->meta, p[k].value);
+            (void)meta_merge(r->arena, p[k].value, it->meta);
         }
     }
     arena_free(s->arena);
@@ -248,7 +228,7 @@ static void merge_got(struct blob_req *r) {
         return;
     }
     struct blob_meta *m = r->items[r->cursor++].meta;
-    merge_row(r, m, r->row);
+    (void)meta_merge(r->arena, r->row, m);
     r->scan = (struct store_kv_scan){.space = "object",
                                      .prefix = req_key(r, r->bucket, STR("")),
                                      .after = req_key(r, r->bucket, m->name),
@@ -290,13 +270,8 @@ static void delete_run(struct blob_req *r) {
     if (fd < 0) {
         return;
     }
-    struct blob_meta old, cur;
-    bool has_old = meta_decode(r->arena, r->row, &old);
-    if (has_old && meta_matches(&old, &st)) {
-        cur = old;
-    } else {
-        meta_from_file(r->arena, r->bucket, r->name, &st, has_old ? &old : NULL, &cur);
-    }
+    struct blob_meta cur;
+    (void)meta_pick(r->arena, r->row, r->bucket, r->name, &st, &cur);
     if (r->generation && r->generation != cur.generation) {
         object_fail_missing(r);
         return;
@@ -316,13 +291,18 @@ static void delete_run(struct blob_req *r) {
     place_prune(bucket, raw.p);
 }
 
+static void delete_told(struct blob_req *r) {
+    r->failed = false; /* the object is gone; a row without its file says nothing */
+    req_done(r);
+}
+
 static void delete_gone(struct blob_req *r) {
     if (r->failed) {
         req_done(r);
         return;
     }
     store_txn_kv(req_txn(r), "object", req_key(r, r->bucket, r->name), (struct str){0});
-    req_commit(r, req_done);
+    req_commit(r, delete_told);
 }
 
 static void delete_row(struct blob_req *r) {

@@ -349,7 +349,9 @@ static void forget_run(struct blob_req *r) {
 }
 
 static void forgotten(struct blob_req *r) {
+    struct blob_parts *p = r->arg;
     if (r->failed) {
+        r->failed = !p->meta; /* the object is there, and that is what was asked for */
         parts_end(r);
         return;
     }
@@ -452,7 +454,7 @@ static void finish_finished(struct blob_finish *f, const struct blob_meta *m,
         return;
     }
     p->meta = m; /* lives in the upload, which lives until the end */
-    forget(r);
+    forget(r);   /* what cannot be forgotten now goes with the next sweep that it is too old for */
 }
 
 static void finish_written(struct blob_write *w, const struct err *err) {

@@ -11,11 +11,8 @@
 #include <unistd.h>
 
 void session_encode(struct buf *b, const struct blob_upload *u) {
-    struct stat st = {0};
     rec_begin(b);
     rec_put_u64(b, "created", u->created);
-    /* The inode tells a finish that crashed between rename and row from lost bytes. */
-    rec_put_u64(b, "ino", fstat(u->fd, &st) == 0 ? st.st_ino : 0);
     meta_encode_put(b, &u->put);
 }
 
@@ -23,9 +20,9 @@ void session_encode_done(struct buf *b, const struct blob_upload *u) {
     rec_begin(b);
     rec_put_u64(b, "created", u->created);
     rec_put_u64(b, "done", 1);
-    rec_put(b, "bucket", u->put.bucket);
-    rec_put(b, "name", u->put.name);
     rec_put_u64(b, "gen", u->meta.generation);
+    rec_put_u64(b, "ino", u->meta.ino);
+    meta_encode_put(b, &u->put); /* should the file not get to its place */
 }
 
 static void session_end(struct blob_req *r, const struct err *err) {
@@ -171,44 +168,12 @@ static void resume_join(struct blob_req *r) {
     }
 }
 
-/* The row is there, the file is not: the finish got as far as the rename, unless the bytes are
- * lost. */
-static bool resume_moved(struct blob_req *r, struct blob_upload *u, uint64_t ino) {
-    auto_close int bucket = bucket_open_fd(u->b, u->put.bucket, NULL);
-    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
-    struct stat st;
-    if (bucket < 0 || place_find(bucket, u->put.name, &raw, &st) < 0 || st.st_ino != ino) {
-        return false;
-    }
-    u->fd = beneath_open(bucket, raw.p, O_RDONLY | O_NONBLOCK, 0);
-    if (u->fd < 0 || fstat(u->fd, &st) < 0 || st.st_ino != ino) {
-        return false;
-    }
-    struct digest *d = digest_new(st.st_size <= (off_t)BLOB_MD5_INLINE);
-    bool ok = digest_file(u->fd, (uint64_t)st.st_size, d) == 0;
-    u->meta.has_crc32c = ok;
-    u->meta.crc32c = digest_crc32c(d);
-    u->meta.has_md5 = ok && digest_md5(d, u->meta.md5);
-    digest_free(d);
-    upload_fill_meta(u, &st, NULL);
-    u->is_complete = true;
-    return true;
-}
-
 static void resume_run(struct blob_req *r) {
     struct blob_session *s = r->arg;
     struct blob_upload *u = s->upload;
-    struct rec rec;
     struct stat st;
     r->failed = true;
-    if (rec_parse(r->arena, r->row, &rec, &r->err) < 0) {
-        return;
-    }
     u->fd = openat(u->b->uploads_fd, u->id, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (u->fd < 0 && errno == ENOENT && resume_moved(r, u, rec_get_u64(&rec, "ino", 0))) {
-        r->failed = false;
-        return;
-    }
     if (u->fd < 0 || fstat(u->fd, &st) < 0) {
         err_set(&r->err, ERR_NOT_FOUND, "The bytes of this upload are gone; start again");
         return;
@@ -232,26 +197,45 @@ static void resume_done(struct blob_req *r) {
     resume_attached(r);
 }
 
-static void resume_opened(struct blob_req *r) {
+/* Lane: a row that says "done" is written before the file takes its place. If it never got there
+ * the session goes on. */
+static void resume_done_run(struct blob_req *r) {
     struct blob_session *s = r->arg;
-    struct blob_upload *u = s->upload;
-    if (r->failed || !u->is_complete) {
-        resume_done(r);
-        return;
+    auto_free char *id = str_dup(s->id);
+    struct rec rec;
+    struct stat st;
+    s->is_complete = true;
+    if (fstatat(r->b->uploads_fd, id, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        rec_parse(r->arena, r->row, &rec, NULL) == 0) {
+        auto_close int bucket = bucket_open_fd(r->b, rec_get(&rec, "bucket"), NULL);
+        auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
+        s->is_complete = bucket >= 0 && place_find(bucket, rec_get(&rec, "name"), &raw, &st) == 0 &&
+                         st.st_ino == rec_get_u64(&rec, "ino", 0);
     }
-    auto_buf struct buf row = BUF_INIT(BUF_NO_MAX), done = BUF_INIT(BUF_NO_MAX);
-    meta_encode(&row, &u->meta);
-    session_encode_done(&done, u);
-    store_txn_kv(req_txn(r), "object", req_key(r, u->put.bucket, u->put.name), buf_str(&row));
-    store_txn_kv(req_txn(r), "upload", str_of(u->id), buf_str(&done));
-    u->b->nr_sessions -= u->b->nr_sessions > 0;
-    req_commit(r, resume_done);
+}
+
+static void resume_open(struct blob_req *r);
+
+static void resume_done_checked(struct blob_req *r) {
+    struct blob_session *s = r->arg;
+    struct rec rec;
+    if (r->failed || rec_parse(r->arena, r->row, &rec, &r->err) < 0) {
+        struct err err = r->err;
+        session_end(r, &err);
+    } else if (s->is_complete) {
+        s->bucket = rec_get(&rec, "bucket");
+        s->name = rec_get(&rec, "name");
+        s->generation = rec_get_u64(&rec, "gen", 0);
+        session_end(r, NULL);
+    } else {
+        r->b->nr_sessions++;
+        resume_open(r);
+    }
 }
 
 static void resume_row(struct blob_req *r) {
     struct blob_session *s = r->arg;
     struct rec rec;
-    struct blob_put put;
     if (!r->failed && !r->row.p) {
         r->failed = true;
         err_set(&r->err, ERR_NOT_FOUND, "No such upload session: %.*s", STR_ARG(s->id));
@@ -269,13 +253,17 @@ static void resume_row(struct blob_req *r) {
         return;
     }
     if (rec_get_u64(&rec, "done", 0)) {
-        s->is_complete = true;
-        s->bucket = rec_get(&rec, "bucket");
-        s->name = rec_get(&rec, "name");
-        s->generation = rec_get_u64(&rec, "gen", 0);
-        session_end(r, NULL);
-        return;
+        req_lane(r, resume_done_run, resume_done_checked);
+    } else {
+        resume_open(r);
     }
+}
+
+static void resume_open(struct blob_req *r) {
+    struct blob_session *s = r->arg;
+    struct rec rec;
+    struct blob_put put;
+    CHECK(rec_parse(r->arena, r->row, &rec, NULL) == 0); /* it was before */
     meta_decode_put(r->arena, &rec, &put);
     auto_free char *id = str_dup(s->id);
     s->upload = upload_make(r->b, &put, id, 'r');
@@ -283,7 +271,7 @@ static void resume_row(struct blob_req *r) {
     s->upload->epoch = 1;
     map_put(&r->b->sessions, s->id, s->upload);
     req_unlock(r); /* whoever comes now finds the upload in the map and waits for it there */
-    req_lane(r, resume_run, resume_opened);
+    req_lane(r, resume_run, resume_done);
 }
 
 bool upload_id_is_legal(struct str id, char kind) {

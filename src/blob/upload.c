@@ -1,8 +1,5 @@
-/* Uploads: slices are written to a file in DIR/uploads; the finish turns it into an object.
- *
- * Order of the finish: checksums, fsync of the file, [object lock] preconditions, rename into the
- * bucket, fsync of that directory, row. A crash before the rename leaves a file that the next start
- * removes; a crash after it leaves a whole object that speaks for itself until it is replaced. */
+/* Uploads: slices are written to a file in DIR/uploads; the finish checks it, makes it durable and
+ * has it take its place (publish.c). */
 #include "blob/upload_int.h"
 
 #include "base/enc.h"
@@ -368,134 +365,10 @@ static void settle_run(struct blob_req *r) {
         FAIL_POINT("blob.put.before_fsync", &r->err) < 0) {
         return;
     }
-    if (fsync(u->fd) < 0) {
+    if (upload_seal(u->fd) < 0) {
         err_sys(&r->err, errno, "store the object");
         return;
     }
-    r->failed = false;
-}
-
-void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct blob_meta *old) {
-    const struct blob_put *p = &u->put;
-    struct blob_meta m;
-    meta_from_file(u->arena, p->bucket, p->name, st, old, &m);
-    m.has_crc32c = u->meta.has_crc32c;
-    m.crc32c = u->meta.crc32c;
-    m.has_md5 = u->meta.has_md5;
-    memcpy(m.md5, u->meta.md5, sizeof(m.md5));
-    m.content_type = p->content_type.n ? p->content_type : m.content_type;
-    m.content_encoding = p->content_encoding;
-    m.cache_control = p->cache_control;
-    m.content_disposition = p->content_disposition;
-    m.content_language = p->content_language;
-    m.storage_class = p->storage_class.n ? p->storage_class : m.storage_class;
-    m.doc = p->doc;
-    m.components = p->components;
-    m.custom = (struct blob_pair *)p->custom;
-    m.nr_custom = p->nr_custom;
-    u->meta = m;
-}
-
-/* The bucket is another file system: a copy beside the object, under a name that lists do not show,
- * takes its place instead. A crash leaves that file behind, never a part of an object. */
-static int copy_over(struct blob_upload *u, int parent, const char *leaf) {
-    auto_free char *temp = xasprintf("%st%s", BLOB_ESC, u->id);
-    auto_close int fd = openat(parent, temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    auto_free char *p = xmalloc(COPY_STEP);
-    int e = fd < 0 ? -errno : 0;
-    for (uint64_t at = 0; e == 0 && at < u->offset;) {
-        size_t want = u->offset - at < COPY_STEP ? (size_t)(u->offset - at) : COPY_STEP;
-        ssize_t n = pread(u->fd, p, want, (off_t)at);
-        ssize_t put = n > 0 ? pwrite(fd, p, (size_t)n, (off_t)at) : n;
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        e = put < 0 ? -errno : put == 0 ? -EIO : 0;
-        at += put > 0 ? (uint64_t)put : 0;
-    }
-    if (e == 0 && (fsync(fd) < 0 || renameat(parent, temp, parent, leaf) < 0)) {
-        e = -errno;
-    }
-    if (e < 0) {
-        (void)unlinkat(parent, temp, 0);
-        return e;
-    }
-    (void)unlinkat(u->b->uploads_fd, u->id, 0);
-    close(u->fd);
-    u->fd = take_fd(&fd);
-    return 0;
-}
-
-/* One try at moving the file in place; -EAGAIN when directories changed under us. */
-static int move_in(struct blob_upload *u, int bucket, struct str name) {
-    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
-    const char *leaf;
-    int e = place_make(bucket, name, &raw);
-    if (e < 0) {
-        return e == -ENOENT || e == -ENOTDIR ? -EAGAIN : e;
-    }
-    auto_close int parent = place_open_parent(bucket, raw.p, &leaf);
-    if (parent < 0 || renameat(u->b->uploads_fd, u->id, parent, leaf) < 0) {
-        e = parent < 0 ? parent : -errno;
-        e = e == -EXDEV ? copy_over(u, parent, leaf) : e;
-    }
-    if (e < 0) {
-        return e == -ENOENT || e == -ENOTDIR || e == -EISDIR || e == -ENOTEMPTY ? -EAGAIN : e;
-    }
-    return fsync(parent) < 0 ? -errno : 0;
-}
-
-static void publish_run(struct blob_req *r) {
-    struct blob_upload *u = r->arg;
-    r->failed = true;
-    auto_close int bucket = bucket_open_fd(u->b, u->put.bucket, &r->err);
-    if (bucket < 0) {
-        return;
-    }
-    auto_buf struct buf raw = BUF_INIT(BLOB_RAW_MAX);
-    struct stat st;
-    struct blob_meta old, cur;
-    bool has_old = meta_decode(r->arena, r->row, &old);
-    int e = place_find(bucket, u->put.name, &raw, &st);
-    if (e < 0 && e != -ENOENT && e != -ENAMETOOLONG) {
-        err_sys(&r->err, -e, "look up object %.*s/%.*s", STR_ARG(u->put.bucket),
-                STR_ARG(u->put.name));
-        return; /* not to be taken for "there is none" */
-    }
-    if (e == 0 && has_old && meta_matches(&old, &st)) {
-        cur = old;
-    } else if (e == 0) {
-        meta_from_file(r->arena, u->put.bucket, u->put.name, &st, has_old ? &old : NULL, &cur);
-    }
-    if (meta_check_precond(&u->put.pre, e == 0 ? &cur : NULL, &r->err) < 0 ||
-        FAIL_POINT("blob.put.before_rename", &r->err) < 0) {
-        return;
-    }
-    if (e == 0 && u->replaced_fd < 0) {
-        /* Held until after the answer: the last close of a file frees its blocks. */
-        u->replaced_fd = beneath_open(bucket, raw.p, O_PATH | O_NOFOLLOW, 0);
-    }
-    int moved = -EAGAIN;
-    for (int tries = 0; tries < 5 && moved == -EAGAIN; tries++) {
-        moved = move_in(u, bucket, u->put.name);
-    }
-    if (moved < 0) {
-        if (moved == -ENAMETOOLONG) {
-            err_field(&r->err, ERR_INVALID_ARGUMENT, "name",
-                      "The object name has too many parts to be stored");
-        } else if (moved == -EAGAIN && faccessat(u->b->uploads_fd, u->id, F_OK, 0) == 0) {
-            err_set(&r->err, ERR_NOT_FOUND, "The specified bucket does not exist: %.*s",
-                    STR_ARG(u->put.bucket));
-        } else {
-            err_sys(&r->err, -moved, "store object %.*s/%.*s", STR_ARG(u->put.bucket),
-                    STR_ARG(u->put.name));
-        }
-        return;
-    }
-    if (fstat(u->fd, &st) < 0 || FAIL_POINT("blob.put.after_rename", &r->err) < 0) {
-        return;
-    }
-    upload_fill_meta(u, &st, e == 0 ? &cur : has_old ? &old : NULL);
     r->failed = false;
 }
 
@@ -506,7 +379,7 @@ void upload_finish_end(struct blob_req *r) {
     bool failed = r->failed, was_over = u->is_dead || u->is_complete;
     bool is_final = err.code == ERR_INVALID_ARGUMENT || err.code == ERR_FAILED_PRECONDITION;
     if (!failed) {
-        (void)FAIL_POINT("blob.put.after_row", NULL);
+        (void)FAIL_POINT("blob.put.before_answer", NULL);
         u->is_complete = true;
         if (u->is_session) {
             u->b->nr_sessions--;
@@ -526,35 +399,6 @@ void upload_finish_end(struct blob_req *r) {
     blob_upload_unref(u);
 }
 
-static void finish_published(struct blob_req *r) {
-    struct blob_upload *u = r->arg;
-    if (r->failed) {
-        upload_finish_end(r);
-        return;
-    }
-    auto_buf struct buf row = BUF_INIT(BUF_NO_MAX), done = BUF_INIT(BUF_NO_MAX);
-    meta_encode(&row, &u->meta);
-    store_txn_kv(req_txn(r), "object", req_key(r, u->put.bucket, u->put.name), buf_str(&row));
-    if (u->is_session) {
-        session_encode_done(&done, u);
-        store_txn_kv(req_txn(r), "upload", str_of(u->id), buf_str(&done));
-    }
-    req_commit(r, upload_finish_end);
-}
-
-static void finish_row(struct blob_req *r) {
-    if (r->failed) {
-        upload_finish_end(r);
-        return;
-    }
-    req_lane(r, publish_run, finish_published);
-}
-
-static void finish_locked(struct blob_req *r) {
-    struct blob_upload *u = r->arg;
-    req_row(r, "object", req_key(r, u->put.bucket, u->put.name), finish_row);
-}
-
 static void finish_settled(struct blob_req *r) {
     struct blob_upload *u = r->arg;
     if (r->failed) {
@@ -565,7 +409,7 @@ static void finish_settled(struct blob_req *r) {
         part_record(r);
         return;
     }
-    req_lock(r, u->put.bucket, u->put.name, finish_locked);
+    publish(r);
 }
 
 static void finish_next(struct blob_upload *u) {

@@ -1,5 +1,5 @@
-/* Private to upload.c, session.c, parts.c: an upload in progress. Loop thread owns it; while `busy`
- * the lane uses fd, digest, offset and temp state. */
+/* Private to upload.c, publish.c, session.c, parts.c: an upload in progress. Loop thread owns it;
+ * while `busy` the lane uses fd, digest, offset and temp state. */
 #ifndef CUSP_BLOB_UPLOAD_INT_H
 #define CUSP_BLOB_UPLOAD_INT_H
 
@@ -12,6 +12,7 @@ struct blob_upload {
     char id[40];
     bool is_session, is_complete, is_dead;
     bool is_adopted; /* the file is there already, its size and checksum are known */
+    bool is_beside;  /* the bucket is another file system: the file goes there before its row */
     uint64_t part;   /* number of a part of a multipart upload; 0: none */
     char owner[40];  /* the multipart upload's id */
     struct arena *arena;
@@ -51,8 +52,10 @@ bool upload_is_idle(const struct blob_upload *u);
 /* What the session's record says: in progress, or complete with this object. */
 void session_encode(struct buf *b, const struct blob_upload *u);
 void session_encode_done(struct buf *b, const struct blob_upload *u);
-/* Lane: facts of the upload's file at its final place. */
-void upload_fill_meta(struct blob_upload *u, const struct stat *st, const struct blob_meta *old);
+/* Lane: gives the file the time of writing that it is known by, and makes it durable. -1: errno. */
+int upload_seal(int fd);
+/* publish.c: the upload's file, sealed, becomes the object; ends in upload_finish_end. */
+void publish(struct blob_req *r);
 /* Called by upload.c whenever it falls idle. */
 void session_wake(struct blob_upload *u);
 

@@ -451,13 +451,6 @@ static void on_exports_recovered(void *arg) {
     }
 }
 
-static void on_blob_recovered(void *arg) {
-    struct server *s = arg;
-    if (!s->stopping) {
-        dataset_exports_recover(s->api.exports, on_exports_recovered, s);
-    }
-}
-
 static int open_data_dir(struct server *s, struct err *err) {
     auto_close int dir = -1;
     if (file_mkdirs(AT_FDCWD, s->cfg->data_dir, 0750, err)) {
@@ -698,7 +691,7 @@ int wire_run(const struct config *cfg, struct err *err) {
     api_images_set_puller(s.api_images, s.puller);
     api_images_on_removed(s.api_images, images_removed);
     s.registry = api_registry_new(s.loop, s.images);
-    blob_recover(s.blob, on_blob_recovered, &s);
+    dataset_exports_recover(s.api.exports, on_exports_recovered, &s);
     loop_run(s.loop);
     loop_free(s.loop);
     free(s.data_dir);

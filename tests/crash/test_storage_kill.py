@@ -8,9 +8,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 A, B = os.urandom(200000), os.urandom(100000)
-PUT = ["blob.upload.write", "blob.put.before_fsync", "blob.put.before_rename", "blob.put.after_rename", "blob.put.after_row"]
+PUT = ["blob.upload.write", "blob.put.before_fsync", "blob.put.before_row", "blob.put.before_rename", "blob.put.after_rename",
+       "blob.put.before_answer"]
 COPY = ["blob.copy.slice", *PUT]
-MOVE = ["blob.move.before_rename", "blob.move.after_rename"]
+MOVE = ["blob.move.before_row", "blob.move.before_rename", "blob.move.after_rename"]
 COMMIT = ["store.commit.before_commit", "store.commit.after_commit"]
 CASES = ([("compose", p) for p in COPY] + [("rewrite", p) for p in COPY] + [("upload", p) for p in PUT] +
          [("move", p) for p in MOVE + COMMIT] + [("patch", p) for p in COMMIT])

@@ -48,10 +48,6 @@ static void on_signal(void *arg, bool readable, bool writable) {
     net_shutdown(s.net, 2 * USEC_PER_SEC, net_closed, NULL);
 }
 
-static void on_recovered(void *arg) {
-    *(bool *)arg = true;
-}
-
 int main(int argc, char **argv) {
     struct err err;
     sigset_t set;
@@ -72,11 +68,6 @@ int main(int argc, char **argv) {
     if (!s.blob) {
         fprintf(stderr, "gcs_server: %s\n", err.msg);
         return 1;
-    }
-    bool recovered = false;
-    blob_recover(s.blob, on_recovered, &recovered);
-    while (!recovered) {
-        loop_turn(s.loop);
     }
     s.gcs = api_gcs_new(s.blob, s.store, argv[1]);
     struct net_config cfg = {

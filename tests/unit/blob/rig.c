@@ -9,11 +9,6 @@
 #include <ftw.h>
 #include <unistd.h>
 
-static void on_recovered(void *arg) {
-    struct brig *r = arg;
-    r->done = true;
-}
-
 void brig_start(struct brig *r) {
     struct err err = {0};
     auto_free char *db = xasprintf("%s/cusp.db", r->dir);
@@ -24,8 +19,6 @@ void brig_start(struct brig *r) {
     if (!r->blob) {
         fail_msg("%s", err.msg);
     }
-    blob_recover(r->blob, on_recovered, r);
-    brig_wait(r);
 }
 
 void brig_make_dir(char path[64]) {

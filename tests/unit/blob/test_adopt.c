@@ -162,7 +162,7 @@ static void test_kill_leaves_the_whole_object_or_none(void **state) {
     kill_at("blob.put.before_fsync", false);
     kill_at("blob.put.before_rename", false);
     kill_at("blob.put.after_rename", true);
-    kill_at("blob.put.after_row", true);
+    kill_at("blob.put.before_answer", true);
 #else
     skip();
 #endif

@@ -52,9 +52,10 @@ static void test_kill_while_storing_leaves_a_whole_object(void **state) {
 #ifdef CUSP_FAILPOINTS
     check_kill_at("blob.upload.write", false);
     check_kill_at("blob.put.before_fsync", false);
+    check_kill_at("blob.put.before_row", false);
     check_kill_at("blob.put.before_rename", false);
     check_kill_at("blob.put.after_rename", true);
-    check_kill_at("blob.put.after_row", true);
+    check_kill_at("blob.put.before_answer", true);
 #else
     print_message("SKIPPED: needs -Dfailpoints=true\n");
     skip();
