@@ -362,6 +362,7 @@ static void forgotten(struct blob_req *r) {
 /* The rows go in one commit; then the files. */
 static void forget(struct blob_req *r) {
     struct blob_parts *p = r->arg;
+    (void)FAIL_POINT("blob.parts.before_forget", NULL); /* one that kills */
     store_txn_kv(req_txn(r), "multipart", p->id, (struct str){0});
     for (size_t i = 0; i < p->nr_parts; i++) {
         store_txn_kv(req_txn(r), "part", part_key(r->arena, p->id, p->parts[i].number),
