@@ -29,6 +29,7 @@ struct gcs_query {
         upload_id, alt, match_glob, rewrite_token, content_encoding, account, raw;
     struct str marker, start_after, continuation, list_type, max_keys; /* XML */
     struct str multipart_id, part_number, max_parts, part_marker;
+    struct str max_uploads, key_marker, upload_marker;
     struct str response_type, response_disposition; /* XML: instead of what is recorded */
     struct str max_results, generation, projection, source_generation, max_rewritten;
     bool trailing_delimiter, soft_deleted;
@@ -121,6 +122,8 @@ void gcs_xml_reply(struct xch *x, int status, const struct buf *b);
 
 /* ---- gcs_parts.c: takes the call over when it is about a multipart upload, else false ---- */
 bool gcs_parts(struct gcs_call *c, struct str method);
+/* gcs_parts_list.c */
+void gcs_parts_list_uploads(struct gcs_call *c);
 
 /* ---- gcs_fields.c ---- */
 int gcs_select_fields(struct xch *x, struct str json, struct buf *ret, struct err *err);

@@ -203,6 +203,30 @@ static int check_custom_time(const json_t *doc, struct err *err) {
     return 0;
 }
 
+/* What would promise that nothing is ever lost: it is refused, where it would only be remembered.
+ */
+static int check_promises(const json_t *doc, struct err *err) {
+    const json_t *versioning = json_object_get(json_object_get(doc, "versioning"), "enabled");
+    const json_t *soft =
+        json_object_get(json_object_get(doc, "softDeletePolicy"), "retentionDurationSeconds");
+    bool keeps = json_is_string(soft) ? strcmp(json_string_value(soft), "0") != 0
+                                      : soft && json_number_value(soft) != 0;
+    if (json_is_true(versioning)) {
+        return err_field(
+            err, ERR_UNIMPLEMENTED, "versioning.enabled",
+            "Object versioning is not available here: versioning.enabled can only be "
+            "false. An object that is replaced or deleted is gone; copy what must stay "
+            "to another name.");
+    }
+    if (keeps) {
+        return err_field(err, ERR_UNIMPLEMENTED, "softDeletePolicy.retentionDurationSeconds",
+                         "Soft delete is not available here: "
+                         "softDeletePolicy.retentionDurationSeconds can only be 0. An object that "
+                         "is deleted is gone.");
+    }
+    return 0;
+}
+
 static int merge_doc(struct arena *a, json_t *j, const char *const *keys, json_t *doc,
                      struct str *ret, struct err *err) {
     for (; *keys; keys++) {
@@ -211,7 +235,7 @@ static int merge_doc(struct arena *a, json_t *j, const char *const *keys, json_t
             merge(doc, *keys, v);
         }
     }
-    int r = check_custom_time(doc, err);
+    int r = check_custom_time(doc, err) < 0 ? -1 : check_promises(doc, err);
     if (r == 0) {
         *ret = dump(a, doc);
         if (ret->n > limits.max_object_metadata) {

@@ -266,9 +266,9 @@ static void location_out(struct blob_req *r, const struct err *err) {
 }
 
 static void on_bucket(struct gcs_call *c, struct str method) {
-    static const char *const unbuilt[] = {"acl",     "cors",       "lifecycle", "logging",
-                                          "uploads", "policy",     "tagging",   "website",
-                                          "delete",  "versioning", "billing",   "encryptionConfig"};
+    static const char *const unbuilt[] = {"acl",     "cors",       "lifecycle",       "logging",
+                                          "policy",  "tagging",    "website",         "delete",
+                                          "billing", "versioning", "encryptionConfig"};
     c->req.bucket = c->bucket;
     for (size_t i = 0; i < NR_OF(unbuilt); i++) {
         if (gcs_has_word(c->q.raw, unbuilt[i])) {
@@ -279,6 +279,8 @@ static void on_bucket(struct gcs_call *c, struct str method) {
     if (str_eqc(method, "HEAD")) {
         c->req.cb = bucket_head_out;
         blob_bucket_get(c->g->blob, &c->req);
+    } else if (str_eqc(method, "GET") && gcs_has_word(c->q.raw, "uploads")) {
+        gcs_parts_list_uploads(c);
     } else if (str_eqc(method, "GET") && gcs_has_word(c->q.raw, "location")) {
         c->req.cb = location_out;
         blob_bucket_get(c->g->blob, &c->req);
@@ -287,6 +289,13 @@ static void on_bucket(struct gcs_call *c, struct str method) {
     } else if (str_eqc(method, "DELETE")) {
         c->req.cb = gcs_gone_out;
         blob_bucket_delete(c->g->blob, &c->req);
+    } else if (str_eqc(method, "POST") &&
+               str_starts(xch_header(c->x, "content-type"), STR("multipart/form-data"))) {
+        struct err err;
+        err_field(&err, ERR_UNIMPLEMENTED, "policy",
+                  "Uploads of HTML forms (POST policy documents) are not available here: send the "
+                  "object with PUT to a signed URL.");
+        gcs_fail(c, &err);
     } else {
         gcs_not_built(c);
     }

@@ -327,6 +327,7 @@ struct blob_parts {
     bool more;
     const struct blob_meta *meta; /* finish */
     /* the module's */
+    void (*found)(struct blob_req *); /* what to do with the upload, locked and read */
     struct blob_req req;
     char new_id[40];
     const struct blob_part **order;
@@ -349,6 +350,26 @@ void blob_parts_abort(struct blob *b, struct blob_parts *p);
  * md5, crc32c and updated only). id must have been found by blob_parts_get. */
 struct blob_upload *blob_part_new(struct blob *b, struct str id, uint64_t number,
                                   const struct blob_put *put);
+
+/* The uploads of a bucket that were begun and have not ended, by object name, then id. As above;
+ * NOT_FOUND when there is no such bucket. */
+struct blob_open_upload {
+    struct str name, id, storage_class;
+    usec_t created;
+};
+struct blob_uploads {
+    struct str bucket, prefix;
+    struct str after_name, after_id; /* only what follows; no id: nothing of that name */
+    void (*cb)(struct blob_uploads *, const struct err *err);
+    void *arg;
+    /* out */
+    struct blob_open_upload *items;
+    size_t nr;
+    /* the module's */
+    size_t cap;
+    struct blob_req req;
+};
+void blob_uploads_list(struct blob *b, struct blob_uploads *u);
 
 /* ---- copy and compose: one object of the bytes of others, which need not be in one bucket. */
 struct blob_source {

@@ -154,9 +154,13 @@ static void illegal_id(struct blob_req *r) {
     parts_end(r);
 }
 
-/* Takes the upload's lock and reads its row; then next, with p->put filled, or the end. */
-static void parts_begin(struct blob *b, struct blob_parts *p, void (*next)(struct blob_req *)) {
+static void row_locked(struct blob_req *r);
+
+/* Takes the upload's lock and reads its row; then found, with p->put filled, or the end. NULL:
+ * there is no upload yet. */
+static void parts_begin(struct blob *b, struct blob_parts *p, void (*found)(struct blob_req *)) {
     blob_req_init(&p->req);
+    p->found = found;
     p->req.arg = p;
     p->parts = NULL;
     p->nr_parts = 0;
@@ -165,15 +169,14 @@ static void parts_begin(struct blob *b, struct blob_parts *p, void (*next)(struc
     p->upload = NULL;
     p->src_fd = -1;
     req_begin(b, &p->req);
-    if (next && !upload_id_is_legal(p->id, 'p')) {
+    if (found && !upload_id_is_legal(p->id, 'p')) {
         req_lane(&p->req, nothing_run, illegal_id);
-    } else if (next) {
-        req_lock(&p->req, STR(""), p->id, next);
+    } else if (found) {
+        req_lock(&p->req, STR(""), p->id, row_locked);
     }
 }
 
-/* False: r ends here. */
-static bool take_row(struct blob_req *r) {
+static void row_read(struct blob_req *r) {
     struct blob_parts *p = r->arg;
     struct rec rec;
     if (!r->failed && !r->row.p) {
@@ -194,9 +197,14 @@ static bool take_row(struct blob_req *r) {
     }
     if (r->failed) {
         parts_end(r);
-        return false;
+    } else {
+        p->found(r);
     }
-    return true;
+}
+
+static void row_locked(struct blob_req *r) {
+    struct blob_parts *p = r->arg;
+    req_row(r, "multipart", p->id, row_read);
 }
 
 static bool decode_part(struct arena *a, const struct store_kv_pair *kv, struct blob_part *ret) {
@@ -316,11 +324,8 @@ static void get_parts(struct store_kv_scan *s, const struct store_kv_pair *kv, s
     parts_end(r);
 }
 
-static void get_row(struct blob_req *r) {
+static void get_found(struct blob_req *r) {
     struct blob_parts *p = r->arg;
-    if (!take_row(r)) {
-        return;
-    }
     if (p->max == 0) {
         parts_end(r);
         return;
@@ -328,14 +333,9 @@ static void get_row(struct blob_req *r) {
     scan_parts(r, p->after, p->max + 1, get_parts);
 }
 
-static void get_locked(struct blob_req *r) {
-    struct blob_parts *p = r->arg;
-    req_row(r, "multipart", p->id, get_row);
-}
-
 void blob_parts_get(struct blob *b, struct blob_parts *p) {
     CHECK(p->max <= BLOB_PARTS_MAX);
-    parts_begin(b, p, get_locked);
+    parts_begin(b, p, get_found);
 }
 
 /* ---- abort, and what is left after the end ---- */
@@ -379,19 +379,12 @@ static void abort_parts(struct store_kv_scan *s, const struct store_kv_pair *kv,
     }
 }
 
-static void abort_row(struct blob_req *r) {
-    if (take_row(r)) {
-        scan_parts(r, 0, BLOB_PARTS_MAX, abort_parts);
-    }
-}
-
-static void abort_locked(struct blob_req *r) {
-    struct blob_parts *p = r->arg;
-    req_row(r, "multipart", p->id, abort_row);
+static void abort_found(struct blob_req *r) {
+    scan_parts(r, 0, BLOB_PARTS_MAX, abort_parts);
 }
 
 void blob_parts_abort(struct blob *b, struct blob_parts *p) {
-    parts_begin(b, p, abort_locked);
+    parts_begin(b, p, abort_found);
 }
 
 /* ---- finish ---- */
@@ -541,18 +534,11 @@ static void finish_parts(struct store_kv_scan *s, const struct store_kv_pair *kv
     finish_next(r);
 }
 
-static void finish_row(struct blob_req *r) {
-    if (take_row(r)) {
-        scan_parts(r, 0, BLOB_PARTS_MAX, finish_parts);
-    }
-}
-
-static void finish_locked(struct blob_req *r) {
-    struct blob_parts *p = r->arg;
-    req_row(r, "multipart", p->id, finish_row);
+static void finish_found(struct blob_req *r) {
+    scan_parts(r, 0, BLOB_PARTS_MAX, finish_parts);
 }
 
 void blob_parts_finish(struct blob *b, struct blob_parts *p) {
     CHECK(p->nr_chosen > 0 && p->nr_chosen <= BLOB_PARTS_MAX);
-    parts_begin(b, p, finish_locked);
+    parts_begin(b, p, finish_found);
 }

@@ -180,6 +180,30 @@ def test_bucket_patch_update_labels_iam(client, bucket):
     assert list(bucket.list_notifications()) == []
 
 
+def test_what_would_promise_older_versions_is_refused(server, client, bucket):
+    """A bucket that says it keeps what is replaced or deleted would be believed."""
+    for body, field in (({"versioning": {"enabled": True}}, "versioning.enabled"),
+                        ({"softDeletePolicy": {"retentionDurationSeconds": "604800"}}, "softDeletePolicy.retentionDurationSeconds")):
+        for r in (requests.patch(url(server, bucket, ""), json=body),
+                  requests.post(f"{server.url}/storage/v1/b?project=demo", json={"name": bucket.name + "-v", **body})):
+            e = r.json()["error"]
+            assert r.status_code == 501 and field in e["message"] and "not available here" in e["message"], r.text
+    assert not client.bucket(bucket.name + "-v").exists() and client.get_bucket(bucket.name).metageneration == 1
+    r = requests.patch(url(server, bucket, ""), json={"versioning": {"enabled": False}, "softDeletePolicy": {"retentionDurationSeconds": "0"}})
+    assert r.status_code == 200 and r.json()["versioning"] == {"enabled": False}
+    blob = bucket.blob("v")
+    blob.upload_from_string("one")
+    first = blob.generation
+    blob.upload_from_string("two")
+    assert [b.generation for b in bucket.list_blobs(versions=True)] == [blob.generation]
+    assert bucket.get_blob("v", generation=first) is None  # replaced is gone
+    with pytest.raises(NotFound):
+        bucket.delete_blob("v", generation=first)
+    assert bucket.blob("v").download_as_bytes() == b"two"
+    r = requests.post(f"{server.url}/{bucket.name}", files={"file": b"x"}, data={"key": "form"})
+    assert r.status_code == 501 and "signed URL" in r.text and "<Code>NotImplemented</Code>" in r.text
+
+
 def test_tunnelled_patch_and_layout(server, bucket):
     r = requests.post(url(server, bucket, ""), json={"labels": {"a": "b"}},
                       headers={"X-HTTP-Method-Override": "PATCH"})

@@ -186,3 +186,41 @@ def test_full_disk_in_a_part(make_server, point):
     assert (r.status_code, code(r)) == (507, "InsufficientStorage")
     wait_until(lambda: os.listdir(os.path.join(s.data_dir, "uploads")) == [], 20, "the refused bytes to be dropped")
     s.stop()
+
+
+def test_open_uploads_of_a_bucket_are_listed(server, client, bucket):
+    def page(query=""):
+        r = requests.get(f"{server.url}/{bucket.name}?uploads{query}", timeout=30)
+        assert r.status_code == 200, r.text
+        root = ElementTree.fromstring(r.text)
+        assert root.tag == NS + "ListMultipartUploadsResult" and root.find(NS + "Bucket").text == bucket.name
+        found = [(u.find(NS + "Key").text, u.find(NS + "UploadId").text) for u in root.iter(NS + "Upload")]
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", u.find(NS + "Initiated").text) and u.find(NS + "StorageClass").text == "STANDARD"
+                   for u in root.iter(NS + "Upload"))
+        return root, found
+
+    assert page()[1] == []
+    other = client.create_bucket("other-" + bucket.name)
+    start(server, other, "elsewhere").put(1, b"x")
+    ups = sorted((name, start(server, bucket, name).id) for name in ("a&b", "a&b", "d/1", "d/2", "e"))
+    root, found = page()
+    assert found == ups and root.find(NS + "IsTruncated").text == "false"
+    assert page("&prefix=d/")[1] == ups[2:4]
+    root, found = page("&delimiter=/")
+    assert found == ups[:2] + ups[4:] and [p.text for p in root.iter(NS + "Prefix")] == ["d/"]
+    got, marker = [], ""
+    for _ in range(10):  # page by page; two uploads of one name may be on two pages
+        root, found = page("&max-uploads=1" + marker)
+        got += found
+        if root.find(NS + "IsTruncated").text == "false":
+            break
+        key, upload = (requests.utils.quote(root.find(NS + n).text, safe="") for n in ("NextKeyMarker", "NextUploadIdMarker"))
+        marker = f"&key-marker={key}&upload-id-marker={upload}"
+    assert got == ups
+    assert page("&key-marker=a%26b")[1] == ups[2:]  # a name alone: what follows it
+    assert requests.delete(f"{server.url}/{bucket.name}/e?uploadId={ups[4][1]}", timeout=30).status_code == 204
+    assert page()[1] == ups[:4]
+    r = requests.get(f"{server.url}/{bucket.name}?uploads&max-uploads=x", timeout=30)
+    assert (r.status_code, code(r)) == (400, "InvalidArgument") and "max-uploads" in r.text
+    for name, upload in ups[:4]:
+        assert requests.delete(f"{server.url}/{bucket.name}/{name.replace('&', '%26')}?uploadId={upload}", timeout=30).status_code == 204
