@@ -1,11 +1,12 @@
 """gcloud storage against cusp. One JSON line a case; see ../README.md."""
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
+from cases import run  # noqa: E402 (in ../python)
 
 RUN = uuid.uuid4().hex[:8]
 BUCKET = "gs://gcloud-" + RUN
@@ -95,17 +96,5 @@ def remove():
     gcloud("buckets", "describe", BUCKET, ok=False)
 
 
-# Names of cases as arguments run those alone.
 version = subprocess.run(["gcloud", "--version"], env=ENV, capture_output=True, text=True, check=False).stdout.split()[3:4]
-failed = 0
-CASES = [c for c in (bucket, copy_small, copy_large, recursive, move_compose, metadata, gzip_upload, remove) if len(sys.argv) < 2 or c.__name__ in sys.argv[1:]]
-for case in CASES:
-    t0, detail = time.monotonic(), ""
-    try:
-        case()
-    except Exception as e:  # noqa: BLE001 (the line says what)
-        failed += 1
-        detail = f"{type(e).__name__}: {e}"[:700]
-    print(json.dumps({"client": "gcloud", "version": "".join(version), "transport": "rest", "case": case.__name__, "ok": not detail,
-                      "ms": int((time.monotonic() - t0) * 1000), "detail": detail}), flush=True)
-sys.exit(1 if failed else 0)
+run("gcloud", "".join(version), (bucket, copy_small, copy_large, recursive, move_compose, metadata, gzip_upload, remove))

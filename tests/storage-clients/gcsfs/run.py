@@ -1,11 +1,12 @@
 """gcsfs (and pandas where it is installed) against cusp. One JSON line a case; see ../README.md."""
-import json
 import os
 import sys
-import time
 import uuid
 
 import gcsfs
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
+from cases import run  # noqa: E402 (in ../python)
 
 RUN = uuid.uuid4().hex[:8]
 BUCKET = "gcsfs-" + RUN
@@ -97,17 +98,4 @@ def remove():
     assert not fs.exists(BUCKET)
 
 
-failed = 0
-for case in (bucket, small_files, large_files, append, find_and_glob, copy_move, checksums, pandas_csv, remove):
-    t0, detail, skip = time.monotonic(), "", None
-    try:
-        skip = case()
-    except Exception as e:  # noqa: BLE001 (the line says what)
-        failed += 1
-        detail = f"{type(e).__name__}: {e}"[:500]
-    line = {"client": "gcsfs", "version": gcsfs.__version__, "transport": "rest", "case": case.__name__, "ok": not detail,
-            "ms": int((time.monotonic() - t0) * 1000), "detail": detail or skip or ""}
-    if skip:
-        line["skip"] = True
-    print(json.dumps(line), flush=True)
-sys.exit(1 if failed else 0)
+run("gcsfs", gcsfs.__version__, (bucket, small_files, large_files, append, find_and_glob, copy_move, checksums, pandas_csv, remove))

@@ -2,12 +2,14 @@
 import json
 import os
 import sys
-import time
 import urllib.request
 import uuid
 
 os.environ["STORAGE_EMULATOR_HOST"] = os.environ["CUSP_ENDPOINT"]
 import pandas as pd  # noqa: E402 (gcsfs reads the variable)
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
+from cases import run  # noqa: E402 (in ../python)
 
 BUCKET = "pandas-" + uuid.uuid4().hex[:8]
 AT = f"gs://{BUCKET}"
@@ -58,14 +60,4 @@ def missing():
     raise AssertionError("a missing file was read")
 
 
-failed = 0
-for case in (bucket, csv, packed_csv, parquet, json_lines, pickled, missing):
-    t0, detail = time.monotonic(), ""
-    try:
-        case()
-    except Exception as e:  # noqa: BLE001 (the line says what)
-        failed += 1
-        detail = f"{type(e).__name__}: {e}"[:500]
-    print(json.dumps({"client": "pandas", "version": pd.__version__, "transport": "rest", "case": case.__name__, "ok": not detail,
-                      "ms": int((time.monotonic() - t0) * 1000), "detail": detail}), flush=True)
-sys.exit(1 if failed else 0)
+run("pandas", pd.__version__, (bucket, csv, packed_csv, parquet, json_lines, pickled, missing))

@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import threading
-import time
 import urllib.request
 import uuid
 
@@ -58,6 +57,9 @@ BUCKET = "tf-" + RUN
 os.environ.update({"https_proxy": proxy(), "CURL_CA_BUNDLE": os.environ["CUSP_CA"], "NO_GCE_CHECK": "true", "TF_CPP_MIN_LOG_LEVEL": "2",
                    "GCS_READ_CACHE_DISABLED": "1", "CUDA_VISIBLE_DEVICES": ""})
 import tensorflow as tf  # noqa: E402 (reads the variables above)
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
+from cases import run  # noqa: E402 (in ../python)
 
 G = tf.io.gfile
 AT = f"gs://{BUCKET}"
@@ -133,14 +135,4 @@ def checkpoint_and_records():
     assert v.numpy() == 7.0 and tf.train.latest_checkpoint(AT + "/ckpt") == path
 
 
-failed = 0
-for case in (bucket, write_read, large, directories, rename_copy_remove, append, checkpoint_and_records):
-    t0, detail = time.monotonic(), ""
-    try:
-        case()
-    except Exception as e:  # noqa: BLE001 (the line says what)
-        failed += 1
-        detail = f"{type(e).__name__}: {e}"[:500]
-    print(json.dumps({"client": "tensorflow", "version": tf.__version__, "transport": "rest", "case": case.__name__, "ok": not detail,
-                      "ms": int((time.monotonic() - t0) * 1000), "detail": detail}), flush=True)
-sys.exit(1 if failed else 0)
+run("tensorflow", tf.__version__, (bucket, write_read, large, directories, rename_copy_remove, append, checkpoint_and_records))
