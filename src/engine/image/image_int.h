@@ -119,6 +119,11 @@ int store_write_record(struct image_store *s, const struct image_record *r, stru
 /* Writes the record durably; then name points to it. */
 int store_publish(struct image_store *s, const struct image_record *r, const char *name,
                   struct err *err);
+bool store_has_record(struct image_store *s, const char *hex);
+int store_read_record(struct image_store *s, struct arena *a, const char *hex, struct rec *ret,
+                      struct err *err);
+/* Lock held; NULL when there is none of that name. */
+struct image_ref *store_find_ref(struct image_store *s, struct str canonical);
 /* Fresh directory under tmp/, swept at the next open if we die. Path below dir_fd; owned by arena.
  */
 char *store_tmp_dir(struct image_store *s, struct arena *a, struct err *err);
@@ -128,6 +133,17 @@ int store_load(struct image_store *s, struct arena *a, const char *hex, const ch
 /* Imports in progress are not swept by a removal that runs beside them. */
 void store_import_begin(struct image_store *s);
 void store_import_end(struct image_store *s);
+
+/* ---- what nothing reaches (store_sweep.c) */
+struct image_prune;
+/* Removes it, unless an import is under way. Lock held (or before there are threads). p may be
+ * NULL.
+ */
+int store_sweep(struct image_store *s, struct image_prune *p, struct err *err);
+
+/* ---- names in jobs (store_find.c) */
+/* NAME, NAME@sha256:HEX, sha256:HEX. Copies the reference out, so the lock can be dropped. */
+bool store_lookup(struct image_store *s, struct arena *a, struct str uri, struct image_ref *ret);
 
 /* ---- whole images (import_oci.c) */
 /* Read by other threads while an image is unpacked. */

@@ -54,7 +54,6 @@ static int live_blobs(struct image_store *s, struct arena *a, struct str repo, b
     if (store_names(s, a, dir, &names, &n, err) < 0) {
         return -1;
     }
-    hexset_seal(used);
     for (size_t i = 0; i < n; i++) {
         struct stat st;
         const char *path = arena_printf(a, "%s/%s", dir, names[i]);
@@ -104,49 +103,56 @@ static int drop_untagged(struct image_store *s, struct str repo, struct err *err
     return rc;
 }
 
-static int live_repo(struct image_store *s, struct str repo, bool drop, struct hexset *images,
-                     struct hexset *blobs, struct err *err) {
-    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct hexset used = {0};
+/* A repository's manifests, and the blobs they are made of. */
+static int manifests_of(struct image_store *s, struct arena *a, struct str repo,
+                        struct hexset *manifests, struct hexset *used, struct err *err) {
     char **names;
     size_t n;
-    if (drop && registry_is_pulled(s, repo) && drop_untagged(s, repo, err) < 0) {
-        return -1;
-    }
     int rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct rec r;
         struct str v;
         rc = manifest_rec(s, a, repo, names[i], &r, err);
-        hexset_add(images, str_of(names[i]));
-        hexset_add(blobs, str_of(names[i]));
+        hexset_add(manifests, str_of(names[i]));
         for (size_t it = 0; rc == 0 && rec_next(&r, "blob", &it, &v);) {
-            hexset_add(&used, v);
-            hexset_add(blobs, v);
+            hexset_add(used, v);
         }
     }
+    hexset_seal(used);
+    return rc;
+}
+
+static void add_set(struct hexset *to, const struct hexset *from) {
+    for (size_t i = 0; i < from->v.n; i++) {
+        hexset_add(to, str_n(from->v.p[i].hex, SHA256_HEX_LEN));
+    }
+}
+
+static int live_repo(struct image_store *s, struct str repo, bool drop, struct hexset *images,
+                     struct hexset *blobs, struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct hexset manifests = {0}, used = {0};
+    if (drop && registry_is_pulled(s, repo) && drop_untagged(s, repo, err) < 0) {
+        return -1;
+    }
+    int rc = manifests_of(s, a, repo, &manifests, &used, err);
+    add_set(images, &manifests);
+    add_set(blobs, &manifests);
+    add_set(blobs, &used);
     if (rc == 0) {
         rc = live_blobs(s, a, repo, drop, &used, blobs, err);
     }
+    hexset_fini(&manifests);
     hexset_fini(&used);
     return rc;
 }
 
 static int drop_blobs(struct image_store *s, struct str repo, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct hexset used = {0};
+    struct hexset manifests = {0}, used = {0};
     char **names;
     size_t n;
-    int rc = store_names(s, a, repo_path(a, repo, "manifests", NULL), &names, &n, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        struct rec r;
-        struct str v;
-        rc = manifest_rec(s, a, repo, names[i], &r, err);
-        for (size_t it = 0; rc == 0 && rec_next(&r, "blob", &it, &v);) {
-            hexset_add(&used, v);
-        }
-    }
-    hexset_seal(&used);
+    int rc = manifests_of(s, a, repo, &manifests, &used, err);
     if (rc == 0) {
         rc = store_names(s, a, repo_path(a, repo, "blobs", NULL), &names, &n, err);
     }
@@ -156,6 +162,7 @@ static int drop_blobs(struct image_store *s, struct str repo, struct err *err) {
             rc = err_sys(err, errno, "forget blob %s", names[i]);
         }
     }
+    hexset_fini(&manifests);
     hexset_fini(&used);
     return rc;
 }

@@ -1,4 +1,4 @@
-/* The image store's directory: opening, sweeping, records, references, listing, removal.
+/* The image store's directory: opening, records, references, listing, removal.
  *
  *   records/HEX        rec: what running an image takes (layers, config); HEX = image digest
  *   layers/HEX/        one unpacked layer, HEX = diff id; HEX.size beside it
@@ -8,17 +8,16 @@
  *   tmp/               work of imports; anything in it at open is garbage
  *
  * Written in that order, so a crash leaves only things that no reference reaches; opening removes
- * them. The server's lock on the data directory keeps two processes out of each other's way. */
+ * them (store_sweep.c). The server's lock on the data directory keeps two processes out of each
+ * other's way. */
 #include "base/fail.h"
 #include "base/limits.h"
 #include "base/rng.h"
 #include "engine/image/registry_int.h"
 #include "sys/files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,7 +26,7 @@
 
 /* ---- references */
 
-static struct image_ref *find_ref(struct image_store *s, struct str canonical) {
+struct image_ref *store_find_ref(struct image_store *s, struct str canonical) {
     for (size_t i = 0; i < s->refs.n; i++) {
         if (str_eqc(canonical, s->refs.p[i].name)) {
             return &s->refs.p[i];
@@ -83,174 +82,6 @@ static int write_refs(struct image_store *s, struct err *err) {
     return file_write_atomic(s->dir_fd, "refs", buf_str(&b), 0600, FILE_SYNC, err);
 }
 
-/* ---- sweeping */
-
-static int list_dir(struct image_store *s, struct arena *a, const char *path, char ***ret,
-                    size_t *ret_n, struct err *err) {
-    int fd = openat(s->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    if (d == NULL) {
-        int why = errno;
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        return err_sys(err, why, "list %s of the image store", path);
-    }
-    VEC_OF(char *) names = {0};
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
-            vec_push(&names, arena_strdup(a, e->d_name));
-        }
-    }
-    (void)closedir(d);
-    *ret = arena_memdup(a, names.p, names.n * sizeof(*names.p));
-    *ret_n = names.n;
-    vec_fini(&names);
-    return 0;
-}
-
-static int read_record(struct image_store *s, struct arena *a, const char *hex, struct rec *ret,
-                       struct err *err) {
-    auto_buf struct buf b = BUF_INIT(RECORD_MAX_BYTES);
-    if (file_read(s->dir_fd, arena_printf(a, "records/%s", hex), &b, err) < 0) {
-        return err_wrap(err, "image sha256:%.12s", hex);
-    }
-    if (rec_parse(a, arena_str(a, buf_str(&b)), ret, err) < 0) {
-        return err_wrap(err, "image sha256:%.12s", hex);
-    }
-    if (rec_get_u64(ret, "format", 0) != RECORD_FORMAT) {
-        return err_set(err, ERR_FAILED_PRECONDITION,
-                       "image sha256:%.12s was written by another version", hex);
-    }
-    return 0;
-}
-
-/* A runner keeps a shared lock on the layers that its container has mounted (runner/run.c). What is
- * left for that reason goes with the next removal or start. */
-static bool is_mounted(struct image_store *s, const char *layer) {
-    auto_close int fd = openat(s->dir_fd, layer, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-}
-
-static void add_all(struct hexset *h, const struct rec *r, const char *key) {
-    struct str v;
-    for (size_t it = 0; rec_next(r, key, &it, &v);) {
-        hexset_add(h, v);
-    }
-}
-
-static bool has_record(struct image_store *s, const char *hex) {
-    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    return faccessat(s->dir_fd, arena_printf(a, "records/%s", hex), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-struct live {
-    struct hexset records, layers, blobs;
-};
-
-static void live_fini(struct live *l) {
-    hexset_fini(&l->records);
-    hexset_fini(&l->layers);
-    hexset_fini(&l->blobs);
-}
-
-/* What references, pushed manifests and jobs reach. A record that cannot be read stops it: then
- * nobody can say which layers are free. A pushed manifest need not have been unpacked. */
-static int find_live(struct image_store *s, struct arena *a, const struct image_prune *p,
-                     struct live *l, struct err *err) {
-    struct hexset pushed = {0};
-    char **names;
-    size_t n;
-    int rc = registry_live(s, true, &pushed, &l->blobs, err);
-    for (size_t i = 0; rc == 0 && i < s->refs.n; i++) {
-        hexset_add(&pushed, str_of(s->refs.p[i].hex));
-        rc = has_record(s, s->refs.p[i].hex)
-                 ? 0
-                 : err_set(err, ERR_DATA_LOSS, "image \"%.300s\" has no record", s->refs.p[i].name);
-    }
-    hexset_seal(&pushed);
-    if (rc == 0) {
-        rc = list_dir(s, a, "records", &names, &n, err);
-    }
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        struct rec r;
-        bool used = hexset_has(&pushed, names[i]) ||
-                    (p != NULL && p->in_use != NULL &&
-                     p->in_use(p->arg, arena_printf(a, "sha256:%s", names[i])));
-        if (!hex_is_sha256(str_of(names[i])) || !used) {
-            continue;
-        }
-        hexset_add(&l->records, str_of(names[i]));
-        rc = read_record(s, a, names[i], &r, err);
-        if (rc == 0) {
-            add_all(&l->layers, &r, "layer");
-            add_all(&l->blobs, &r, "blob");
-        }
-    }
-    hexset_fini(&pushed);
-    hexset_seal(&l->records);
-    hexset_seal(&l->layers);
-    hexset_seal(&l->blobs);
-    return rc;
-}
-
-static int sweep_dir(struct image_store *s, const char *dir, const struct hexset *keep,
-                     bool is_layers, struct image_prune *p, struct err *err) {
-    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    char **names;
-    size_t n;
-    if (list_dir(s, a, dir, &names, &n, err) < 0) {
-        return -1;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const char *path = arena_printf(a, "%s/%s", dir, names[i]);
-        struct str hex = str_sub(str_of(names[i]), 0, SHA256_HEX_LEN);
-        const char *layer = arena_printf(a, "layers/%.*s", STR_ARG(hex));
-        struct stat st;
-        if (hexset_has(keep, names[i]) || (is_layers && is_mounted(s, layer))) {
-            continue;
-        }
-        uint64_t bytes = 0;
-        if (is_layers) {
-            bytes = hex.n == strlen(names[i]) ? layer_size(s, names[i]) : 0;
-        } else if (fstatat(s->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-            bytes = (uint64_t)st.st_size;
-        }
-        if (file_remove_tree(s->dir_fd, path, err) < 0) {
-            return -1;
-        }
-        if (p != NULL) {
-            p->bytes += bytes;
-            p->layers += is_layers && hex.n == strlen(names[i]) ? 1 : 0;
-            p->blobs += strcmp(dir, "blobs/sha256") == 0 ? 1 : 0;
-            p->images += strcmp(dir, "records") == 0 ? 1 : 0;
-        }
-    }
-    return 0;
-}
-
-/* Removes what nothing reaches. Called with the lock held (or before there are threads). p may be
- * NULL. */
-static int sweep(struct image_store *s, struct image_prune *p, struct err *err) {
-    if (s->importing > 0) {
-        return 0; /* layers may be waiting for their record; the next removal or start does it */
-    }
-    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    struct live l = {0};
-    int rc = find_live(s, a, p, &l, err);
-    if (rc == 0) {
-        rc = sweep_dir(s, "records", &l.records, false, p, err);
-    }
-    if (rc == 0) {
-        rc = sweep_dir(s, "layers", &l.layers, true, p, err);
-    }
-    if (rc == 0) {
-        rc = sweep_dir(s, "blobs/sha256", &l.blobs, false, p, err);
-    }
-    live_fini(&l);
-    return rc;
-}
-
 /* ---- open and close */
 
 struct image_store *image_store_open(const char *dir, struct err *err) {
@@ -288,7 +119,7 @@ struct image_store *image_store_open(const char *dir, struct err *err) {
     }
     registry_expire_uploads(s);
     registry_expire_parts(s, false);
-    if (read_refs(s, err) < 0 || sweep(s, NULL, err) < 0) {
+    if (read_refs(s, err) < 0 || store_sweep(s, NULL, err) < 0) {
         goto fail;
     }
     return s;
@@ -402,7 +233,7 @@ int store_publish(struct image_store *s, const struct image_record *r, const cha
     (void)pthread_mutex_lock(&s->lock);
     int rc = store_write_record(s, r, err);
     if (rc == 0) {
-        struct image_ref *ref = find_ref(s, str_of(canonical)), before = {0};
+        struct image_ref *ref = store_find_ref(s, str_of(canonical)), before = {0};
         bool added = ref == NULL;
         if (added) {
             if (s->refs.n >= limits.image_max_count) {
@@ -432,6 +263,27 @@ int store_publish(struct image_store *s, const struct image_record *r, const cha
     return rc;
 }
 
+int store_read_record(struct image_store *s, struct arena *a, const char *hex, struct rec *ret,
+                      struct err *err) {
+    auto_buf struct buf b = BUF_INIT(RECORD_MAX_BYTES);
+    if (file_read(s->dir_fd, arena_printf(a, "records/%s", hex), &b, err) < 0) {
+        return err_wrap(err, "image sha256:%.12s", hex);
+    }
+    if (rec_parse(a, arena_str(a, buf_str(&b)), ret, err) < 0) {
+        return err_wrap(err, "image sha256:%.12s", hex);
+    }
+    if (rec_get_u64(ret, "format", 0) != RECORD_FORMAT) {
+        return err_set(err, ERR_FAILED_PRECONDITION,
+                       "image sha256:%.12s was written by another version", hex);
+    }
+    return 0;
+}
+
+bool store_has_record(struct image_store *s, const char *hex) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    return faccessat(s->dir_fd, arena_printf(a, "records/%s", hex), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static const char **get_list(const struct rec *r, struct arena *a, const char *key) {
     size_t n = 0;
     struct str v;
@@ -449,7 +301,7 @@ static const char **get_list(const struct rec *r, struct arena *a, const char *k
 int store_load(struct image_store *s, struct arena *a, const char *hex, const char *ref,
                struct image *ret, struct err *err) {
     struct rec r;
-    if (read_record(s, a, hex, &r, err) < 0) {
+    if (store_read_record(s, a, hex, &r, err) < 0) {
         return -1;
     }
     const char **diffs = get_list(&r, a, "layer");
@@ -498,186 +350,6 @@ int image_store_add_alias(struct image_store *s, const char *pattern, const char
     return 0;
 }
 
-/* NAME, NAME@sha256:HEX, sha256:HEX. Copies the reference out, so the lock can be dropped. */
-static bool lookup(struct image_store *s, struct arena *a, struct str uri, struct image_ref *ret) {
-    char hex[SHA256_HEX_LEN + 1];
-    struct str name = uri;
-    bool by_digest = false;
-    const char *at = uri.n > 0 ? memrchr(uri.p, '@', uri.n) : NULL;
-    if (at != NULL) {
-        size_t i = (size_t)(at - uri.p);
-        by_digest = digest_parse(str_sub(uri, i + 1, uri.n), hex);
-        name = str_sub(uri, 0, i);
-    } else {
-        by_digest = digest_parse(uri, hex);
-    }
-    const char *canonical = image_name_canonical(a, name);
-    for (size_t i = 0; i < s->refs.n; i++) {
-        struct image_ref *r = &s->refs.p[i];
-        if (by_digest ? strcmp(r->hex, hex) == 0 : strcmp(r->name, canonical) == 0) {
-            *ret = *r;
-            ret->name = arena_strdup(a, r->name);
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool lookup_alias(struct image_store *s, struct arena *a, struct str uri,
-                         struct image_ref *ret, const char **ret_missing, const char **ret_recipe) {
-    for (size_t i = s->aliases.n; i-- > 0;) {
-        const struct image_alias *alias = &s->aliases.p[i];
-        if (alias_matches(str_of(alias->pattern), uri)) {
-            if (lookup(s, a, str_of(alias->local), ret)) {
-                return true;
-            }
-            *ret_missing = arena_strdup(a, alias->local);
-            return false; /* the configured answer, even if the built-in table had another */
-        }
-    }
-    const char *local;
-    for (size_t i = 0; (local = alias_builtin(a, uri, i, ret_recipe)) != NULL; i++) {
-        *ret_missing = local;
-        if (lookup(s, a, str_of(local), ret)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Where a name leads. hex: of an image, which a pushed one may have yet to become. */
-static bool find(struct image_store *s, struct arena *a, const char *uri, struct image_ref *ret,
-                 bool *ret_is_ours, const char **ret_missing, const char **ret_recipe,
-                 struct err *why) {
-    struct str u = str_of(uri);
-    bool ignored;
-    if (registry_find(s, a, u, true, ret->hex, ret_is_ours, why)) {
-        ret->name = arena_strdup(a, uri);
-        return true;
-    }
-    if (lookup(s, a, u, ret)) {
-        return true;
-    }
-    ret->name = arena_strdup(a, uri);
-    if (!*ret_is_ours && registry_find_foreign(s, a, u, ret->hex, NULL, why)) {
-        return true;
-    }
-    return lookup_alias(s, a, u, ret, ret_missing, ret_recipe) ||
-           (ret->name = arena_strdup(a, uri),
-            registry_find(s, a, u, false, ret->hex, &ignored, why));
-}
-
-static int not_here(const char *uri, bool is_ours, const char *missing, const char *recipe,
-                    const struct err *why, struct err *err) {
-    if (why->code != ERR_OK) {
-        return err_set(err, why->code, "%s", why->msg);
-    }
-    if (is_ours) {
-        return err_set(err, ERR_NOT_FOUND,
-                       "image \"%.300s\" has not been pushed to this server; push it with: "
-                       "docker push %.300s",
-                       uri, uri);
-    }
-    if (recipe != NULL) {
-        return err_set(
-            err, ERR_NOT_FOUND,
-            "image \"%.300s\" is not on this machine; build it with: cusp images build %s", uri,
-            recipe);
-    }
-    return err_set(err, ERR_NOT_FOUND,
-                   "image \"%.300s\" is not on this machine; import it with: "
-                   "cusp images import FILE --name=%.300s",
-                   uri, missing != NULL ? missing : uri);
-}
-
-int store_unpack(struct image_store *s, const char *hex, struct unpack_progress *progress,
-                 struct err *err) {
-    int rc = 0;
-    (void)pthread_mutex_lock(&s->unpack_lock);
-    if (!has_record(s, hex)) {
-        store_import_begin(s);
-        rc = import_stored(s, hex, progress, err);
-        store_import_end(s);
-    }
-    (void)pthread_mutex_unlock(&s->unpack_lock);
-    return rc;
-}
-
-static int resolve(struct image_store *s, struct arena *a, const char *uri, bool may_unpack,
-                   struct unpack_progress *progress, struct image *ret, struct err *err) {
-    struct image_ref ref = {0};
-    const char *missing = NULL, *recipe = NULL;
-    struct err why = {0};
-    bool is_ours = false;
-    int rc = 0;
-    (void)pthread_mutex_lock(&s->lock);
-    bool found = find(s, a, uri, &ref, &is_ours, &missing, &recipe, &why);
-    bool here = found && has_record(s, ref.hex);
-    if (here) {
-        rc = store_load(s, a, ref.hex, ref.name, ret, err);
-    }
-    (void)pthread_mutex_unlock(&s->lock);
-    if (here) {
-        return rc;
-    }
-    if (!found) {
-        return not_here(uri, is_ours, missing, recipe, &why, err);
-    }
-    if (!may_unpack) {
-        return err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is not unpacked yet", uri);
-    }
-    if (store_unpack(s, ref.hex, progress, err) < 0) {
-        return err_wrap(err, "image \"%.300s\"", uri);
-    }
-    (void)pthread_mutex_lock(&s->lock);
-    rc = store_load(s, a, ref.hex, ref.name, ret, err);
-    (void)pthread_mutex_unlock(&s->lock);
-    return rc;
-}
-
-int image_resolve(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
-                  struct err *err) {
-    return resolve(s, a, uri, true, NULL, ret, err);
-}
-
-int store_resolve(struct image_store *s, struct arena *a, const char *uri,
-                  struct unpack_progress *progress, struct image *ret, struct err *err) {
-    return resolve(s, a, uri, true, progress, ret, err);
-}
-
-int image_find(struct image_store *s, struct arena *a, const char *uri, struct image *ret,
-               struct err *err) {
-    return resolve(s, a, uri, false, NULL, ret, err);
-}
-
-enum store_source store_source(struct image_store *s, const char *uri) {
-    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
-    const char *missing = NULL, *recipe = NULL;
-    char hex[SHA256_HEX_LEN + 1];
-    struct image_ref ref = {0};
-    struct err why = {0};
-    struct str repo;
-    bool is_ours = false;
-    (void)pthread_mutex_lock(&s->lock);
-    bool found = find(s, a, uri, &ref, &is_ours, &missing, &recipe, &why);
-    bool copy = found && !is_ours && !lookup(s, a, str_of(uri), &ref) &&
-                registry_find_foreign(s, a, str_of(uri), hex, &repo, NULL) &&
-                registry_is_pulled(s, repo);
-    (void)pthread_mutex_unlock(&s->lock);
-    return copy ? STORE_COPY : found || is_ours || why.code != ERR_OK ? STORE_OWN : STORE_NONE;
-}
-
-int image_prune(struct image_store *s, struct image_prune *p, struct err *err) {
-    registry_expire_uploads(s);
-    (void)pthread_mutex_lock(&s->lock);
-    int rc = s->importing > 0
-                 ? err_set(err, ERR_UNAVAILABLE, "an image is being imported; try again later")
-                 : sweep(s, p, err);
-    registry_expire_parts(s, true);
-    (void)pthread_mutex_unlock(&s->lock);
-    return rc;
-}
-
 int image_list(struct image_store *s, struct arena *a, struct image **ret, size_t *ret_n,
                struct err *err) {
     int rc = 0;
@@ -691,10 +363,11 @@ int image_list(struct image_store *s, struct arena *a, struct image **ret, size_
     }
     for (size_t i = 0; i < nr_tags && rc == 0; i++) {
         const char *canonical = image_name_canonical(a, str_of(tags[i].name));
-        if (find_ref(s, str_of(canonical)) != NULL) {
+        if (store_find_ref(s, str_of(canonical)) != NULL) {
             continue; /* imported, and served under the same name */
         }
-        if (has_record(s, tags[i].hex)) { /* others are still being unpacked, or are no images */
+        if (store_has_record(s,
+                             tags[i].hex)) { /* others are still being unpacked, or are no images */
             rc = store_load(s, a, tags[i].hex, tags[i].name, &list[n++], err);
         }
     }
@@ -751,7 +424,7 @@ static int tidy(struct image_store *s, bool (*in_use)(void *arg, const char *dig
                 struct err *err) {
     struct image_prune p = {.in_use = in_use, .arg = arg};
     (void)pthread_mutex_lock(&s->lock);
-    int rc = registry_drop_copies(s, err) < 0 ? -1 : sweep(s, &p, err);
+    int rc = registry_drop_copies(s, err) < 0 ? -1 : store_sweep(s, &p, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -763,14 +436,14 @@ static int remove_named(struct image_store *s, const char *ref, char **ret_name,
     struct image_ref found;
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
-    if (!lookup(s, a, str_of(ref), &found)) {
+    if (!store_lookup(s, a, str_of(ref), &found)) {
         *ret_name = NULL;
     } else if (in_use != NULL && in_use(arg, arena_printf(a, "sha256:%s", found.hex))) {
         rc =
             err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is used by a running job", ref);
     } else {
         *ret_name = xstrdup(found.name);
-        size_t i = (size_t)(find_ref(s, str_of(found.name)) - s->refs.p);
+        size_t i = (size_t)(store_find_ref(s, str_of(found.name)) - s->refs.p);
         struct image_ref gone = s->refs.p[i];
         vec_remove(&s->refs, i);
         rc = write_refs(s, err);
