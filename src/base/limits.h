@@ -111,6 +111,8 @@
     X(max_trial_measurements, 1000, "measurements kept of one trial; then every second goes")      \
     X(max_study_trials, 100000, "trials of one study or tuning job")                               \
     X(max_importances, 8, "questions at once which parameters of a study matter")                  \
+    X(max_studies_loaded, 256, "Vizier studies kept in memory; others are read when asked for")    \
+    X(max_suggestions, 1000, "trials asked for in one SuggestTrials call")                         \
     X(max_tuners, 64, "studies whose tuner stays in memory; it is made again when asked")          \
     X(max_stopping_trials, 500, "ended trials, the newest, that early stopping compares with")
 

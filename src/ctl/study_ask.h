@@ -1,0 +1,36 @@
+/* Which trials a client that asks for some is given: first those that it has and has not ended,
+ * then those that were REQUESTED, then new ones as the study suggests. The same client asking again
+ * is given the same; no trial is given to two clients. Loop thread. */
+#ifndef CUSP_CTL_STUDY_ASK_H
+#define CUSP_CTL_STUDY_ASK_H
+
+#include "ctl/studies.h"
+
+/* A slice of what is searched: the i-th trial has these values. NULL: all of it. By parameter, NAN
+ * where anything will do. */
+typedef const double *study_context;
+
+struct study_ask {
+    const char *client_id;
+    const study_context *contexts; /* count; NULL: none has any */
+    size_t count;                  /* > 0 */
+};
+
+struct study_given {
+    uint64_t id;
+    enum { GIVEN_ITS_OWN, GIVEN_REQUESTED, GIVEN_NEW } how;
+    const double *setting; /* GIVEN_NEW: in the batch's arena */
+};
+
+/* given: of count. STUDY_SAVE with *ret_whole: these are all there will be, fewer than count when
+ * the study is over or every setting was tried (then it is COMPLETED in the same batch). STUDY_SAVE
+ * without: ask again when it is saved; suggestions come one by one. */
+enum study_verdict study_ask(const struct study_view *v, struct study_batch *b,
+                             const struct study_ask *ask, struct study_given *given, size_t *ret_nr,
+                             bool *ret_whole, struct err *err);
+
+/* The setting, moved into the context: what it says is so, conditional parameters that are active
+ * now and were not have their default, or their middle. Pure; exposed for tests. */
+void study_context_apply(const struct tune_study *s, study_context context, double *setting);
+
+#endif
