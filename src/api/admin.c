@@ -6,6 +6,7 @@
 #include "api/datasets.h"
 #include "api/operations.h"
 #include "base/limits.h"
+#include "ctl/studies.h"
 
 static void text(struct xch *x, int status, struct str body) {
     struct header h = {STR("content-type"), STR("text/plain; charset=utf-8")};
@@ -96,6 +97,17 @@ static void metrics(struct api *a, struct xch *x) {
         outcomes(&b, "dataset_exports_total", "exports that ended since start", es.done, es.failed);
         metric(&b, "dataset_export_items_total", "rows and data items exported since start",
                "counter", es.items);
+    }
+    if (a->studies) {
+        struct studies_stats vs;
+        studies_get_stats(a->studies, &vs);
+        metric(&b, "studies_loaded", "Vizier studies in memory", "gauge", vs.loaded);
+        metric(&b, "studies_loads_total", "Vizier studies read from the store", "counter",
+               vs.loads);
+        metric(&b, "studies_evicted_total", "Vizier studies that made room for others", "counter",
+               vs.evictions);
+        metric(&b, "study_changes_total", "changes of Vizier studies since start", "counter",
+               vs.changes);
     }
     limits_list(li);
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");

@@ -17,6 +17,7 @@ struct errands;
 struct blob;
 struct datasets;
 struct dataset_exports;
+struct studies;
 struct suggest_pool;
 
 struct api {
@@ -34,6 +35,7 @@ struct api {
     struct datasets *datasets;
     struct dataset_exports *exports;
     struct suggest_pool *suggestions; /* with a runner: what is computed of studies runs there */
+    struct studies *studies;          /* Vizier's */
     bool ready;                       /* /readyz: caught up after restart */
     usec_t started_at;
     const char *version;

@@ -194,9 +194,8 @@ static bool is_active(const struct study_plan *p, size_t i, const double *settin
     return t->parent < 0;
 }
 
-/* NULL when v is one of the parameter's values, else the rule. */
-static const char *read_value(const struct study_plan *p, size_t i,
-                              const Google__Protobuf__Value *v, double *ret) {
+const char *study_value_read(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
+                             double *ret) {
     const struct tune_param *t = &p->study.params[i];
     bool is_number = v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE;
     double x = is_number ? v->number_value : 0;
@@ -250,7 +249,7 @@ int study_setting_from_trial(const struct study_plan *p, const Aip__Trial *trial
         if (k < NR_OF(used)) {
             used[k] = true;
         }
-        if ((why = read_value(p, i, trial->parameters[k]->value, &setting[i]))) {
+        if ((why = study_value_read(p, i, trial->parameters[k]->value, &setting[i]))) {
             snprintf(at, sizeof(at), "%s.parameters[%zu].value", prefix, k);
             violations_add(vs, at, "Parameter \"%.80s\": %s", id, why);
             setting[i] = NAN;

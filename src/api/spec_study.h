@@ -28,6 +28,11 @@ void study_setting_to_trial(const struct study_plan *p, struct arena *a, const d
 int study_setting_from_trial(const struct study_plan *p, const Aip__Trial *trial,
                              const char *prefix, double *setting, struct violations *vs) MUST_CHECK;
 
+/* A value of the i-th parameter. NULL, or the rule that it breaks, as a sentence; then *ret may be
+ * anything. */
+const char *study_value_read(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
+                             double *ret);
+
 /* The value of a parameter as a command-line argument: shortest text that reads back as the same
  * number; whole numbers without fraction; categories verbatim (reference 04 §5). */
 const char *study_value_text(struct arena *a, const Aip__Trial__Parameter *p);

@@ -70,6 +70,23 @@ void svc_dataset_version_restore(struct call *c);
 void svc_dataset_queries(struct call *c);
 void svc_dataset_query_delete(struct call *c);
 
+/* svc_vizier.c, svc_vizier_trial.c, svc_vizier_ask.c */
+void svc_vizier_create_study(struct call *c);
+void svc_vizier_get_study(struct call *c);
+void svc_vizier_list_studies(struct call *c);
+void svc_vizier_delete_study(struct call *c);
+void svc_vizier_lookup_study(struct call *c);
+void svc_vizier_create_trial(struct call *c);
+void svc_vizier_get_trial(struct call *c);
+void svc_vizier_list_trials(struct call *c);
+void svc_vizier_measure(struct call *c);
+void svc_vizier_complete(struct call *c);
+void svc_vizier_stop(struct call *c);
+void svc_vizier_delete_trial(struct call *c);
+void svc_vizier_list_optimal(struct call *c);
+void svc_vizier_suggest(struct call *c);
+void svc_vizier_check(struct call *c);
+
 /* svc_operations.c */
 void svc_operations_get(struct call *c);
 void svc_operations_list(struct call *c);

@@ -4,7 +4,9 @@
 #include "api/datasets.h"
 #include "api/errand.h"
 #include "api/operations.h"
+#include "api/vizier_message.h"
 #include "ctl/model.h"
+#include "ctl/studies.h"
 
 int catalogue_open(struct catalogue *k, struct api *api, struct loop *loop, struct blob *blob,
                    const char *data_dir, struct err *err) {
@@ -18,6 +20,10 @@ int catalogue_open(struct catalogue *k, struct api *api, struct loop *loop, stru
         return -1;
     }
     api->exports = dataset_exports_new(api, loop, blob);
+    api->studies = studies_new(&(struct studies_config){.clock = api->clock,
+                                                        .store = api->store,
+                                                        .suggestions = api->suggestions,
+                                                        .decode = vizier_decode});
     return 0;
 }
 
@@ -67,16 +73,22 @@ static void on_errands_stopped(void *arg) {
     models_stop(k->api->models, on_models_stopped, k);
 }
 
+static void on_studies_stopped(void *arg) {
+    struct catalogue *k = arg;
+    errands_stop(k->api->errands, on_errands_stopped, k);
+}
+
 void catalogue_stop(struct catalogue *k, void (*cb)(void *arg), void *arg) {
     k->stopped = cb;
     k->arg = arg;
-    errands_stop(k->api->errands, on_errands_stopped, k);
+    studies_stop(k->api->studies, on_studies_stopped, k);
 }
 
 void catalogue_free(struct catalogue *k) {
     if (!k->api) {
         return;
     }
+    studies_free(k->api->studies);
     errands_free(k->api->errands);
     models_free(k->api->models);
     dataset_exports_free(k->api->exports);

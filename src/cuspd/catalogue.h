@@ -1,5 +1,5 @@
 /* What of the API stands beside the control plane: operations, models, datasets and their exports,
- * in the order in which they depend on each other. Loop thread. */
+ * studies, in the order in which they depend on each other. Loop thread. */
 #ifndef CUSP_CUSPD_CATALOGUE_H
 #define CUSP_CUSPD_CATALOGUE_H
 
@@ -16,8 +16,8 @@ struct catalogue {
     void *arg;
 };
 
-/* api has clock, rng, store, holds and projects. Fails where the data directory does; what was made
- * by then is freed by catalogue_free all the same. */
+/* api has clock, rng, store, holds, projects and suggestions. Fails where the data directory does;
+ * what was made by then is freed by catalogue_free all the same. */
 int catalogue_open(struct catalogue *k, struct api *api, struct loop *loop, struct blob *blob,
                    const char *data_dir, struct err *err) MUST_CHECK;
 /* What an earlier life left half done is taken back or begun again. After ctl_start; cb is not

@@ -633,7 +633,6 @@ static void tear_down(struct server *s) {
     if (s->ctl) {
         ctl_free(s->ctl);
     }
-    suggestions_free(s->suggestions);
     if (s->engine) {
         s->engine->ops->close(s->engine);
     }
@@ -652,6 +651,7 @@ static void tear_down(struct server *s) {
     }
     projects_free(s->api.projects);
     catalogue_free(&s->catalogue);
+    suggestions_free(s->suggestions);
     holds_free(s->api.holds);
     if (s->signal_watch) {
         loop_fd_unwatch(s->signal_watch);
