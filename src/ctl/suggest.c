@@ -18,6 +18,7 @@ struct suggester {
     /* The one computation. Its arena has the history; nothing here is looked at meanwhile. */
     struct suggest_work work;
     bool is_busy, is_awaited, is_freed;
+    bool is_late; /* the study is another already: somebody wanted that one's */
     struct arena *arena;
     const struct tune_trial *history;
     size_t nr_history, nr_params, found;
@@ -112,8 +113,8 @@ static void done(struct suggest_work *w) {
         return;
     }
     take_over(s);
-    if (s->is_awaited) {
-        s->is_awaited = false;
+    if (s->is_awaited || s->is_late) {
+        s->is_awaited = s->is_late = false;
         s->ready(s->arg);
     }
 }
@@ -157,7 +158,9 @@ enum suggest_answer suggester_take(struct suggester *s, const struct study *stud
 }
 
 void suggester_prepare(struct suggester *s, const struct study *study) {
-    if (s->pool->runner && !s->is_busy && !is_current(s, study)) {
+    if (s->is_busy) {
+        s->is_late = s->computing != study_version(study);
+    } else if (s->pool->runner && !is_current(s, study)) {
         begin(s, study);
     }
 }

@@ -43,8 +43,9 @@ enum suggest_answer {
  * again without a change of the study gives the same. */
 enum suggest_answer suggester_take(struct suggester *s, const struct study *study,
                                    const double **ret);
-/* Computes ahead what take would answer. ready is not called for it. Nothing happens without a
- * runner. */
+/* Computes ahead what take would answer. ready is not called for it; but when the study changed
+ * while an answer was being computed, ready follows that one, so that this can be called again.
+ * Nothing happens without a runner. */
 void suggester_prepare(struct suggester *s, const struct study *study);
 
 #endif
