@@ -30,9 +30,9 @@ void service_append(struct logs *g, const char *job_id, usec_t when, int severit
                     bool end);
 void service_set_owner(struct logs *g, const char *job_id, uint64_t project);
 void service_forget(struct logs *g, const char *job_id);
-/* Makes the directory, finds the next seq and cuts a torn tail off. Blocking. */
-int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, bool *ret_ended,
-                    struct err *err);
+/* Finds the next seq and the last time, and cuts a torn tail off. Blocking. */
+int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, usec_t *ret_last,
+                    bool *ret_ended, struct err *err);
 
 struct logs {
     struct loop *loop;

@@ -112,9 +112,10 @@ int seg_cursor_read(struct seg_cursor *c, struct buf *out, size_t max, struct er
     return 0;
 }
 
-int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, bool *ret_ended,
-                    struct err *err) {
+int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, usec_t *ret_last,
+                    bool *ret_ended, struct err *err) {
     uint64_t seq = 0;
+    usec_t last = 0;
     struct seg_cursor c;
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     seg_cursor_init(&c, dir);
@@ -132,6 +133,7 @@ int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, bool *ret_e
         }
         while (rest.n && (n = seg_decode(rest, &f)) > 0) {
             seq = f.seq + 1;
+            last = f.time > last ? f.time : last;
             rest = str_sub(rest, (size_t)n, rest.n);
         }
     }
@@ -157,5 +159,6 @@ int seg_append_open(const char *dir, int *ret_fd, uint64_t *ret_seq, bool *ret_e
     }
     *ret_fd = take_fd(&fd);
     *ret_seq = seq;
+    *ret_last = last;
     return 0;
 }

@@ -18,6 +18,7 @@ struct service_writer {
     uint64_t project; /* 0: not known */
     int fd;
     uint64_t seq;
+    usec_t last; /* time of the last line: those after it are not before it, whatever the clock */
     bool opened, ended; /* ended: SEG_EOF is queued or on disk */
     struct buf queue;   /* frames not yet given to the lane; seq filled when written */
     struct lane_work work;
@@ -73,7 +74,7 @@ static void service_run(struct lane_work *work) {
     w->failed = false;
     if (!w->opened) {
         if (make_dirs(w, &w->err) ||
-            seg_append_open(w->dir, &w->fd, &w->seq, &already_ended, &w->err)) {
+            seg_append_open(w->dir, &w->fd, &w->seq, &w->last, &already_ended, &w->err)) {
             w->failed = true;
             return;
         }
@@ -84,11 +85,14 @@ static void service_run(struct lane_work *work) {
         }
     }
     uint64_t seq = w->seq;
+    usec_t last = w->last;
     struct str rest = buf_str(&w->batch);
     while (rest.n) {
         struct seg_frame f = {.seq = seq++};
         uint32_t n;
         memcpy(&f.time, rest.p, 8);
+        f.time = f.time > last ? f.time : last;
+        last = f.time;
         f.stream = (uint8_t)rest.p[8];
         f.flags = (uint8_t)rest.p[9];
         memcpy(&n, rest.p + 10, 4);
@@ -109,6 +113,7 @@ static void service_run(struct lane_work *work) {
         return;
     }
     w->seq = seq;
+    w->last = last;
     buf_clear(&w->batch);
     if (eof) {
         (void)fdatasync(w->fd); /* best effort: the events in the store say the same */

@@ -47,7 +47,7 @@ void pump_fini(struct pump *p) {
 
 static void take_piece(void *arg, struct str piece, bool partial) {
     struct pump_stream *s = arg;
-    const struct seg_frame f = {.time = s->read_at,
+    const struct seg_frame f = {.time = seglog_in_order(&s->pump->log, s->read_at),
                                 .stream = s->stream,
                                 .flags = partial ? SEG_PARTIAL : 0,
                                 .payload = piece};

@@ -53,6 +53,7 @@ static int scan_file(struct seglog *s, int fd, uint64_t *ret_len, struct err *er
         ssize_t n = b.n ? seg_decode(buf_str(&b), &f) : 0;
         if (n > 0) {
             s->seq = f.seq + 1;
+            s->last = seglog_in_order(s, f.time);
             good += (uint64_t)n;
             buf_consume(&b, (size_t)n);
             continue;
@@ -153,9 +154,14 @@ void seglog_fini(struct seglog *s) {
     buf_fini(&s->out);
 }
 
+usec_t seglog_in_order(const struct seglog *s, usec_t t) {
+    return t > s->last ? t : s->last;
+}
+
 static void add_frame(struct seglog *s, const struct seg_frame *f) {
     struct seg_frame numbered = *f;
     numbered.seq = s->seq++;
+    s->last = seglog_in_order(s, f->time);
     seg_encode(&s->out, &numbered);
 }
 
@@ -237,7 +243,7 @@ static void add_lost_frame(struct seglog *s) {
     int n = snprintf(
         text, sizeof(text), "%llu bytes of output lost: %s", (unsigned long long)s->lost,
         s->refused == ENOSPC || s->refused == EDQUOT ? "disk full" : strerrordesc_np(s->refused));
-    const struct seg_frame f = {.time = time_wall(),
+    const struct seg_frame f = {.time = seglog_in_order(s, time_wall()),
                                 .stream = SEG_SERVICE,
                                 .flags = SEV_WARNING << SEG_SEV_SHIFT,
                                 .payload = str_n(text, (size_t)n)};
@@ -309,7 +315,7 @@ static void drop_pending(struct seglog *s) {
 }
 
 void seglog_finish(struct seglog *s, usec_t wall, usec_t now) {
-    const struct seg_frame eof = {.time = wall, .stream = SEG_EOF};
+    const struct seg_frame eof = {.time = seglog_in_order(s, wall), .stream = SEG_EOF};
     drain(s, now);
     if (s->out.n) {
         drop_pending(s);

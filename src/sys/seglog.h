@@ -23,6 +23,7 @@ struct seglog {
     uint64_t file_len; /* bytes in it, a torn frame included */
     uint64_t pushed;   /* of them: their way to the disk has begun */
     uint64_t seq;      /* of the next frame added */
+    usec_t last;       /* the latest time of the frames before it */
     uint64_t written;  /* frames completely in files */
     struct buf out;    /* frames not completely written; begins at a frame */
     size_t part;       /* bytes of out already in the file */
@@ -42,6 +43,10 @@ void seg_range(const char *dir, uint32_t *ret_first, uint32_t *ret_end);
 int seglog_open(struct seglog *s, const char *dir, usec_t now, struct err *err) MUST_CHECK;
 void seglog_fini(struct seglog *s);
 void seglog_add(struct seglog *s, const struct seg_frame *f); /* seq is filled in */
+/* The time to give a frame that was read at t. Readers of a replica's log look for times by
+ * bisection: when the clock was set back its lines have the time of the one before them, until it
+ * has caught up. */
+usec_t seglog_in_order(const struct seglog *s, usec_t t);
 /* Writes what is waiting, syncs when due. */
 void seglog_flush(struct seglog *s, usec_t now);
 /* When flush wants to be called again although nothing was added; USEC_NEVER: not. */

@@ -195,11 +195,49 @@ static void a_full_disk_costs_output_and_says_how_much(void **state) {
     assert_int_equal(umount2("small", MNT_DETACH), 0);
 }
 
+/* Times of the frames that are read back. */
+static size_t times_of(const char *name, usec_t *ret, size_t max) {
+    auto_free char *path = xasprintf("%s/" SEG_NAME_FMT, name, 0u);
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    assert_int_equal(file_read(AT_FDCWD, path, &b, NULL), 0);
+    struct str rest = str_sub(buf_str(&b), SEG_FILE_HEADER_LEN, b.n);
+    size_t n = 0;
+    struct seg_frame f;
+    for (ssize_t len; rest.n && (len = seg_decode(rest, &f)) > 0 && n < max;
+         rest = str_sub(rest, (size_t)len, rest.n)) {
+        ret[n++] = f.time;
+    }
+    return n;
+}
+
+static void a_clock_that_is_set_back_does_not_turn_lines_around(void **state) {
+    (void)state;
+    static const usec_t clock[] = {500, 400, 450, 501, 20, 600},
+                        want[] = {500, 500, 500, 501, 501, 600};
+    struct seglog s;
+    for (size_t i = 0; i < NR_OF(clock); i++) {
+        if (i == 0 || i == 4) { /* also over a restart */
+            open_log(&s, "back");
+        }
+        const struct seg_frame f = {
+            .time = seglog_in_order(&s, clock[i]), .stream = SEG_STDOUT, .payload = STR("x")};
+        seglog_add(&s, &f);
+        seglog_flush(&s, 0);
+        if (i == 3 || i == 5) {
+            seglog_fini(&s);
+        }
+    }
+    usec_t got[8];
+    assert_int_equal(times_of("back", got, NR_OF(got)), NR_OF(want));
+    assert_memory_equal(got, want, sizeof(want));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_are_numbered_and_ended),
         cmocka_unit_test(every_torn_end_is_cut_off),
         cmocka_unit_test(numbers_go_on_in_the_next_file),
+        cmocka_unit_test(a_clock_that_is_set_back_does_not_turn_lines_around),
         cmocka_unit_test(a_full_disk_costs_output_and_says_how_much),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
