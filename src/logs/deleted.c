@@ -59,6 +59,12 @@ static void delete_run(struct lane_work *work) {
     auto_buf struct buf b = BUF_INIT(TOMBS_MAX);
     struct arena *a = arena_new(ARENA_NO_MAX);
     struct log_tombs t;
+    if (!names_has(d->logs, d->project, d->log_id)) {
+        d->failed =
+            err_set(&d->err, ERR_NOT_FOUND, "Log %.*s does not exist.", STR_ARG(d->log_id)) != 0;
+        arena_free(a);
+        return;
+    }
     tombs_load(d->logs, d->project, a, &t);
     rec_begin(&b);
     for (size_t i = 0; i < t.items.n; i++) {

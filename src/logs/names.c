@@ -37,28 +37,49 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static void find_names(struct names *found) {
+    struct logs *g = found->n->logs;
+    uint64_t project = found->n->project;
+    map_init(&found->seen);
+    (void)!written_names(g, project, add_name, found, NULL);
+    catalog_each_task(g, project, add_name, found);
+    struct catalog c;
+    (void)!catalog_load(g, project, 0, USEC_NEVER, &c, NULL);
+    for (size_t i = 0; i < c.items.n; i++) {
+        add_job(found, &c.items.p[i]);
+    }
+    catalog_fini(&c);
+}
+
+static void names_fini(struct names *found) {
+    for (size_t i = 0; i < found->ids.n; i++) {
+        free(found->ids.p[i]);
+    }
+    vec_fini(&found->ids);
+    map_fini(&found->seen);
+}
+
 static void names_run(struct lane_work *work) {
     struct log_names *n = CONTAINER_OF(work, struct log_names, work);
     struct names found = {.n = n};
-    map_init(&found.seen);
-    (void)!written_names(n->logs, n->project, add_name, &found, NULL);
-    catalog_each_task(n->logs, n->project, add_name, &found);
-    struct catalog c;
-    (void)!catalog_load(n->logs, n->project, 0, USEC_NEVER, &c, NULL);
-    for (size_t i = 0; i < c.items.n; i++) {
-        add_job(&found, &c.items.p[i]);
-    }
-    catalog_fini(&c);
+    find_names(&found);
     if (found.ids.n) {
         qsort(found.ids.p, found.ids.n, sizeof(found.ids.p[0]), by_text);
     }
     n->ids = arena_own_array(n->arena, found.ids.n + 1, sizeof(*n->ids));
     for (size_t i = 0; i < found.ids.n; i++) {
         n->ids[n->nr_ids++] = arena_str(n->arena, str_of(found.ids.p[i]));
-        free(found.ids.p[i]);
     }
-    vec_fini(&found.ids);
-    map_fini(&found.seen);
+    names_fini(&found);
+}
+
+bool names_has(struct logs *g, uint64_t project, struct str id) {
+    struct log_names n = {.project = project, .logs = g};
+    struct names found = {.n = &n};
+    find_names(&found);
+    bool has = map_get(&found.seen, id) != NULL;
+    names_fini(&found);
+    return has;
 }
 
 static void names_done(struct lane_work *work) {

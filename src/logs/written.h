@@ -23,7 +23,7 @@ struct log_write {
 };
 void log_write_start(struct logs *g, struct log_write *w);
 
-/* Hides all entries of a log that are there now. */
+/* Hides all entries of a log that are there now. NOT_FOUND: there never were any. */
 struct log_delete {
     uint64_t project;
     struct str log_id; /* as in names: escaped */
@@ -71,6 +71,9 @@ int written_tail(struct logs *g, uint64_t project, const char *dir, uint32_t fil
 /* Calls fn with every log id that was written to. */
 int written_names(struct logs *g, uint64_t project, void (*fn)(void *arg, struct str id), void *arg,
                   struct err *err) MUST_CHECK;
+
+/* names.c: whether the project has had a log of that name. */
+bool names_has(struct logs *g, uint64_t project, struct str id);
 
 /* The writer: loop side state. */
 struct written;
