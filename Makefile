@@ -10,6 +10,7 @@ help:
 	@echo "make build    release build: $(BUILD)/cuspd $(BUILD)/cusp $(BUILD)/cusp-runner"
 	@echo "make demo     the main road: a dataset, a training pipeline, a scikit-learn model in the registry"
 	@echo "make test     all tests (sanitizer build in $(DEV)); TESTS=... narrows the Python part"
+	@echo "make test-full    the same with CUSP_EXTENDED=1: every image, floods, kill points, clients; hours"
 	@echo "make test-clients  the official clients, all languages: installs their runtimes, prints the score table"
 	@echo "make bench    figures beside their peers, as a table"
 	@echo "make check    floors, headers, banned calls, format, shell, spelling"
@@ -38,7 +39,7 @@ test-full: dev build
 test-clients: build
 	@tools/dev deps clients
 	@tools/test-clients $(BUILD) $(CLIENTS)
-	@CUSP_EXTENDED=1 CUSP_BUILD=$(CURDIR)/$(BUILD) .venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/storage-clients tests/clients/test_sdk_models.py tests/clients/test_sdk_datasets.py tests/clients/test_sdk_pipelines.py tests/clients/test_gcloud_models.py
+	@CUSP_EXTENDED=1 CUSP_BUILD=$(CURDIR)/$(BUILD) .venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/storage-clients tests/logging-clients tests/clients/test_sdk_models.py tests/clients/test_sdk_datasets.py tests/clients/test_sdk_pipelines.py tests/clients/test_gcloud_models.py
 
 bench: build
 	@tools/bench $(BUILD)

@@ -119,7 +119,8 @@ static void on_page(struct log_search *s, const struct err *err) {
     }
     bool more = s->more;
     /* The first answer comes at once, empty or not: Google's Python runtime waits for it before it
-     * gives the stream to its user. */
+     * gives the stream to its user. Not to Google's Java library, which takes it that every answer
+     * has an entry. */
     t->slow = (resp.n_entries || !t->has_answered) && !call_send(t->call, &resp.base);
     t->has_answered = true;
     if (!t->slow && more) {
@@ -221,6 +222,7 @@ void svc_logging_tail(struct call *c) {
     map_init(&t->seen_before);
     t->turned = wall(t);
     t->timer.fn = on_timer;
+    t->has_answered = str_find(xch_header(c->xch, "user-agent"), STR("grpc-java")) >= 0;
     call_listen(c, &listener, t);
     call_next(c);
 }
