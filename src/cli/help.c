@@ -336,7 +336,8 @@ static const struct {
      "then it is NAME.cusp-part-GENERATION).\n" GLOBAL},
     {"storage rsync",
      "cusp storage rsync [--delete] [--dry-run] [--parallel N] SRC DST\n\n"
-     "Copies what differs by size or CRC-32C from SRC to DST, each a folder or gs://BUCKET[/PREFIX].\n\n"
+     "Copies what differs by size or CRC-32C from SRC to DST, each a folder or gs://BUCKET[/PREFIX], with\n"
+     "everything below (-r is taken and changes nothing).\n\n"
      "  --delete   also removes from DST what SRC has not\n"
      "  --dry-run  only says what it would do\n" GLOBAL},
     {"storage ls",

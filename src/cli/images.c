@@ -183,6 +183,22 @@ static int prune(const struct cli *c, struct err *err) {
     return 0;
 }
 
+static int usage(const char *verb, struct err *err) {
+    static const char *const verbs[][2] = {{"ls", "ls"},
+                                           {"build", "build NAME | build --list"},
+                                           {"import", "import FILE [--name NAME]"},
+                                           {"pull", "pull NAME"},
+                                           {"push", "push NAME TO"},
+                                           {"inspect", "inspect NAME"},
+                                           {"rm", "rm NAME"},
+                                           {"prune", "prune"}};
+    const char *words = "ls | build | import | pull | push | inspect | rm | prune";
+    for (size_t i = 0; i < NR_OF(verbs); i++) {
+        words = strcmp(verb, verbs[i][0]) == 0 ? verbs[i][1] : words;
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp images %s", words);
+}
+
 int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--name"}, {.name = "--list", .is_bool = true}};
     const char *verb = argv[0];
@@ -211,10 +227,7 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
         return build(c, NULL, err);
     }
     if (a.nr_words != 1 || is_list || strcmp(verb, "push") == 0) {
-        return err_set(
-            err, ERR_INVALID_ARGUMENT,
-            "usage: cusp images ls | build NAME | build --list | import FILE | pull NAME "
-            "| push NAME TO | inspect NAME | rm NAME | prune");
+        return usage(verb, err);
     }
     if (strcmp(verb, "pull") == 0) {
         return images_pull(c, a.words[0], err);

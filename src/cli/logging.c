@@ -55,11 +55,20 @@ static void and_since(struct buf *b, usec_t t) {
     buf_printf(b, "%stimestamp>=\"%s\"", b->n ? " AND " : "", buf_cstr(&text));
 }
 
-/* What the flags say. The words come last, in brackets, on lines of their own: they may have ORs
- * and comments. */
-static void and_words(struct buf *b, struct str words) {
-    if (str_trim(words).n) {
-        buf_printf(b, "%s(%.*s\n)", b->n ? " AND " : "", STR_ARG(words));
+/* The user's words before what the flags say: then the server's errors give their positions (one
+ * on, when there are flags). In brackets, their end on a line of its own: they may have ORs and
+ * comments. */
+static void with_words(struct buf *b, struct str words) {
+    auto_buf struct buf flags = BUF_INIT(1 << 20);
+    if (!str_trim(words).n) {
+        return;
+    }
+    buf_put_str(&flags, buf_str(b));
+    buf_clear(b);
+    if (flags.n) {
+        buf_printf(b, "(%.*s\n) AND %s", STR_ARG(words), buf_cstr(&flags));
+    } else {
+        buf_put_str(b, words);
     }
 }
 
@@ -237,7 +246,7 @@ static int cmd_read(const struct cli *c, int argc, char **argv, struct err *err)
     if (freshness || (!ascending && !has_times)) {
         and_since(&filter, now > fresh ? now - fresh : 0);
     }
-    and_words(&filter, words);
+    with_words(&filter, words);
     struct reading r;
     int rc = reading_begin(&r, c, err) ||
              read_entries(&r, buf_cstr(&filter), ascending ? "timestamp asc" : "timestamp desc",
@@ -318,7 +327,7 @@ static int cmd_tail(const struct cli *c, int argc, char **argv, struct err *err)
         flag_filter(&a, &base, err)) {
         return -1;
     }
-    and_words(&base, words);
+    with_words(&base, words);
     struct tail t = {.from = time_wall(), .turned = time_wall()};
     struct outage out = {0};
     struct err e = {0};
@@ -352,7 +361,13 @@ static int cmd_logs(const struct cli *c, int argc, char **argv, struct err *err)
         auto_free char *log = http_escape(
             str_of(str_starts(str_of(argv[1]), STR("projects/")) ? id_of(argv[1]) : escaped));
         auto_free char *path = xasprintf("/v2/projects/%s/logs/%s", project, log);
-        return http_json(c, "DELETE", path, NULL, NULL, err);
+        if (http_json(c, "DELETE", path, NULL, NULL, err)) {
+            return -1;
+        }
+        if (!c->quiet) {
+            fprintf(stderr, "Deleted %s\n", argv[1]);
+        }
+        return 0;
     }
     if (!is_list) {
         return err_set(err, ERR_INVALID_ARGUMENT,

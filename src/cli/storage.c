@@ -273,7 +273,9 @@ static int ls(const struct cli *c, const struct args *a, struct err *err) {
     struct listing l = {u.bucket, args_on(a, "-l"), c->json ? json_array() : NULL, 0, 0};
     int rc = objects_each(c, &u, args_on(a, "-r"), list_one, &l, err);
     if (l.all) {
-        out_json(l.all);
+        if (rc == 0) {
+            out_json(l.all);
+        }
         json_decref(l.all);
     }
     if (rc == 0 && !l.seen && *u.raw_name) {
@@ -417,7 +419,7 @@ int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err) {
                  {"cat", 0, cat},
                  {"rm", R | P, rm},
                  {"du", S, du},
-                 {"rsync", P | D | N, storage_rsync},
+                 {"rsync", R | P | D | N, storage_rsync},
                  {"sign-url", SIGN, storage_sign_url},
                  {"buckets", 0, buckets}};
     static const struct flag all[] = {{.name = "-l", .is_bool = true},

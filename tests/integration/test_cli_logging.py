@@ -64,14 +64,16 @@ def test_write_list_delete(fake):
     cusp(fake, "logging", "write", "a/b", '{"k": 1}', "--payload-type=json")
     assert cusp(fake, "logging", "logs", "list").stdout.split() == ["projects/demo/logs/a%2Fb"]
     assert cusp(fake, "logging", "read", "severity=ERROR", "--format=value(logName,textPayload)").stdout == "projects/demo/logs/a%2Fb\thello\n"
-    cusp(fake, "logging", "logs", "delete", "a/b")
+    assert "Deleted a/b" in cusp(fake, "logging", "logs", "delete", "a/b").stderr
+    missing = cusp(fake, "logging", "logs", "delete", "none", check=False)
+    assert missing.returncode == 3 and "none" in missing.stderr
     assert cusp(fake, "logging", "read").stdout == ""
 
 
 @pytest.mark.parametrize("args,words", [
     (["read", "--limit=0"], "--limit"), (["read", "--order=up"], "--order"), (["read", "--freshness=soon"], "--freshness"),
     (["read", "a", "b"], "quote it"), (["read", "--format=table(a)"], "value(FIELD"), (["read", "--format=value(a..b)"], "value(FIELD"),
-    (["read", "severity>"], "filter"), (["read", '--job=a"b'], "--job"), (["tail", "x>"], "filter"), (["nothing"], "no command"),
+    (["read", "severity>"], "filter"), (["read", "severity>>"], "position 11"), (["read", "severity>>", "--order=asc"], "position 10"), (["read", '--job=a"b'], "--job"), (["tail", "x>"], "filter"), (["nothing"], "no command"),
     (["write", "l", "[1]", "--payload-type=json"], "JSON object"), (["logs", "drop"], "usage")])
 def test_mistakes(fake, args, words):
     r = cusp(fake, "logging", *args, check=False)

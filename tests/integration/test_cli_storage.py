@@ -257,7 +257,7 @@ def test_rsync_copies_what_differs_and_removes_only_when_told(cusp, tmp_path):
     assert p.stdout.count("would copy") == 2 and listed(cusp) == {}
     cusp("rsync", src, "gs://bkt/dst/")
     assert set(listed(cusp)) == {"dst/a", "dst/sub/b"}
-    assert "->" not in cusp("rsync", src, "gs://bkt/dst").stderr, "what is the same was copied"
+    assert "->" not in cusp("rsync", "-r", src, "gs://bkt/dst").stderr, "what is the same was copied"
 
     (src / "a").write_text("ONE")  # the same size
     os.unlink(src / "sub/b")
@@ -306,6 +306,12 @@ def test_du_and_totals(cusp, tmp_path):
     assert len(cusp("du", "-s", "gs://bkt").stdout.splitlines()) == 2
     cusp("du", "gs://bkt/none", rc=3)
     assert cusp("ls", "-l", "-r", "gs://bkt").stdout.splitlines()[-1].split()[:3] == ["1030", "total:", "4"]
+
+
+def test_a_list_that_fails_prints_no_list(cusp):
+    for argv, rc in ((["ls", "gs://no-such-bucket", "--format=json"], 3), (["ls", "-r", "gs://B", "--format=json"], 2)):
+        p = cusp(*argv, rc=rc)
+        assert p.stdout == "" and p.stderr
 
 
 @pytest.mark.parametrize("argv", [["rsync", "a"], ["rsync", "a", "b"], ["du"], ["cp", "--parallel=0", "a", "gs://bkt"], ["cp", "--parallel=65", "a", "gs://bkt"],
