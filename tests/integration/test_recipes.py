@@ -13,7 +13,7 @@ import tarfile
 
 import pytest
 
-from conftest import BUILD, ROOT, needs_root
+from conftest import BUILD, ROOT, container_job, needs_root
 
 CACHE = os.environ.get("CUSP_RECIPE_CACHE", "/var/cache/cusp/recipes")
 EXTENDED = bool(os.environ.get("CUSP_EXTENDED"))
@@ -137,6 +137,12 @@ def sdist(requires, main):
     return out.getvalue()
 
 
+def load(s, body):
+    """TensorFlow's layers are gigabytes to read and to unpack."""
+    r = s.http.post(s.url + "/cusp/v1/images:importPath", data=body, timeout=600)
+    assert r.status_code == 200, r.text
+
+
 @needs_root
 @pytest.mark.parametrize("name", RECIPES)
 def test_training_job(make_server, name):
@@ -145,8 +151,7 @@ def test_training_job(make_server, name):
     published, distribution, script = TRAIN[name]
     s = make_server("--engine=local", "--cpu-milli=16000", "--mem-mb=65536",
                     env={"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_DEFAULT_TIMEOUT": "1", "PIP_RETRIES": "0"}).start()
-    r = s.call("POST", "/cusp/v1/images:importPath", body)
-    assert r.status_code == 200, r.text
+    load(s, body)
     s.call("POST", "/storage/v1/b?project=demo", {"name": "bkt"})
     package = sdist([distribution, "cloudml-hypertune", "google-cloud-storage", "numpy"], HYPERTUNE + script)
     r = s.http.post(s.url + "/upload/storage/v1/b/bkt/o?uploadType=media&name=trainer-0.1.tar.gz", data=package)
@@ -161,6 +166,48 @@ def test_training_job(make_server, name):
     [reported] = [l for l in text if l.startswith("REPORTED")]
     metric = json.loads(reported.split(None, 1)[1])
     assert float(metric["accuracy"]) > 0.6 and metric["global_step"] == "7"
+
+
+IN_JOB = """
+import sys
+import google.auth
+from google.cloud import storage
+credentials, project = google.auth.default()
+print('ADC', type(credentials).__module__, project)
+client = storage.Client()
+bucket = client.bucket('bucket-a')
+bucket.blob('dir/out.txt').upload_from_string('from the job')
+print('BUCKETS', [b.name for b in client.list_buckets()])
+print('OBJECTS', [(b.name, b.size) for b in client.list_blobs('bucket-a')])
+print('READ', bucket.blob('in.txt').download_as_text(), open('/gcs/bucket-a/dir/out.txt').read())
+if len(sys.argv) > 1:
+    import tensorflow as tf
+    with tf.io.gfile.GFile('gs://bucket-a/gfile/x', 'w') as f:
+        f.write('by tensorflow')
+    print('GFILE', tf.io.gfile.GFile('gs://bucket-a/gfile/x').read(), tf.io.gfile.listdir('gs://bucket-a/gfile'))
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_clients_of_the_image_unmodified(make_server, name, mode):
+    """Reference 22: storage.Client() and google.auth.default() with nothing said, in transparent and environment mode; in
+    transparent mode TensorFlow's own gs:// too."""
+    body = open(built(name)).read()
+    s = make_server("--engine=local", "--transparent=" + mode, "--cpu-milli=16000", "--mem-mb=65536").start()
+    load(s, body)
+    s.call("POST", "/storage/v1/b?project=demo", {"name": "bucket-a"})
+    s.http.post(s.url + "/upload/storage/v1/b/bucket-a/o?uploadType=media&name=in.txt", data=b"from outside")
+    gfile = ["gfile"] if name == "tf-cpu" and mode == "on" else []
+    job = s.create(container_job("python3", "-c", IN_JOB, *gfile, image=f"us-docker.pkg.dev/vertex-ai/{TRAIN[name][0]}:latest"))
+    done = s.wait(job["name"], 300)
+    text = [x["message"] for x in s.logs(job["name"], task="workerpool0-0")]
+    assert done["state"] == "JOB_STATE_SUCCEEDED", "\n".join(text[-40:])
+    said = {l.split(" ", 1)[0]: l.split(" ", 1)[1] for l in text if l.split(" ", 1)[0] in ("ADC", "BUCKETS", "OBJECTS", "READ", "GFILE")}
+    assert said["ADC"] == "google.auth.compute_engine.credentials demo" and "'bucket-a'" in said["BUCKETS"]
+    assert said["OBJECTS"] == "[('dir/out.txt', 12), ('in.txt', 12)]" and said["READ"] == "from outside from the job"
+    assert not gfile or said["GFILE"] == "by tensorflow ['x']"
 
 
 @needs_root
