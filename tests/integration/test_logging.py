@@ -437,6 +437,23 @@ EXTENDED = os.environ.get("CUSP_EXTENDED") == "1"
 FLOOD_MB = 1024 if EXTENDED else 64
 
 
+@needs_root
+def test_long_lines_and_any_bytes(local):
+    """A line of 1 MiB comes in parts without a byte missing; bytes that are no text show as such, and their neighbours as they are."""
+    s = local()
+    name = s.create(container_job("sh", "-c", "head -c 1048576 /dev/zero | tr '\\0' z; echo; "
+                                  "printf 'a\\0b\\377c\\033[1m\\303\\251\\n'; printf 'no newline'"))["name"]
+    assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED"
+    job = name.rsplit("/", 1)[1]
+    mine = f'resource.labels.job_id="{job}" AND resource.labels.task_name="workerpool0-0"'
+    wait_until(lambda: any(e["textPayload"] == "no newline" for e in entries(s, mine)), 20, "the last line")
+    texts = [e["textPayload"] for e in entries(s, mine)]
+    assert set("".join(texts[:-2])) <= {"z"} and sum(map(len, texts[:-2])) == 1 << 20 and len(texts) < 20
+    assert texts[-2:] == ["a\ufffdb\ufffdc\x1b[1m\u00e9", "no newline"]
+    assert entries(s, mine + ' AND textPayload:"no newline"')[0]["textPayload"] == "no newline"
+    s.stop()
+
+
 def flood_of(mb):
     """A shell command that prints mb megabytes of numbered lines of 1,024 bytes, then a last word."""
     return ["sh", "-c", f"pad=$(head -c 1013 /dev/zero | tr '\\0' x); yes $pad | head -n {mb * 1024} | busybox nl -w 9 -s :; echo the-end"]
