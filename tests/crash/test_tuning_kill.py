@@ -1,0 +1,51 @@
+"""kill -9 in the middle of tuning jobs: no measurement is lost, no trial is tried twice, and the answer is the one that an
+undisturbed server finds."""
+import os
+import shutil
+import sys
+
+from conftest import PARENT, wait_until
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from tunings import create, final, tuning, values, wait  # noqa: E402
+
+TRIALS = 12
+
+
+def story(s, job):
+    """What counts of a tuning job: each trial's setting, end and result, in order."""
+    return [(t["id"], values(t), t["state"], final(t), len(t["measurements"])) for t in job["trials"]]
+
+
+def twins(make_server, body):
+    """Two servers with the same tuning job, so the same seed, at its beginning."""
+    s = make_server("--engine=fake", name="undisturbed").start()
+    name = create(s, body)["name"]
+    s.kill9()
+    other = make_server("--engine=fake", name="killed")
+    shutil.rmtree(other.data_dir, ignore_errors=True)
+    shutil.copytree(s.data_dir, other.data_dir, symlinks=True)
+    return s, other, name
+
+
+def nr_ended(s, name):
+    return len([t for t in s.get(name).get("trials", []) if t["state"] in ("SUCCEEDED", "INFEASIBLE")])
+
+
+def test_killed_ten_times(make_server):
+    calm, killed, name = twins(make_server, tuning(TRIALS, 1, labels={"run_ms": 60}))
+    calm.start()
+    want = wait(calm, name)
+    calm.stop()
+    assert want["state"] == "JOB_STATE_SUCCEEDED" and len(want["trials"]) == TRIALS
+    killed.start()
+    for k in range(10):
+        wait_until(lambda k=k: nr_ended(killed, name) > k)  # one more than at the last kill, at least
+        killed.kill9()
+        killed.start()
+    got = wait(killed, name)
+    assert got["state"] == "JOB_STATE_SUCCEEDED"
+    assert story(killed, got) == story(calm, want)
+    jobs = killed.call("GET", f"/v1/{PARENT}/customJobs?pageSize=100").json()["customJobs"]
+    assert sorted(j["name"] for j in jobs) == sorted(t["customJob"] for t in got["trials"])
+    killed.stop()
