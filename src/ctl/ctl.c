@@ -19,6 +19,7 @@ struct ctl *ctl_new(const struct ctl_config *cfg) {
     parents_init(&c->pipelines, c, &pipeline_kind);
     suggest_pool_init(&c->own_pool, NULL);
     parents_init(&c->tunings, c, &tuning_kind);
+    list_init(&c->tunings_read);
     list_init(&c->ops);
     list_init(&c->done_ops);
     map_init(&c->by_name);
@@ -230,6 +231,7 @@ void ctl_free(struct ctl *c) {
     map_fini(&c->aside);
     parents_fini(&c->pipelines);
     parents_fini(&c->tunings);
+    tuning_reads_fini(c);
     free(c);
 }
 

@@ -30,6 +30,7 @@ struct ctl {
     struct map aside;          /* ids of live rows that could not be rebuilt -> &aside_mark */
     size_t nr_jobs;
     struct parents pipelines, tunings;
+    struct list tunings_read; /* ended ones that were looked at, the latest first */
     uint64_t trials_total;
     struct suggest_pool own_pool; /* when cfg has none */
     uint32_t nr_works;            /* exports, seals, uploads under way */

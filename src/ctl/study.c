@@ -233,6 +233,7 @@ static void end(struct study *s, struct trial *t, const struct study_event *ev) 
     set_text(s, &t->pub.reason, ev->reason);
     t->pub.end_time = ev->time > t->pub.start_time ? ev->time : t->pub.start_time;
     vec_push(&s->ended, t);
+    study_stand(s, t);
 }
 
 static void drop(struct study *s, struct trial *t) {
@@ -246,6 +247,7 @@ static void drop(struct study *s, struct trial *t) {
     }
     s->trials.p[t->pub.id - 1] = NULL;
     trial_free(t);
+    study_stand_anew(s);
 }
 
 static void drop_curve(struct trial *t) {
@@ -288,6 +290,7 @@ int study_apply(struct study *s, const struct study_event *ev, struct err *err) 
     case STUDY_EV_FINAL_REPLACED:
         trial_set_final(s, t, ev);
         drop_curve(t);
+        study_stand_replaced(s, t);
         s->version++;
         break;
     case STUDY_EV_TRIAL_DELETED:

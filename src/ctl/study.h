@@ -223,6 +223,10 @@ const uint64_t *study_optimal(const struct study *s, struct arena *a, size_t *re
  * limits.max_stopping_trials ended trials. */
 bool study_should_stop(struct study *s, const struct study_trial *t, struct arena *a,
                        struct study_measurement *ret_predicted, bool *ret_has);
+/* What a trial that the convex rule stopped is to end with (reference 30 §3.3): false without a
+ * prediction, as for other rules. v in the arena. */
+bool study_predict(struct study *s, const struct study_trial *t, struct arena *a,
+                   struct study_measurement *ret);
 /* update_all_stopped_trials: new predictions for the trials that the convex rule ended, as
  * FINAL_REPLACED events without seq and time; to be asked for after a trial has completed. */
 const struct study_event *study_replaced_finals(struct study *s, struct arena *a, size_t *ret_nr);

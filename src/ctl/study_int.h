@@ -19,6 +19,14 @@ struct trial {
     bool has_curve;
 };
 
+/* Who is best by now, so that nobody has to look at all trials. Derived: follows from the events.
+ */
+struct standing {
+    const struct trial *best;   /* study_best's */
+    const struct trial *leader; /* the first, in the order they ended, that none after it beat */
+    uint32_t nr_since;          /* SUCCEEDED ones that ended after the leader */
+};
+
 struct study {
     struct arena *arena; /* spec, trials, texts */
     struct study_spec spec;
@@ -26,6 +34,7 @@ struct study {
     VEC_OF(struct trial *) trials; /* id - 1; NULL: deleted */
     VEC_OF(struct trial *) ended;  /* in the order they ended, not deleted */
     struct study_counts counts;
+    struct standing standing;
     uint64_t serial, version;
     bool is_stopped;
     const char *stop_reason;
@@ -45,6 +54,11 @@ static inline double study_turned(const struct study *s, size_t metric, double v
 bool study_is_complete(const struct study *s, const struct study_measurement *m);
 /* All safety metrics on their good side. */
 bool study_is_safe(const struct study *s, const struct study_measurement *m);
+
+/* study_judge.c: the standing, after a trial ended, was given another final, or went */
+void study_stand(struct study *s, const struct trial *ended);
+void study_stand_replaced(struct study *s, const struct trial *t);
+void study_stand_anew(struct study *s);
 
 /* study_measure.c */
 void trial_report(struct study *s, struct trial *t, const struct study_event *ev);

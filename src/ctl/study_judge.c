@@ -38,25 +38,60 @@ static size_t nr_objectives(const struct study *s) {
     return n;
 }
 
-const struct study_trial *study_best(const struct study *s) {
-    const struct trial *best = NULL;
-    bool best_safe = false;
-    double top = -INFINITY;
+/* ---- the standing ---- */
+
+static double first_value(const struct study *s, const struct trial *t) {
     size_t j = first_objective(s);
-    for (size_t i = 0; i < s->trials.n; i++) {
-        const struct trial *t = s->trials.p[i];
-        if (!counts(s, t)) {
-            continue;
-        }
-        bool safe = study_is_safe(s, &t->pub.final);
-        double y = study_turned(s, j, t->pub.final.v[j].value);
-        if (!best || safe > best_safe || (safe == best_safe && y > top)) {
-            best = t;
-            best_safe = safe;
-            top = y;
-        }
+    return study_turned(s, j, t->pub.final.v[j].value);
+}
+
+/* Safe ones first, then by value; the lowest id of equals. */
+static bool is_better(const struct study *s, const struct trial *t, const struct trial *than) {
+    if (!than) {
+        return true;
     }
-    return best ? &best->pub : NULL;
+    bool safe = study_is_safe(s, &t->pub.final), other = study_is_safe(s, &than->pub.final);
+    double y = first_value(s, t), z = first_value(s, than);
+    return safe != other ? safe : y != z ? y > z : t->pub.id < than->pub.id;
+}
+
+void study_stand(struct study *s, const struct trial *t) {
+    struct standing *st = &s->standing;
+    if (t->pub.state != STUDY_TRIAL_SUCCEEDED) {
+        return;
+    }
+    st->nr_since++;
+    if (!counts(s, t)) {
+        return;
+    }
+    if (is_better(s, t, st->best)) {
+        st->best = t;
+    }
+    if (!st->leader || first_value(s, t) > first_value(s, st->leader)) {
+        st->leader = t;
+        st->nr_since = 0;
+    }
+}
+
+void study_stand_anew(struct study *s) {
+    s->standing = (struct standing){0};
+    for (size_t i = 0; i < s->ended.n; i++) {
+        study_stand(s, s->ended.p[i]);
+    }
+}
+
+/* Of one that was behind and stays behind nothing changes. */
+void study_stand_replaced(struct study *s, const struct trial *t) {
+    const struct standing *st = &s->standing;
+    bool matters = t == st->best || t == st->leader || !st->leader || !counts(s, t) ||
+                   is_better(s, t, st->best) || first_value(s, t) >= first_value(s, st->leader);
+    if (matters) {
+        study_stand_anew(s);
+    }
+}
+
+const struct study_trial *study_best(const struct study *s) {
+    return s->standing.best ? &s->standing.best->pub : NULL;
 }
 
 /* ---- the front ---- */
@@ -248,6 +283,25 @@ bool study_should_stop(struct study *s, const struct study_trial *trial, struct 
     return false;
 }
 
+bool study_predict(struct study *s, const struct study_trial *trial, struct arena *a,
+                   struct study_measurement *ret) {
+    const struct trial *t = (const struct trial *)trial;
+    size_t nr;
+    double at, value;
+    if (s->spec.stopping.rule != STUDY_STOP_CONVEX || nr_objectives(s) != 1 || !has_value(s, t)) {
+        return false;
+    }
+    struct curve mine;
+    curve_of(s, t, &mine);
+    auto_free struct curve_point *points = mine.p;
+    auto_free struct curve *others = completed(s, s->spec.stopping.update_all, &nr);
+    if (!mine.n || !stop_by_convex(&s->spec.stopping.convex, &mine, others, nr, &at, &value)) {
+        return false;
+    }
+    predicted(s, t, a, at, value, ret);
+    return true;
+}
+
 const struct study_event *study_replaced_finals(struct study *s, struct arena *a, size_t *ret_nr) {
     *ret_nr = 0;
     if (s->spec.stopping.rule != STUDY_STOP_CONVEX || !s->spec.stopping.update_all ||
@@ -292,22 +346,12 @@ const char *study_over(const struct study *s, usec_t now) {
                                .nr_completed = s->counts.succeeded,
                                .nr_trials = s->counts.total,
                                .has_one_objective = nr_objectives(s) == 1};
-    size_t j = first_objective(s);
-    const struct trial *best = NULL;
-    for (size_t i = 0; p.has_one_objective && i < s->ended.n; i++) {
-        const struct trial *t = s->ended.p[i];
-        if (t->pub.state != STUDY_TRIAL_SUCCEEDED) {
-            continue;
-        }
-        p.nr_since_best++;
-        if (counts(s, t) && (!best || study_turned(s, j, t->pub.final.v[j].value) >
-                                          study_turned(s, j, best->pub.final.v[j].value))) {
-            best = t;
-            p.nr_since_best = 0;
-        }
+    const struct trial *leader = s->standing.leader;
+    if (p.has_one_objective) {
+        p.nr_since_best = s->standing.nr_since;
     }
-    if (best) {
-        p.since_best = now > best->pub.end_time ? now - best->pub.end_time : 0;
+    if (p.has_one_objective && leader) {
+        p.since_best = now > leader->pub.end_time ? now - leader->pub.end_time : 0;
     }
     return study_is_over(&s->spec.rules, &p);
 }

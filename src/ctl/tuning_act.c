@@ -165,6 +165,17 @@ static void judge(struct tuning *t, struct tuning_run *r) {
     }
 }
 
+/* update_all_stopped_trials: with what is known now. */
+static void predict_anew(struct tuning *t) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    size_t n;
+    const struct study_event *ev = study_replaced_finals(t->study, a, &n);
+    t->has_ended = false;
+    for (size_t i = 0; i < n; i++) {
+        tuning_queue_study(t, ev[i], false);
+    }
+}
+
 static void stop_all(struct tuning *t) {
     struct tuning_run *r;
     list_each (r, &t->runs, link) {
@@ -260,6 +271,12 @@ void tuning_act(struct parent *p) {
     if (t->status.ending) {
         wind_up(t);
         return;
+    }
+    if (t->has_ended) {
+        predict_anew(t);
+    }
+    if (!list_is_empty(&t->base.inbox)) {
+        return; /* what comes now is compared with them */
     }
     list_each (r, &t->runs, link) {
         if (r->is_fresh) {

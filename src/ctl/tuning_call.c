@@ -124,6 +124,7 @@ int tuning_replay(struct tuning *t, const struct store_event *ev, size_t nr, str
     if (!nr) {
         return err_set(err, ERR_DATA_LOSS, "the tuning job has no events");
     }
+    t->has_ended = true; /* perhaps: predictions that are as they were are not noted */
     const struct study_trial *best = study_best(t->study);
     t->status.best_trial = best ? best->id : 0;
     return 0;

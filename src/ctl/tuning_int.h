@@ -118,6 +118,7 @@ struct tuning {
     struct map said;             /* names of metrics that nobody asked for, told once */
     struct suggester *suggester; /* NULL: nothing was asked of it yet */
     bool is_exhausted;           /* there is nothing left to suggest */
+    bool has_ended;              /* a trial, since predictions were last made anew */
 };
 static inline struct tuning *tuning_of(const struct parent *p) {
     return CONTAINER_OF(p, struct tuning, base);
@@ -186,6 +187,7 @@ int tuning_replay(struct tuning *t, const struct store_event *ev, size_t nr,
 extern const struct parent_kind tuning_kind;
 /* tuning_read.c: the server is gone before it was answered */
 void tuning_read_abandon(struct tuning_read *r);
+void tuning_reads_fini(struct ctl *c);
 struct tuning *tuning_find(struct ctl *c, struct str name);
 
 #endif

@@ -211,6 +211,7 @@ void tuning_saved(struct parent *p) {
         list_del(&f->link);
         tuning_narrate(t, f);
         end_run(t, f);
+        t->has_ended |= f->type == STUDY_EV_TRIAL_ENDED;
         answer(f, NULL);
         tuning_fact_free(f);
     }

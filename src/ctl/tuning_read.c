@@ -1,5 +1,7 @@
 /* A tuning job and its trials for somebody who looks: live ones from memory, ended ones from their
- * events. */
+ * events. Those that were looked at last stay in memory, limits.max_study_trials trials in all:
+ * an ended one does not change. */
+#include "base/limits.h"
 #include "ctl/tuning_int.h"
 
 struct read_priv {
@@ -22,6 +24,42 @@ static void answer(struct tuning_read *r, const struct store_row *row, const str
     arena_free(a); /* r may be gone */
 }
 
+/* ---- those looked at last ---- */
+
+static struct tuning *find_read(struct ctl *c, const struct store_row *row) {
+    struct tuning *t;
+    list_each (t, &c->tunings_read, base.link) {
+        if (str_eq(t->base.name, row->name) && t->status.update_time == row->update_time) {
+            list_del(&t->base.link);
+            list_push_head(&c->tunings_read, &t->base.link);
+            return t;
+        }
+    }
+    return NULL;
+}
+
+/* Takes it. */
+static void keep_read(struct ctl *c, struct tuning *t) {
+    struct tuning *old, *tmp;
+    uint64_t trials = 0;
+    list_push_head(&c->tunings_read, &t->base.link);
+    list_each_safe (old, tmp, &c->tunings_read, base.link) {
+        trials += 1 + study_counts(old->study).total;
+        if (trials > limits.max_study_trials) {
+            list_del(&old->base.link);
+            tuning_free(old);
+        }
+    }
+}
+
+void tuning_reads_fini(struct ctl *c) {
+    while (!list_is_empty(&c->tunings_read)) {
+        struct tuning *t = list_first(&c->tunings_read, struct tuning, base.link);
+        list_del(&t->base.link);
+        tuning_free(t);
+    }
+}
+
 static void on_events(struct store_events *e, const struct store_event *ev, size_t n,
                       const struct err *err) {
     struct tuning_read *r = e->arg;
@@ -42,7 +80,11 @@ static void on_events(struct store_events *e, const struct store_event *ev, size
             struct tuning *t = tuning_new(c, a, &spec, row->create_time);
             bool ok = tuning_replay(t, ev, n, &e2) == 0;
             answer(r, ok ? row : NULL, ok ? t : NULL, ok ? NULL : &e2);
-            tuning_free(t);
+            if (ok && tuning_is_over(&t->status)) {
+                keep_read(c, t);
+            } else {
+                tuning_free(t);
+            }
         }
     }
     ctl_leave(c);
@@ -55,6 +97,9 @@ static void on_row(struct store_get *g, const struct store_row *row, const struc
     ctl_enter(c);
     c->nr_in_flight--;
     const struct tuning *t = tuning_find(c, r->name);
+    if (!err && row && !t) {
+        t = find_read(c, row);
+    }
     if (err || !row) {
         answer(r, NULL, NULL, err && err->code != ERR_NOT_FOUND ? err : NULL);
     } else if (t && !t->base.creation) {

@@ -152,7 +152,7 @@ static void add_foreign(const struct tuning_run *r, struct buf *b) {
 }
 
 static void post_end(struct tuning_run *r, bool ok, const char *reason, bool failed,
-                     const struct study_measurement *final) {
+                     const struct study_measurement *final, bool is_predicted) {
     struct tuning *t = r->tuning;
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct study_event ev = {.type = STUDY_EV_TRIAL_ENDED,
@@ -162,6 +162,7 @@ static void post_end(struct tuning_run *r, bool ok, const char *reason, bool fai
                              .reason = ok ? NULL : reason};
     if (ok) {
         ev.has_final = true;
+        ev.is_predicted = is_predicted;
         ev.reports = study_reports_of(t->study, final, a, &ev.nr_reports);
     }
     tuning_queue_study(t, ev, false);
@@ -178,7 +179,7 @@ static void post_useless(struct tuning_run *r, const char *why) {
         buf_puts(&b, ".");
     }
     add_foreign(r, &b);
-    post_end(r, false, buf_cstr(&b), true, NULL);
+    post_end(r, false, buf_cstr(&b), true, NULL, false);
 }
 
 /* What its job came to, taken over; the trial is known to have begun. */
@@ -195,20 +196,22 @@ static void conclude(struct tuning_run *r, const struct study_trial *trial) {
     }
     bool has_final = study_final(t->study, trial, a, &final, &why);
     if (s->state == JOB_STATE_SUCCEEDED && has_final) {
-        post_end(r, true, NULL, false, &final);
+        post_end(r, true, NULL, false, &final, false);
     } else if (s->state == JOB_STATE_SUCCEEDED) {
         post_useless(r, buf_cstr(&why));
     } else if (was_stopped && has_final) {
-        post_end(r, true, NULL, false, &final);
+        bool by_rule = trial->stop_by_rule && study_predict(t->study, trial, a, &final);
+        post_end(r, true, NULL, false, &final, by_rule);
     } else if (was_stopped) {
-        post_end(r, false, "It was stopped before it had measured anything usable.", false, NULL);
+        post_end(r, false, "It was stopped before it had measured anything usable.", false, NULL,
+                 false);
     } else if (s->state == JOB_STATE_CANCELLED) {
         post_end(r, false,
                  t->status.ending ? "It was stopped because its tuning job ended."
                                   : "Its job was cancelled.",
-                 false, NULL);
+                 false, NULL, false);
     } else {
-        post_end(r, false, s->error_msg ? s->error_msg : "Its job failed.", true, NULL);
+        post_end(r, false, s->error_msg ? s->error_msg : "Its job failed.", true, NULL, false);
     }
 }
 

@@ -36,6 +36,7 @@ static int decode(void *arg, struct arena *a, const struct store_row *row, struc
     s->metric_id = metric_ids;
     s->stopping.rule = (enum study_stop_rule)rec_get_u64(&r, "stop_rule", 0);
     s->stopping.rate_param = -1;
+    s->stopping.update_all = true;
     s->rules.max_runtime = s->rules.max_no_progress = USEC_NEVER;
     s->budget = (struct study_budget){(uint32_t)rec_get_u64(&r, "max_trials", 0),
                                       (uint32_t)rec_get_u64(&r, "parallel", 0),
@@ -274,6 +275,9 @@ static const char *check_live(struct world *w, size_t i) {
         }
         snprintf(now, sizeof(now), "%s %llu %.17g", study_trial_state_name(x->state),
                  (unsigned long long)x->end_time, x->has_final ? x->final.v[0].value : 0);
+        if (x->is_predicted) {
+            continue; /* made anew when others complete */
+        }
         if (!t->ended.p[x->id - 1]) {
             t->ended.p[x->id - 1] = xstrdup(now);
         } else if (strcmp(t->ended.p[x->id - 1], now) != 0) {

@@ -333,7 +333,103 @@ static void test_stopping(void **state) {
     assert_true(has);
     assert_int_equal(m.step, 20);
     assert_true(m.v[0].value > 4 && m.v[0].value < 5.2); /* in the metric's own direction */
+    must(s, (struct study_event){.type = STUDY_EV_TRIAL_STOPPING, .trial = poor, .by_rule = true});
+    struct study_measurement again;
+    assert_true(study_predict(s, study_trial(s, poor), a, &again)); /* also when it is stopping */
+    assert_int_equal(again.step, 20);
+    assert_true(again.v[0].value == m.v[0].value);
     study_free(s);
+}
+
+/* Predictions of stopped trials follow what completed ones teach. */
+static void test_predictions_made_anew(void **state) {
+    (void)state;
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    struct study_spec spec = spec_of(1);
+    spec.stopping.rule = STUDY_STOP_CONVEX;
+    spec.stopping.convex = (struct convex_rule){.max_t = 20, .min_t = -1};
+    spec.stopping.update_all = true;
+    struct study *s = study_new(&spec, 0);
+    struct study_measurement m;
+    size_t n;
+    for (int i = 0; i < 8; i++) {
+        double y = 0.1 * i;
+        uint64_t id = new_trial(s, 0.1, 1);
+        curve(s, id, y, 20);
+        end_with(s, id, &y, 20000000);
+    }
+    uint64_t poor = new_trial(s, 0.3, 1);
+    curve(s, poor, 5, 12);
+    must(s, (struct study_event){.type = STUDY_EV_TRIAL_STOPPING, .trial = poor, .by_rule = true});
+    assert_true(study_predict(s, study_trial(s, poor), a, &m));
+    struct study_event end = {.type = STUDY_EV_TRIAL_ENDED,
+                              .trial = poor,
+                              .state = STUDY_TRIAL_SUCCEEDED,
+                              .has_final = true,
+                              .is_predicted = true};
+    end.reports = study_reports_of(s, &m, a, &end.nr_reports);
+    must(s, end);
+    (void)study_replaced_finals(s, a, &n);
+    assert_int_equal(n, 0);       /* nothing was learnt since */
+    for (int i = 0; i < 8; i++) { /* those with another slope */
+        double y = 0.3 + 0.05 * i;
+        uint64_t id = new_trial(s, 0.1, 1);
+        curve(s, id, 3 * y, 19);
+        end_with(s, id, &y, 20000000);
+    }
+    const struct study_event *ev = study_replaced_finals(s, a, &n);
+    assert_int_equal(n, 1);
+    assert_int_equal(ev->trial, poor);
+    double before = study_trial(s, poor)->final.v[0].value;
+    must(s, *ev);
+    assert_true(study_trial(s, poor)->is_predicted);
+    assert_true(study_trial(s, poor)->final.v[0].value != before);
+    (void)study_replaced_finals(s, a, &n);
+    assert_int_equal(n, 0);
+    study_free(s);
+}
+
+/* All trials looked at. */
+static uint64_t best_by_looking(const struct study *s) {
+    const struct study_trial *t = NULL, *best = NULL;
+    while ((t = study_trial_after(s, t ? t->id : 0))) {
+        if (t->state == STUDY_TRIAL_SUCCEEDED && t->has_final && isfinite(t->final.v[0].value) &&
+            (!best || t->final.v[0].value < best->final.v[0].value)) {
+            best = t;
+        }
+    }
+    return best ? best->id : 0;
+}
+
+/* The best is known without looking: whatever ended, was replaced, or went. */
+static void test_the_standing(void **state) {
+    (void)state;
+    struct study_spec spec = spec_of(1);
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct study *s = study_new(&spec, 0);
+        uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15);
+        for (int i = 0; i < 200; i++) {
+            x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            unsigned what = (unsigned)(x >> 60);
+            uint64_t any = 1 + (x >> 33) % (study_next_id(s) - (i > 0));
+            double y = (double)((x >> 40) % 16);
+            const struct study_trial *t = study_trial(s, any);
+            if (what < 10 || !t) {
+                end_with(s, new_trial(s, 0.1, 1), &y, 2 + (usec_t)i);
+            } else if (what < 14 && t->has_final) {
+                struct study_report r = {.value = y, .step = 1};
+                must(s, (struct study_event){.type = STUDY_EV_FINAL_REPLACED,
+                                             .trial = any,
+                                             .reports = &r,
+                                             .nr_reports = 1});
+            } else {
+                must(s, (struct study_event){.type = STUDY_EV_TRIAL_DELETED, .trial = any});
+            }
+            const struct study_trial *best = study_best(s);
+            assert_int_equal(best ? best->id : 0, best_by_looking(s));
+        }
+        study_free(s);
+    }
 }
 
 static void test_over(void **state) {
@@ -356,6 +452,8 @@ int main(void) {
         cmocka_unit_test(test_what_is_not_finite),
         cmocka_unit_test(test_measurements_are_bounded),
         cmocka_unit_test(test_best_and_optimal),
+        cmocka_unit_test(test_the_standing),
+        cmocka_unit_test(test_predictions_made_anew),
         cmocka_unit_test(test_facts_that_do_not_fit),
         cmocka_unit_test(test_bad_records),
         cmocka_unit_test(test_stopping),
