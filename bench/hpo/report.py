@@ -130,6 +130,7 @@ def main():
     p = argparse.ArgumentParser(prog="report.py", description="Writes docs/hpo.md and its plots.")
     p.add_argument("--out", default="docs", type=Path)
     p.add_argument("--cusp", help="which of cusp's versions (default: the newest)")
+    p.add_argument("--note", help="a paragraph on these runs, put before the tables")
     args = p.parse_args()
     traces = trace.load_all({"cusp": args.cusp} if args.cusp else None)
     known = {e.name for e in entries()}
@@ -137,7 +138,7 @@ def main():
     (args.out / "hpo").mkdir(parents=True, exist_ok=True)
     pictures = plots(played, families, args.out / "hpo")
     head = (Path(__file__).resolve().parent / "head.md").read_text()
-    (args.out / "hpo.md").write_text("\n\n".join([head.rstrip(), text, *pictures]) + "\n")
+    (args.out / "hpo.md").write_text("\n\n".join([head.rstrip(), *([args.note] if args.note else []), text, *pictures]) + "\n")
 
 
 if __name__ == "__main__":
