@@ -63,6 +63,9 @@ struct ctl_config {
     void (*service_log)(void *arg, uint64_t project, const char *job_id, usec_t when, int severity,
                         const char *text);
     void *log_arg;
+    /* A tuning job's trial has this job (ids): for who keeps logs, and shows theirs together. After
+     * a restart once more, while it runs. arg: log_arg. The member may be NULL. */
+    void (*trial_log)(void *arg, const char *tuning_id, uint64_t trial, const char *job_id);
     /* How pipelines have work done (ctl/pipeline.h). NULL: there are none. */
     const struct pipeline_ops *pipelines;
     void *pipelines_arg;

@@ -329,6 +329,10 @@ void tuning_run_look(struct tuning_run *r) {
     struct ctl *c = r->tuning->base.ctl;
     struct job *j = ctl_find(c, str_of(r->job_name));
     r->looked = true;
+    if (c->cfg.trial_log) {
+        c->cfg.trial_log(c->cfg.log_arg, r->tuning->spec.id.p, r->trial,
+                         name_last_segment(str_of(r->job_name)).p);
+    }
     if (j && job_is_born(j)) {
         j->watch = moved;
         j->watch_arg = r;

@@ -102,6 +102,11 @@ static void service_log(void *arg, uint64_t project, const char *job_id, usec_t 
     }
 }
 
+static void trial_log(void *arg, const char *tuning_id, uint64_t trial, const char *job_id) {
+    struct server *s = arg;
+    logs_set_trial(s->logs, tuning_id, trial, job_id);
+}
+
 static bool job_is_live(void *arg, const char *job_id) {
     struct server *s = arg;
     return ctl_job_is_live(s->ctl, job_id);
@@ -425,6 +430,7 @@ static void on_projects_loaded(void *arg, const struct err *err) {
         .decode_arg = &s->api,
         .service_log = service_log,
         .log_arg = s,
+        .trial_log = trial_log,
         .pipelines = &pipeline_ops,
         .pipelines_arg = &s->api,
         .tunings = &tuning_ops,

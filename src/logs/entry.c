@@ -127,7 +127,8 @@ Google__Logging__V2__LogEntry *entry_make(struct arena *a, const struct entry_or
     char id[40];
     google__logging__v2__log_entry__init(e);
     bool is_service = o->attempt == 0;
-    char *job = arena_strndup(a, o->job_id.p, o->job_id.n);
+    char *own = arena_strndup(a, o->job_id.p, o->job_id.n);
+    char *job = o->shown_as.p ? arena_strndup(a, o->shown_as.p, o->shown_as.n) : own;
     e->log_name = is_service
                       ? arena_printf(a, "projects/%.*s/logs/ml.googleapis.com%%2F%s",
                                      STR_ARG(o->project), job ? job : "")
@@ -146,17 +147,21 @@ Google__Logging__V2__LogEntry *entry_make(struct arena *a, const struct entry_or
     add_resource_label(a, e->resource, "project_id", arena_strndup(a, o->project.p, o->project.n));
     add_resource_label(a, e->resource, "job_id", job);
     add_resource_label(a, e->resource, "task_name", arena_strdup(a, o->task));
-    e->labels = arena_own_array(a, 2, sizeof(*e->labels));
+    e->labels = arena_own_array(a, 4, sizeof(*e->labels));
     add_label(a, e, "ml.googleapis.com/job_id", job);
+    if (o->shown_as.p) {
+        add_label(a, e, "ml.googleapis.com/trial_id", arena_strdup(a, o->trial));
+        add_label(a, e, "ml.googleapis.com/custom_job_id", own);
+    }
     if (!is_service) {
         add_label(a, e, "compute.googleapis.com/resource_name",
-                  arena_printf(a, "cusp-%s-a%u-%s", job ? job : "", o->attempt, o->task));
+                  arena_printf(a, "cusp-%s-a%u-%s", own ? own : "", o->attempt, o->task));
     }
     if (!c->is_object || !json_line(a, e, c, o->strict)) {
         e->payload_case = GOOGLE__LOGGING__V2__LOG_ENTRY__PAYLOAD_TEXT_PAYLOAD;
         e->text_payload = entry_text(a, c->text);
     }
-    bool whole = e->log_name && e->insert_id && job && e->labels[e->n_labels - 1]->value &&
+    bool whole = e->log_name && e->insert_id && job && own && e->labels[e->n_labels - 1]->value &&
                  e->resource->labels[0]->value && e->resource->labels[2]->value &&
                  (e->payload_case == GOOGLE__LOGGING__V2__LOG_ENTRY__PAYLOAD_JSON_PAYLOAD ||
                   e->text_payload);

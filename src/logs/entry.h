@@ -9,8 +9,11 @@
 struct entry_origin {
     struct str project; /* as names show it: the id where one is known */
     struct str job_id;
-    const char *task; /* "workerpool0-0" or "service" */
-    uint32_t attempt; /* 0: service */
+    struct str
+        shown_as;      /* the tuning job that it is listed with; .p NULL: it is listed as itself */
+    const char *trial; /* of that; NULL */
+    const char *task;  /* "workerpool0-0" or "service" */
+    uint32_t attempt;  /* 0: service */
     bool strict;
 };
 

@@ -24,6 +24,9 @@ const uint8_t *logs_page_key(const struct logs *g);
 void logs_service(struct logs *g, const char *job_id, usec_t when, int severity, const char *text);
 /* Whose job it is: entries are listed by project. Before the job's first service line. */
 void logs_set_owner(struct logs *g, const char *job_id, uint64_t project);
+/* A tuning job's trial has this job: lists that name the tuning job show what it prints, too. May
+ * be said again. */
+void logs_set_trial(struct logs *g, const char *job_id, uint64_t trial, const char *child_id);
 /* No more service lines for this job: the stream gets its SEG_EOF. Followers end after it. */
 void logs_service_end(struct logs *g, const char *job_id);
 

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "logs/catalog.h"
+#include "logs/family.h"
 #include "logs/source.h"
 #include "logs/written.h"
 
@@ -30,9 +31,9 @@ struct run {
     struct query_scope scope;
     VEC_OF(struct waiting) jobs; /* sorted; the first is the last of the array */
     VEC_OF(struct source *) sources;
-    struct queue *queues; /* one a scope */
-    size_t adding;        /* the scope whose job is being opened */
-    const char *job_id;
+    struct queue *queues;                /* one a scope */
+    size_t adding;                       /* the scope whose job is being opened */
+    const char *job_id, *family, *trial; /* family NULL: it is listed as itself */
     struct arena *scratch;
     VEC_OF(Google__Logging__V2__LogEntry *) found;
     struct err *err;
@@ -63,9 +64,13 @@ static void position_at(usec_t t, struct log_position *ret) {
 
 static void add_stream(void *arg, const char *dir, const char *task, uint32_t attempt) {
     struct run *r = arg;
-    struct source *s = source_new(&r->rules, r->job_id, dir, task, attempt);
+    struct source *s = r->family && !attempt /* the tuning job tells their story itself */
+                           ? NULL
+                           : source_new(&r->rules, r->job_id, dir, task, attempt);
     if (s) {
         s->scope = r->adding;
+        s->shown_as = r->family ? xstrdup(r->family) : NULL;
+        s->trial = r->family ? xstrdup(r->trial) : NULL;
         vec_push(&r->sources, s);
     }
 }
@@ -74,6 +79,21 @@ static void open_job(struct run *r, size_t scope, const char *job_id) {
     r->adding = scope;
     r->job_id = job_id;
     (void)streams_each(r->g, job_id, add_stream, r);
+}
+
+static void add_trial(void *arg, const char *child_id, const char *trial) {
+    struct run *r = arg;
+    r->job_id = child_id;
+    r->trial = trial;
+    (void)streams_each(r->g, child_id, add_stream, r);
+}
+
+/* A job that the query names: with the trials that it has. */
+static void open_family(struct run *r, size_t scope, const char *job_id) {
+    open_job(r, scope, job_id);
+    r->family = job_id;
+    family_each(r->g, job_id, add_trial, r);
+    r->family = NULL;
 }
 
 static bool is_job_id(struct str s) {
@@ -129,7 +149,7 @@ static int collect(struct run *r) {
         for (size_t k = 0; !r->scope.any_job && k < r->scope.nr_jobs; k++) {
             auto_free char *id = str_dup(r->scope.jobs[k]);
             if (is_job_id(r->scope.jobs[k]) && owner_is(r->g, id, r->s->scopes[i].project)) {
-                open_job(r, i, id);
+                open_family(r, i, id);
             }
         }
     }
@@ -268,6 +288,8 @@ static int give_captured(struct run *r, const struct source *src, const struct c
     struct log_search *s = r->s;
     struct entry_origin o = {.project = s->scopes[src->scope].id,
                              .job_id = str_of(src->job_id),
+                             .shown_as = str_of(src->shown_as),
+                             .trial = src->trial,
                              .task = src->task,
                              .attempt = src->attempt,
                              .strict = r->rules.strict};

@@ -44,6 +44,8 @@ void source_free(struct source *s) {
     arena_free(s->arena);
     seg_cursor_fini(&s->cursor);
     free(s->job_id);
+    free(s->shown_as);
+    free(s->trial);
     free(s->task);
     free(s);
 }

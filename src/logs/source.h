@@ -9,6 +9,7 @@
 
 struct source {
     char *job_id, *task;
+    char *shown_as, *trial; /* of a trial that is listed with its tuning job: its id; else NULL */
     uint32_t attempt;
     size_t scope; /* whose it is: the search's number of the project */
     struct seg_cursor cursor;
