@@ -166,6 +166,10 @@ json_t *flag_pairs(const char *flag, const char *text, struct err *err);
 json_t *job_body_from_flags(const struct args *a, struct err *err);
 /* joblogs.c: follows a job's log on stdout, over restarts of the server */
 int job_logs(const struct cli *c, const char *id, const char *task, bool follow, struct err *err);
+/* logging.c: the entries listed with a job (by id), those of a tuning job's trials among them; then
+ * (follow) what comes, until is_over has said so. */
+int job_entries(const struct cli *c, const char *job_id, const char *task, bool follow,
+                bool (*is_over)(void *arg), void *arg, struct err *err);
 /* A whole log into a file ("-": standard output), with progress; JSON lines with --format=json. */
 int job_log_download(const struct cli *c, const char *id, const char *task, const char *to,
                      struct err *err);

@@ -59,6 +59,38 @@ static int outcome(const struct cli *c, const char *id, bool after_log, struct e
     return ok ? EXIT_OK : EXIT_JOB_FAILED;
 }
 
+/* ---- what its trials print ---- */
+
+struct watch {
+    const struct cli *c;
+    const char *path;
+};
+
+static bool is_over(void *arg) {
+    const struct watch *w = arg;
+    struct err err;
+    json_t *job;
+    if (http_json(w->c, "GET", w->path, NULL, &job, &err)) {
+        return err.code == ERR_NOT_FOUND; /* else: the next look tells */
+    }
+    bool over = job_is_over(json_text(job, "state"));
+    json_decref(job);
+    return over;
+}
+
+static int trial_logs(const struct cli *c, const char *id, const char *task, bool follow,
+                      struct err *err) {
+    auto_free char *path = path_of(c, id);
+    auto_free char *state = xasprintf("%s?$fields=name,state", path);
+    struct watch w = {c, state};
+    json_t *job;
+    if (http_json(c, "GET", state, NULL, &job, err)) {
+        return -1;
+    }
+    json_decref(job);
+    return job_entries(c, name_id(id), task, follow, is_over, &w, err);
+}
+
 /* ---- create ---- */
 
 static json_t *child(json_t *obj, const char *key) {
@@ -202,7 +234,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     if (!follow) {
         return 0;
     }
-    return job_logs(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
+    return trial_logs(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
 }
 
 /* ---- list ---- */
@@ -380,11 +412,7 @@ static int logs(const struct cli *c, int argc, char **argv, struct err *err) {
     if (a.nr_words != 1) {
         return hp_usage(err, "stream-logs JOB");
     }
-    auto_free char *name = strchr(a.words[0], '/')
-                               ? xstrdup(a.words[0])
-                               : xasprintf("projects/%s/locations/%s/" COLLECTION "/%s", c->project,
-                                           c->region, a.words[0]);
-    return job_logs(c, name, args_get(&a, "--task-name"), !args_on(&a, "--no-follow"), err);
+    return trial_logs(c, a.words[0], args_get(&a, "--task-name"), !args_on(&a, "--no-follow"), err);
 }
 
 int cmd_hp_tuning_jobs(const struct cli *c, int argc, char **argv, struct err *err) {

@@ -114,7 +114,11 @@ static void print_plain(struct reading *r, json_t *entry) {
     log_message_put(entry, &r->line);
     rest = buf_str(&r->line);
     line = str_cut(&rest, '\n');
-    printf("%s%-8s  %.23s  %-14s  ", col, severity, time ? time : "", log_task_of(entry));
+    const char *trial = json_string_value(
+        json_object_get(json_object_get(entry, "labels"), "ml.googleapis.com/trial_id"));
+    auto_free char *task =
+        xasprintf("%s%s%s", trial ? trial : "", trial ? "/" : "", log_task_of(entry));
+    printf("%s%-8s  %.23s  %-14s  ", col, severity, time ? time : "", task);
     fwrite(line.p ? line.p : "", 1, line.n, stdout);
     while (rest.p) { /* under the first line's words */
         line = str_cut(&rest, '\n');
@@ -338,6 +342,36 @@ static int cmd_tail(const struct cli *c, int argc, char **argv, struct err *err)
         if (look(&t, buf_str(&base), &e) == 0) {
             out = (struct outage){.reached = true};
             usleep(LOOK_PAUSE_US);
+        } else if (!server_may_return(c, &e, &out)) {
+            *err = e;
+            rc = -1;
+        }
+    }
+    reading_end(&t.r);
+    map_fini(&t.seen);
+    map_fini(&t.before);
+    return rc;
+}
+
+int job_entries(const struct cli *c, const char *job_id, const char *task, bool follow,
+                bool (*is_over)(void *arg), void *arg, struct err *err) {
+    auto_buf struct buf base = BUF_INIT(1 << 20);
+    struct tail t = {.turned = time_wall()};
+    struct outage out = {0};
+    struct err e = {0};
+    and_text(&base, "resource.labels.job_id", job_id);
+    if (task) {
+        and_text(&base, "resource.labels.task_name", task);
+    }
+    map_init(&t.seen);
+    map_init(&t.before);
+    int rc = reading_begin(&t.r, c, err);
+    for (bool over = false; rc == 0 && !over;) {
+        bool ends = !follow || is_over(arg); /* asked first: what comes until then is shown */
+        if (look(&t, buf_str(&base), &e) == 0) {
+            out = (struct outage){.reached = true};
+            over = ends;
+            usleep(over ? 0 : LOOK_PAUSE_US);
         } else if (!server_may_return(c, &e, &out)) {
             *err = e;
             rc = -1;

@@ -1,0 +1,113 @@
+"""Tuning jobs whose trials are real containers: metrics from the file that cloudml-hypertune writes (reference 02 §7), what
+the trials print listed with the tuning job, and a server that is killed in the middle."""
+import os
+import subprocess
+import sys
+
+from conftest import BUILD, needs_root, wait_until
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from tunings import create, final, study, values, wait  # noqa: E402
+
+pytestmark = needs_root
+SCRIPT = """
+for a; do case $a in --lr=*) lr=${a#--lr=};; esac; done
+echo "trial $CLOUD_ML_TRIAL_ID tries $lr"
+for s in 1 2; do
+  printf '{"checkpoint_path": "", "global_step": "%s", "timestamp": %s, "trial": "%s", "loss": "%s"}\\n' \
+    $s $(date +%s) $CLOUD_ML_TRIAL_ID $lr >> $CLOUD_ML_HP_METRIC_FILE
+done
+"""
+
+
+def tuning(script, trials=3, parallel=2, **more):
+    spec = {"imageUri": "busybox", "command": ["sh", "-c", script, "trainer"]}
+    return {"displayName": "real", "maxTrialCount": trials, "parallelTrialCount": parallel, "studySpec": study(),
+            "trialJobSpec": {"workerPoolSpecs": [{"replicaCount": 1, "machineSpec": {"machineType": "e2-standard-4"},
+                                                  "containerSpec": spec}]}, **more}
+
+
+def entries(s, job_id, **more):
+    r = s.call("POST", "/v2/entries:list", {"resourceNames": ["projects/demo"], "orderBy": "timestamp asc", "pageSize": 1000,
+                                            "filter": f'resource.type="ml_job" resource.labels.job_id="{job_id}"', **more})
+    assert r.status_code == 200, r.text
+    return r.json().get("entries", [])
+
+
+def test_metrics_and_lines_of_real_trials(local):
+    s = local()
+    j = wait(s, create(s, tuning(SCRIPT))["name"])
+    assert j["state"] == "JOB_STATE_SUCCEEDED", j
+    assert len(j["trials"]) == 3
+    for t in j["trials"]:
+        assert abs(final(t) - values(t)["lr"]) < 1e-12
+        assert [m["stepCount"] for m in t["measurements"]] == ["1", "2"]
+    # With the tuning job's id gcloud's stream-logs asks for these.
+    tuning_id = j["name"].split("/")[-1]
+    got = [e for e in entries(s, tuning_id) if e["resource"]["labels"]["task_name"] == "workerpool0-0"]
+    assert len(got) == 3
+    for e in got:
+        trial = e["labels"]["ml.googleapis.com/trial_id"]
+        t = j["trials"][int(trial) - 1]
+        child = t["customJob"].split("/")[-1]
+        assert e["textPayload"].startswith(f"trial {trial} tries ")
+        assert e["resource"]["labels"]["job_id"] == e["labels"]["ml.googleapis.com/job_id"] == tuning_id
+        assert e["labels"]["ml.googleapis.com/custom_job_id"] == child
+        mine, = [x for x in entries(s, child) if x["resource"]["labels"]["task_name"] == "workerpool0-0"]
+        assert mine["resource"]["labels"]["job_id"] == child and mine["insertId"] == e["insertId"]
+    # No line is there twice when no job is named.
+    r = s.call("POST", "/v2/entries:list", {"resourceNames": ["projects/demo"], "filter": 'textPayload:"tries"'}).json()
+    assert len(r["entries"]) == 3
+    two = s.call("POST", "/v2/entries:list", {"resourceNames": ["projects/demo"], "filter":
+                 f'resource.labels.job_id="{tuning_id}" labels."ml.googleapis.com/trial_id"="2" textPayload:"tries"'}).json()
+    assert [e["labels"]["ml.googleapis.com/trial_id"] for e in two["entries"]] == ["2"]
+    out = subprocess.run([os.path.join(BUILD, "cusp"), "hp-tuning-jobs", "stream-logs", tuning_id, "--endpoint=" + s.url],
+                         capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+    for i in (1, 2, 3):
+        assert f"{i}/workerpool0-0" in out.stdout and f"trial {i} tries " in out.stdout
+    assert "Hyperparameter tuning job completed successfully after 3 trials" in out.stdout
+    s.stop()
+
+
+def test_a_server_killed_in_the_middle_loses_and_repeats_nothing(local):
+    s = local()
+    r = s.call("POST", "/storage/v1/b?project=demo", {"name": "go-bucket"})
+    assert r.status_code == 200, r.text
+    name = create(s, tuning(SCRIPT + "\nwhile [ ! -e /gcs/go-bucket/on ]; do sleep 0.1; done", trials=5, parallel=2))["name"]
+
+    def measured():  # the one that runs; a machine of two cores has room for no other
+        ts = s.get(name).get("trials", [])[:1]
+        return ts if ts and len(ts[0].get("measurements", [])) == 2 else None
+    before = wait_until(measured)
+    for _ in range(3):
+        s.kill9()
+        s.start()
+        after = wait_until(measured)
+        assert [(t["id"], t["customJob"], t["parameters"], t["measurements"]) for t in after] == \
+            [(t["id"], t["customJob"], t["parameters"], t["measurements"]) for t in before]
+    r = s.call("POST", "/upload/storage/v1/b/go-bucket/o?uploadType=media&name=on", "x")
+    assert r.status_code == 200, r.text
+    done = wait(s, name)
+    assert done["state"] == "JOB_STATE_SUCCEEDED"
+    assert [t["id"] for t in done["trials"]] == ["1", "2", "3", "4", "5"]  # exactly the budget
+    assert len({t["customJob"] for t in done["trials"]}) == 5
+    jobs = s.call("GET", "/v1/projects/demo/locations/us-central1/customJobs").json()["customJobs"]
+    assert len(jobs) == 5
+    s.kill9()
+    s.start()
+    assert s.get(name) == done
+    s.stop()
+
+
+def test_a_trial_that_never_reports_names_what_it_did(local):
+    s = local()
+    odd = SCRIPT.replace('"loss"', '"accuracy"')
+    j = wait(s, create(s, tuning(odd, trials=2, parallel=1))["name"])
+    assert j["state"] == "JOB_STATE_FAILED"
+    assert j["trials"][0]["infeasibleReason"] == (
+        "Its job ended without a usable result: it never reported the metric loss. It did report: accuracy.")
+    torn = SCRIPT + "\nprintf '{\"global_step\": \"3\", \"timesta' >> $CLOUD_ML_HP_METRIC_FILE"
+    j = wait(s, create(s, tuning(torn, trials=1, parallel=1))["name"])
+    assert j["state"] == "JOB_STATE_SUCCEEDED" and len(j["trials"][0]["measurements"]) == 2
+    s.stop()
