@@ -153,6 +153,13 @@ static int cp(const struct cli *c, const struct args *a, struct err *err) {
     if (a->nr_words < 2) {
         return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp storage cp [-r] SRC… DST");
     }
+    for (size_t i = 0; i < a->nr_words; i++) {
+        if (strcmp(a->words[i], "-") == 0) { /* what gcloud takes for a pipe */
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "cp copies files (./- for one of that name); to standard output: cusp "
+                           "storage cat gs://BUCKET/NAME");
+        }
+    }
     const char *dst = a->words[a->nr_words - 1];
     auto_free char *as_folder = *dst ? uri_target(dst, "") : NULL;
     if (!*dst || (a->nr_words > 2 && !is_dir(dst) && as_folder[strlen(as_folder) - 1] != '/')) {

@@ -315,7 +315,8 @@ def test_a_list_that_fails_prints_no_list(cusp):
 
 
 @pytest.mark.parametrize("argv", [["rsync", "a"], ["rsync", "a", "b"], ["du"], ["cp", "--parallel=0", "a", "gs://bkt"], ["cp", "--parallel=65", "a", "gs://bkt"],
-                                  ["du", "file"], ["ls", "--parallel=2"], ["rsync", "gs://bkt", ""]])
+                                  ["du", "file"], ["ls", "--parallel=2"], ["rsync", "gs://bkt", ""],
+                                  ["cp", "gs://bkt/x", "-"], ["cp", "-", "gs://bkt/x"]])
 def test_wrong_usage(cusp, argv):
     assert cusp(*argv, rc=2).stderr
 
