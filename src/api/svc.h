@@ -41,11 +41,14 @@ void svc_model_upload(struct call *c);
 void svc_model_copy(struct call *c);
 /* svc_model_export.c */
 void svc_model_export(struct call *c);
+/* svc_model_explain.c */
+void svc_model_update_examples(struct call *c);
 /* svc_model_eval.c */
 void svc_model_evaluation_import(struct call *c);
 void svc_model_evaluation_get(struct call *c);
 void svc_model_evaluation_list(struct call *c);
 void svc_model_slices_import(struct call *c);
+void svc_model_annotations_import(struct call *c);
 void svc_model_slice_get(struct call *c);
 void svc_model_slice_list(struct call *c);
 

@@ -3,6 +3,7 @@
 #include "api/svc_dataset.h"
 
 #include "api/read_mask.h"
+#include "api/svc_dataset_order.h"
 #include "api/svc_dataset_search.h"
 #include "base/enc.h"
 #include "base/limits.h"
@@ -10,6 +11,8 @@
 
 #define PAGE_SIZE_DEFAULT 100
 #define TOKEN_VERSION 1
+#define TOKEN_OF_ORDER 2 /* by annotations: the place is bytes */
+#define TOKEN_MAX 4096
 
 /* One read. What the lane needs lies in the call's arena, which is its while the read runs. */
 struct reading {
@@ -27,6 +30,8 @@ struct reading {
     struct item_query query;
     uint64_t id, sub_id;
     struct item_search *search; /* NULL: a plain list */
+    struct item_order *order;   /* NULL: that of import */
+    struct str behind;          /* the place in it that a token says; "": the first page */
     unsigned annotations_limit;
     ProtobufCMessage *resp;
 };
@@ -57,7 +62,8 @@ static void on_dataset(struct dataset_fetch *f, const struct store_row *row) {
     struct reading *r = f->arg;
     struct datasets *d = r->call->api->datasets;
     struct err err;
-    if (r->search && item_search_resolve(r->search, r->call->arena, row, &err)) {
+    if ((r->search && item_search_resolve(r->search, r->call->arena, row, &err)) ||
+        (r->order && item_order_resolve(r->order, r->call->arena, row, &err))) {
         call_fail(r->call, &err);
         return;
     }
@@ -91,6 +97,39 @@ static char *token_make(struct reading *r, uint64_t place) {
     return arena_strdup(r->call->arena, buf_cstr(&text));
 }
 
+static int bad_token(struct err *err) {
+    return err_field(err, ERR_INVALID_ARGUMENT, "page_token",
+                     "The page token is not one of this list: it belongs to the same parent, "
+                     "filter and order.");
+}
+
+static char *order_token_make(struct reading *r, struct str place) {
+    auto_buf struct buf bytes = BUF_INIT(BUF_NO_MAX), text = BUF_INIT(BUF_NO_MAX);
+    buf_putc(&bytes, TOKEN_OF_ORDER);
+    enc_varint(&bytes, r->bound);
+    buf_put_str(&bytes, place);
+    enc_base64url(&text, bytes.p, bytes.n);
+    return arena_strdup(r->call->arena, buf_cstr(&text));
+}
+
+static int order_token_read(struct reading *r, const char *token, struct err *err) {
+    auto_buf struct buf bytes = BUF_INIT(TOKEN_MAX);
+    uint64_t bound;
+    if (!token[0]) {
+        return 0;
+    }
+    if (strlen(token) > TOKEN_MAX || !enc_unbase64(str_of(token), &bytes) || bytes.n < 2 ||
+        bytes.p[0] != TOKEN_OF_ORDER) {
+        return bad_token(err);
+    }
+    struct str s = str_sub(buf_str(&bytes), 1, bytes.n);
+    if (!enc_unvarint(&s, &bound) || bound != r->bound || !s.n) {
+        return bad_token(err);
+    }
+    r->behind = arena_str(r->call->arena, s);
+    return 0;
+}
+
 static int token_read(struct reading *r, const char *token, uint64_t *ret, struct err *err) {
     auto_buf struct buf bytes = BUF_INIT(128);
     uint64_t bound, place;
@@ -102,9 +141,7 @@ static int token_read(struct reading *r, const char *token, uint64_t *ret, struc
     struct str s = is_fine ? str_sub(buf_str(&bytes), 1, bytes.n) : STR("");
     if (!is_fine || !enc_unvarint(&s, &bound) || !enc_unvarint(&s, &place) || s.n ||
         bound != r->bound || place > INT64_MAX) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "page_token",
-                         "The page token is not one of this list: it belongs to the same parent, "
-                         "filter and order.");
+        return bad_token(err);
     }
     *ret = place;
     return 0;
@@ -257,17 +294,76 @@ static int search_items(struct reading *r, struct items *it, struct err *err) {
     return rc;
 }
 
+/* Everything is looked at, then the page's items are read again with what belongs to them. */
+static int rank_items(struct reading *r, struct items *it, struct err *err) {
+    const struct data_item *item = NULL;
+    struct item_cursor *c = items_scan(it, &r->query, err);
+    int rc = c ? 0 : -1;
+    while (rc == 0) {
+        rc = items_next(c, &item, err);
+        if (rc || !item) {
+            break;
+        }
+        if (item_search_passes(r->search, r->name.dataset, item)) {
+            item_order_offer(r->order, item);
+        }
+    }
+    item_cursor_free(c);
+    return rc;
+}
+
+static int show_ranked(struct reading *r, struct items *it, Aip__SearchDataItemsResponse *resp,
+                       struct err *err) {
+    struct arena *a = r->call->arena;
+    const struct data_item *item;
+    size_t n = item_order_count(r->order);
+    resp->data_item_views = arena_own_array(a, n + 1, sizeof(*resp->data_item_views));
+    for (size_t i = 0; i < n; i++) {
+        if (items_get(it, item_order_id(r->order, i), a, &item, err)) {
+            return -1;
+        }
+        Aip__DataItemView *v = view_of(r, item);
+        if (!v) {
+            return err_set(err, ERR_RESOURCE_EXHAUSTED,
+                           "The page is too large: ask for fewer items.");
+        }
+        pb_mask_apply(r->mask, &v->base);
+        resp->data_item_views[resp->n_data_item_views++] = v;
+    }
+    if (item_order_next(r->order).n) {
+        resp->next_page_token = order_token_make(r, item_order_next(r->order));
+    }
+    return 0;
+}
+
+static int search_ordered(struct reading *r, struct items *it, struct err *err) {
+    Aip__SearchDataItemsResponse *resp = arena_own(r->call->arena, sizeof(*resp));
+    aip__search_data_items_response__init(resp);
+    item_order_begin(r->order, r->call->arena, r->page_size, r->behind);
+    int rc = rank_items(r, it, err) || show_ranked(r, it, resp, err) ? -1 : 0;
+    item_order_end(r->order);
+    r->resp = &resp->base;
+    return rc;
+}
+
+static int read_order(struct reading *r, const Aip__SearchDataItemsRequest *req,
+                      const char **ret_text, struct err *err) {
+    struct arena *a = r->call->arena;
+    const Aip__SearchDataItemsRequest__OrderByAnnotation *by = req->order_by_annotation;
+    if (req->order_case != AIP__SEARCH_DATA_ITEMS_REQUEST__ORDER_ORDER_BY_ANNOTATION) {
+        bool is_new = req->order_case == AIP__SEARCH_DATA_ITEMS_REQUEST__ORDER_ORDER_BY_DATA_ITEM;
+        *ret_text = is_new ? req->order_by_data_item : req->order_by;
+        return parse_order("order_by_data_item", *ret_text, &r->query.descending, err);
+    }
+    r->run = search_ordered;
+    *ret_text = arena_printf(a, "%s by annotation %s", by->order_by, by->saved_query);
+    return item_order_parse(a, by, &r->order, err);
+}
+
 static int read_search(struct reading *r, const Aip__SearchDataItemsRequest *req, struct err *err) {
     struct call *c = r->call;
-    const char *order = req->order_by;
+    const char *order;
     auto_buf struct buf all = BUF_INIT(limits.max_filter_bytes * 4);
-    if (req->order_case == AIP__SEARCH_DATA_ITEMS_REQUEST__ORDER_ORDER_BY_DATA_ITEM) {
-        order = req->order_by_data_item;
-    } else if (req->order_case == AIP__SEARCH_DATA_ITEMS_REQUEST__ORDER_ORDER_BY_ANNOTATION) {
-        return err_field(err, ERR_UNIMPLEMENTED, "order_by_annotation",
-                         "Items cannot be ordered by their annotations; order_by_data_item takes "
-                         "create_time and create_time desc.");
-    }
     if (req->data_labeling_job[0]) {
         return err_field(err, ERR_INVALID_ARGUMENT, "data_labeling_job",
                          "There are no data labeling jobs.");
@@ -278,7 +374,7 @@ static int read_search(struct reading *r, const Aip__SearchDataItemsRequest *req
     }
     r->annotations_limit = req->annotations_limit ? (unsigned)req->annotations_limit : 1000;
     if (dataset_name_parse(c, req->dataset, "dataset", NULL, NULL, &r->name, err) ||
-        parse_order("order_by_data_item", order, &r->query.descending, err) ||
+        read_order(r, req, &order, err) ||
         read_mask_parse(c->arena, req->field_mask, &aip__data_item_view__descriptor, &r->mask,
                         err) ||
         item_search_parse(c->arena, req, &r->search, err)) {
@@ -290,7 +386,8 @@ static int read_search(struct reading *r, const Aip__SearchDataItemsRequest *req
         buf_printf(&all, "\n%s", req->annotation_filters[i]);
     }
     r->bound = list_of(r, "search", buf_cstr(&all), order);
-    return token_read(r, req->page_token, &r->query.after, err);
+    return r->order ? order_token_read(r, req->page_token, err)
+                    : token_read(r, req->page_token, &r->query.after, err);
 }
 
 void svc_dataset_search(struct call *c) {

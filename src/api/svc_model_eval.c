@@ -263,6 +263,93 @@ void svc_model_slices_import(struct call *c) {
     c->api->store->ops->get(c->api->store, &in->get);
 }
 
+/* ---- annotations of a slice: kept as events of its row, so they go with it. No method of the
+ * service shows them again; EVALUATED_ANNOTATION is the type of the event, its body the message. */
+
+#define EVALUATED_ANNOTATION 401u
+
+static void join_annotations(void *arg, struct store_txn *t, const struct model_found *f) {
+    struct importing *in = arg;
+    struct call *c = in->call;
+    Aip__BatchImportEvaluatedAnnotationsRequest *req =
+        (Aip__BatchImportEvaluatedAnnotationsRequest *)c->req;
+    Aip__BatchImportEvaluatedAnnotationsResponse *resp = arena_own(c->arena, sizeof(*resp));
+    usec_t now = c->api->clock->ops->wall(c->api->clock);
+    aip__batch_import_evaluated_annotations_response__init(resp);
+    for (size_t i = 0; i < req->n_evaluated_annotations; i++) {
+        auto_buf struct buf body = BUF_INIT(BUF_NO_MAX);
+        (void)pb_pack(&req->evaluated_annotations[i]->base, &body);
+        /* Batches of one model follow each other, at least a microsecond apart. */
+        store_txn_event(t, &(struct store_event){.owner = in->parent.row,
+                                                 .seq = now * 1024 + i,
+                                                 .type = EVALUATED_ANNOTATION,
+                                                 .version = 1,
+                                                 .time = now,
+                                                 .body = buf_str(&body)});
+    }
+    resp->imported_evaluated_annotations_count = (int32_t)req->n_evaluated_annotations;
+    in->reply = &resp->base;
+}
+
+static void on_slice(struct store_get *g, const struct store_row *row, const struct err *err) {
+    struct importing *in = g->arg;
+    struct call *c = in->call;
+    struct err e;
+    if (err ? err->code == ERR_NOT_FOUND : !row) {
+        err_set(&e, ERR_NOT_FOUND, "The ModelEvaluationSlice \"%.*s\" does not exist.",
+                STR_ARG(g->name));
+        call_fail(c, &e);
+    } else if (err) {
+        call_fail(c, err);
+    } else {
+        in->parent.version = arena_str(c->arena, store_row_label(row, STR(MODEL_VERSION_LABEL)));
+        attach(in, join_annotations);
+    }
+}
+
+/* Their fields are output only in the contract, but this is how they come to be. */
+static void check_annotations(const Aip__BatchImportEvaluatedAnnotationsRequest *req,
+                              struct violations *vs) {
+    size_t n = req->n_evaluated_annotations;
+    if (!n || n > limits.max_model_slices) {
+        violations_add(vs, "evaluated_annotations",
+                       "1 to max_model_slices (%llu) annotations can be imported at once; there "
+                       "are %zu.",
+                       (unsigned long long)limits.max_model_slices, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const Aip__EvaluatedAnnotation *e = req->evaluated_annotations[i];
+        char field[64];
+        if (!e->type) {
+            snprintf(field, sizeof(field), "evaluated_annotations[%zu].type", i);
+            violations_add(vs, field, "Required: TRUE_POSITIVE, FALSE_POSITIVE or FALSE_NEGATIVE.");
+        }
+    }
+}
+
+void svc_model_annotations_import(struct call *c) {
+    Aip__BatchImportEvaluatedAnnotationsRequest *req =
+        (Aip__BatchImportEvaluatedAnnotationsRequest *)c->req;
+    struct importing *in = arena_own(c->arena, sizeof(*in));
+    struct violations vs;
+    struct err err;
+    in->call = c;
+    if (eval_name_parse(c, req->parent, "parent", 4, &in->parent, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    violations_init(&vs, c->arena);
+    check_annotations(req, &vs);
+    if (vs.n) {
+        call_fail_violations(c, &vs);
+        return;
+    }
+    in->get =
+        (struct store_get){.name = in->parent.row, .arena = c->arena, .cb = on_slice, .arg = in};
+    c->api->store->ops->get(c->api->store, &in->get);
+}
+
 /* ---- get ---- */
 
 struct getting {

@@ -419,6 +419,45 @@ def test_search_and_saved_queries(fake):
     refusal(fake.call("DELETE", "/v1/" + query["name"]), 404)
 
 
+def test_search_ordered_by_annotations(fake):
+    ds = make(fake, savedQueries=[{"displayName": "pets", "problemType": "IMAGE_CLASSIFICATION_MULTI_LABEL"}])
+    query = ds["savedQueries"][0]["name"]
+    labels = ["fox", None, "bear+zebra", "ant", "bear", None, "yak+cow"]
+    for n in range(0, len(labels), 2):  # several imports: several times
+        do_import(fake, ds, put(fake, f"o{n}.jsonl", "".join(image(i, labels[i]) for i in range(n, min(n + 2, len(labels))))))
+    path = f"/v1/{ds['name']}:searchDataItems"
+
+    def search(order, **params):
+        params = {"orderByAnnotation.savedQuery": query, "orderByAnnotation.orderBy": order, **params}
+        r = fake.call("GET", path, params={k: v for k, v in params.items() if v is not None})
+        assert r.status_code == 200, r.text
+        got = r.json()
+        return [re.search(r"(\d+).jpg", v["dataItem"]["payload"]["gcsUri"]).group(1) for v in got.get("dataItemViews", [])], got
+    assert "".join(search("display_name")[0]) == "3246015"  # ant, bear, bear, cow, fox, none, none
+    assert "".join(search("display_name desc")[0]) == "2604315"
+    assert "".join(search("displayName desc, create_time desc")[0]) == "2604315"
+    assert "".join(search("create_time")[0]) == "0234615"
+    assert "".join(search("create_time desc, display_name")[0]) == "6" + "4" + "32" + "015"
+    assert "".join(search(None)[0]) == "0234615"
+    assert "".join(search("display_name", dataItemFilter="labeled=true")[0]) == "32460"
+    pages, token = [], None
+    while True:
+        ids, got = search("display_name", pageSize=2, pageToken=token)
+        pages += ids
+        assert len(ids) == 2 or "nextPageToken" not in got
+        if "nextPageToken" not in got:
+            break
+        token = got["nextPageToken"]
+    assert "".join(pages) == "3246015"
+    for order, q, token, field in (("colour", query, None, "order_by_annotation.order_by"), ("create_time", "", None, "order_by_annotation.saved_query"),
+                                   ("display_name up", query, None, "order_by_annotation.order_by"), ("create_time", query, token, "page_token")):
+        f = refusal(fake.call("GET", path, params={"orderByAnnotation.savedQuery": q, "orderByAnnotation.orderBy": order,
+                                                   **({"pageToken": token} if token else {})}))[1]
+        assert list(f) == [field], f
+    e, _ = refusal(fake.call("GET", path, params={"orderByAnnotation.savedQuery": "7", "orderByAnnotation.orderBy": "create_time"}), 404)
+    assert 'no SavedQuery "7"' in e["message"]
+
+
 def test_versions_keep_what_was(fake):
     ds = make(fake)
     do_import(fake, ds, put(fake, "v1.jsonl", image(1, "cat")))

@@ -402,6 +402,48 @@ def test_names_and_aliases_that_mean_nothing(fake):
     assert fake.get(name)["versionAliases"] == ["default"]
 
 
-def test_methods_that_are_not_there_say_so(fake):
+# ---- examples that explain, annotations that were evaluated
+
+def examples(*uris, **more):
+    return {"exampleGcsSource": {"dataFormat": "JSONL", "gcsSource": {"uris": list(uris)}}, **more}
+
+
+def test_the_examples_of_an_explanation_are_replaced(fake):
+    spec = {"parameters": {"examples": examples("gs://b/old.jsonl", neighborCount=7)},
+            "metadata": {"inputs": {"x": {}}, "outputs": {"y": {}}}}
+    name, _ = upload(fake, explanationSpec=spec)
+    upload(fake, parentModel=name)  # a version without
+    at = f"/v1/{name}:updateExplanationDataset"
+    op = fake.call("POST", at, {"examples": examples("gs://b/new/*.jsonl")}).json()
+    assert op["done"] and op["metadata"]["@type"] == PREFIX + "v1.UpdateExplanationDatasetOperationMetadata"
+    assert op["response"] == {"@type": PREFIX + "v1.UpdateExplanationDatasetResponse"} and fake.get(op["name"]) == op
+    for n in (name, name + "@1"):
+        m = fake.get(n)
+        now = m["explanationSpec"]["parameters"]["examples"]
+        assert now["exampleGcsSource"]["gcsSource"]["uris"] == ["gs://b/new/*.jsonl"] and now["neighborCount"] == 7
+        assert m["explanationSpec"]["metadata"] == spec["metadata"] and m["displayName"] == "iris"
+    assert versions(fake, name)[-1]["explanationSpec"]["parameters"]["examples"] == now
+    for body_, status, word in (({}, 400, "examples.example_gcs_source.gcs_source.uris"),
+                                ({"examples": examples("/tmp/x")}, 400, '"/tmp/x"'),
+                                ({"examples": examples("gs://b/x", neighborCount=-1)}, 400, "neighbor_count")):
+        refused(fake, "POST", at, body_, status, word)
+    refused(fake, "POST", f"/v1/{name}@2:updateExplanationDataset", {"examples": examples("gs://b/x")}, 400,
+            "no example-based explanation", name + "@2")
+    refused(fake, "POST", f"/v1/{name}9:updateExplanationDataset", {"examples": examples("gs://b/x")}, 404, name + "9")
+
+
+def test_evaluated_annotations_are_taken(fake):
     name, _ = upload(fake)
-    assert fake.call("POST", f"/v1/{name}:updateExplanationDataset", {}).status_code == 501
+    e = fake.call("POST", f"/v1/{name}/evaluations:import", {"modelEvaluation": {"displayName": "e"}}).json()
+    r = fake.call("POST", f"/v1/{e['name']}/slices:batchImport", {"modelEvaluationSlices": [{"metrics": {"a": 1}}]}).json()
+    at = f"/v1/{r['importedModelEvaluationSlices'][0]}:batchImport"
+    one = {"type": "TRUE_POSITIVE", "predictions": [{"displayName": "cat"}], "dataItemPayload": {"imageGcsUri": "gs://b/1.jpg"},
+           "evaluatedDataItemViewId": "1"}
+    for n in (2, 3):
+        r = fake.call("POST", at, {"evaluatedAnnotations": [one] * n})
+        assert r.json() == {"importedEvaluatedAnnotationsCount": n}, r.text
+    refused(fake, "POST", at, {}, 400, "evaluated_annotations", "there are 0")
+    refused(fake, "POST", at, {"evaluatedAnnotations": [one, {}]}, 400, "evaluated_annotations[1].type", "TRUE_POSITIVE")
+    refused(fake, "POST", at.replace(":batch", "9:batch"), {"evaluatedAnnotations": [one]}, 404, "ModelEvaluationSlice")
+    assert fake.call("DELETE", f"/v1/{name}").json()["done"]
+    refused(fake, "POST", at, {"evaluatedAnnotations": [one]}, 404)
