@@ -100,6 +100,7 @@ static void bar_clear(struct bar *b) {
     }
 }
 
+/* count of what: shown beside the bar; what NULL: nothing is counted but the part that is done. */
 static void bar_draw(struct bar *b, double done, double total, double lines, double failed,
                      const char *what) {
     char text[BAR_WIDTH + 1];
@@ -109,27 +110,44 @@ static void bar_draw(struct bar *b, double done, double total, double lines, dou
         text[i] = i < (int)(part * BAR_WIDTH) ? '#' : '.';
     }
     text[BAR_WIDTH] = 0;
-    fprintf(stderr, "\r\033[K[%s] %3.0f%%  %.0f %s", text, part * 100, lines, what);
+    fprintf(stderr, "\r\033[K[%s] %3.0f%%", text, part * 100);
+    if (what) {
+        fprintf(stderr, "  %.0f %s", lines, what);
+    }
     if (failed > 0) {
         fprintf(stderr, ", %.0f failed", failed);
     }
-    if (seconds > 1) {
+    if (seconds > 1 && what) {
         fprintf(stderr, ", %.0f/s", lines / seconds);
     }
     fflush(stderr);
     b->shown = true;
 }
 
-static void show_import(const struct cli *c, struct bar *b, const char *dataset, const char *op) {
+static void show_export(struct bar *b, const json_t *x) {
+    double done = json_number_value(json_object_get(x, "done"));
+    double total = json_number_value(json_object_get(x, "total"));
+    bool counts = strcmp(field(x, "unit"), "items") == 0;
+    bar_draw(b, done, total, done, 0, counts ? "items" : NULL);
+}
+
+/* verb: "imports" or "exports". */
+static void show_progress(const struct cli *c, struct bar *b, const char *verb, const char *dataset,
+                          const char *op) {
     auto_free char *base = resource_path(c, "/cusp/v1", COLLECTION, dataset);
-    auto_free char *path = xasprintf("%s:imports", base);
+    auto_free char *path = xasprintf("%s:%s", base, verb);
     json_t *reply, *im;
     size_t i;
     if (http_json(c, "GET", path, NULL, &reply, NULL)) {
         return; /* a bar is no reason to fail */
     }
-    json_array_foreach(json_object_get(reply, "imports"), i, im) {
-        if (strcmp(field(im, "operation"), op) == 0) {
+    json_array_foreach(json_object_get(reply, verb), i, im) {
+        if (strcmp(field(im, "operation"), op) != 0) {
+            continue;
+        }
+        if (strcmp(verb, "exports") == 0) {
+            show_export(b, im);
+        } else {
             bar_draw(b, json_number_value(json_object_get(im, "bytesDone")),
                      json_number_value(json_object_get(im, "bytesTotal")),
                      json_number_value(json_object_get(im, "lines")),
@@ -139,9 +157,10 @@ static void show_import(const struct cli *c, struct bar *b, const char *dataset,
     json_decref(reply);
 }
 
-/* Until the operation is done; owned. dataset: of an import, NULL for others. */
-static json_t *wait_for(const struct cli *c, const char *name, const char *dataset,
-                        struct err *err) {
+/* Until the operation is done; owned. verb: of which progress is shown, with its dataset; NULL for
+ * others. */
+static json_t *wait_for(const struct cli *c, const char *name, const char *verb,
+                        const char *dataset, struct err *err) {
     auto_free char *path = xasprintf("/v1/%s", name);
     struct bar bar = {.is_terminal = isatty(2) && !c->quiet,
                       .began = (double)time_mono() / USEC_PER_SEC};
@@ -163,8 +182,8 @@ static json_t *wait_for(const struct cli *c, const char *name, const char *datas
             return op;
         }
         json_decref(op);
-        if (bar.is_terminal && dataset) {
-            show_import(c, &bar, dataset, name);
+        if (bar.is_terminal && verb) {
+            show_progress(c, &bar, verb, dataset, name);
         }
         usleep(pause_us);
     }
@@ -248,7 +267,7 @@ static int run_import(const struct cli *c, const struct args *a, const char *dat
         return 0;
     }
     json_decref(op);
-    op = wait_for(c, name, dataset, err);
+    op = wait_for(c, name, "imports", dataset, err);
     if (!op) {
         return -1;
     }
@@ -350,7 +369,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     }
     auto_free char *op_name = xstrdup(field(op, "name"));
     json_decref(op);
-    op = wait_for(c, op_name, NULL, err);
+    op = wait_for(c, op_name, NULL, NULL, err);
     if (!op) {
         return -1;
     }
@@ -600,7 +619,7 @@ static int export(const struct cli *c, int argc, char **argv, struct err *err) {
     }
     auto_free char *name = xstrdup(field(op, "name"));
     json_decref(op);
-    op = wait_for(c, name, NULL, err);
+    op = wait_for(c, name, "exports", a.words[0], err);
     if (!op) {
         return -1;
     }

@@ -69,13 +69,11 @@ def test_imports_and_items(cusp):
     assert "two lines" in cusp("data-items", ds).stdout
 
 
-def test_a_bar_on_a_terminal(cusp):
-    put(cusp.server, "many.jsonl", "".join(image(i, "cat") for i in range(20000)))
-    ds = cusp("create", "--display-name=many", "--type=image").stdout.strip()
+def on_a_terminal(cusp, *args):
+    """What `cusp datasets` says there until it ends."""
     master, slave = pty.openpty()
-    p = subprocess.Popen([CUSP, "datasets", "import", ds, "--gcs-source=gs://data/many.jsonl",
-                          "--import-schema=image_classification_multi_label"], env=cusp.env, stdin=subprocess.DEVNULL,
-                         stdout=subprocess.DEVNULL, stderr=slave)
+    p = subprocess.Popen([CUSP, "datasets", *args], env=cusp.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=slave)
     os.close(slave)
     said = b""
     while True:
@@ -90,5 +88,17 @@ def test_a_bar_on_a_terminal(cusp):
         said += got
     os.close(master)
     assert p.wait(60) == 0, said
+    return said
+
+
+def test_bars_on_a_terminal(cusp):
+    put(cusp.server, "many.jsonl", "".join(image(i, "cat") for i in range(20000)))
+    ds = cusp("create", "--display-name=many", "--type=image").stdout.strip()
+    said = on_a_terminal(cusp, "import", ds, "--gcs-source=gs://data/many.jsonl",
+                         "--import-schema=image_classification_multi_label")
     assert b"\r\033[K[" in said and b"%" in said and b" lines" in said, said
     assert said.rstrip().endswith(b"Imported. The dataset has 20000 items."), said
+    said = on_a_terminal(cusp, "export", ds, "--output-dir=gs://data/out")
+    assert b"\r\033[K[" in said and b"%" in said and b" items" in said, said
+    files = cusp("export", ds, "--output-dir=gs://data/out", "--format=json").stdout
+    assert all(u.startswith("gs://data/out/export-data-many-") for u in json.loads(files)["exportedFiles"]), files
