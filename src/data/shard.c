@@ -7,19 +7,182 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #define BUFFER ((size_t)512 << 10)
+#define BUFFERS 4u
 #define PAGE 4096
 #define WRITEBACK_STEP (8u << 20) /* starts writeback this often, so that the fsync is short */
+
+/* ---- the writer: buffers in a ring, written in the order they were filled ---- */
+
+struct shard_writer {
+    struct {
+        char *p;
+        size_t n;
+    } ring[BUFFERS];
+    /* Under the lock. The ring's chunks from `first` on are to be written; the one behind them is
+     * being filled. */
+    pthread_mutex_t lock;
+    pthread_cond_t more, less;
+    size_t first, nr;
+    bool stop, failed;
+    struct err err;
+    pthread_t thread;
+    bool has_thread;
+    /* Of the thread while chunks are waiting, else of whoever fills. */
+    int fd;
+    uint32_t crc32c;
+    uint64_t size, flushed;
+};
+
+static int write_out(struct shard_writer *w, const char *p, size_t n, struct err *err) {
+    if (FAIL_POINT("data.shard.write", err) < 0) {
+        return -1;
+    }
+    w->crc32c = enc_crc32c(w->crc32c, p, n);
+    while (n) {
+        ssize_t put = write(w->fd, p, n);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put < 0) {
+            return err_sys(err, errno, "write exported data");
+        }
+        p += put;
+        n -= (size_t)put;
+        w->size += (uint64_t)put;
+    }
+    if (w->size - w->flushed >= WRITEBACK_STEP) {
+        (void)sync_file_range(w->fd, (off_t)w->flushed, (off_t)(w->size - w->flushed),
+                              SYNC_FILE_RANGE_WRITE);
+        w->flushed = w->size; /* only a hint: the fsync decides */
+    }
+    return 0;
+}
+
+static void *write_loop(void *arg) {
+    struct shard_writer *w = arg;
+    struct err err;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->nr && !w->stop) {
+            pthread_cond_wait(&w->more, &w->lock);
+        }
+        if (w->stop) {
+            break;
+        }
+        size_t at = w->first;
+        bool skip = w->failed;
+        pthread_mutex_unlock(&w->lock);
+        bool failed = !skip && write_out(w, w->ring[at].p, w->ring[at].n, &err) < 0;
+        pthread_mutex_lock(&w->lock);
+        if (failed) {
+            w->failed = true;
+            w->err = err;
+        }
+        w->first = (w->first + 1) % BUFFERS;
+        w->nr--;
+        pthread_cond_signal(&w->less);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+static struct shard_writer *writer_new(void) {
+    struct shard_writer *w = xcalloc(1, sizeof(*w));
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->more, NULL);
+    pthread_cond_init(&w->less, NULL);
+    w->fd = -1;
+    w->ring[0].p = aligned_alloc(PAGE, BUFFER);
+    CHECK(w->ring[0].p);
+    return w;
+}
+
+static void writer_free(struct shard_writer *w) {
+    if (w->has_thread) {
+        pthread_mutex_lock(&w->lock);
+        w->stop = true;
+        pthread_cond_signal(&w->more);
+        pthread_mutex_unlock(&w->lock);
+        CHECK(pthread_join(w->thread, NULL) == 0);
+    }
+    for (size_t i = 0; i < BUFFERS; i++) {
+        free(w->ring[i].p);
+    }
+    pthread_cond_destroy(&w->less);
+    pthread_cond_destroy(&w->more);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+/* The server's signals are the loop's. False: there is none to be had, and writing is done here. */
+static bool start_thread(struct shard_writer *w) {
+    sigset_t all, old;
+    if (w->has_thread) {
+        return true;
+    }
+    for (size_t i = 1; i < BUFFERS; i++) {
+        w->ring[i].p = aligned_alloc(PAGE, BUFFER);
+        CHECK(w->ring[i].p);
+    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    w->has_thread = pthread_create(&w->thread, NULL, write_loop, w) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    for (size_t i = 1; i < BUFFERS && !w->has_thread; i++) {
+        free(take(&w->ring[i].p));
+    }
+    return w->has_thread;
+}
+
+/* n bytes of the buffer that is being filled; *ret_next is filled next. */
+static int writer_give(struct shard_writer *w, size_t n, char **ret_next, struct err *err) {
+    if (!start_thread(w)) {
+        return write_out(w, *ret_next, n, err);
+    }
+    pthread_mutex_lock(&w->lock);
+    w->ring[(w->first + w->nr) % BUFFERS].n = n;
+    w->nr++;
+    pthread_cond_signal(&w->more);
+    while (w->nr == BUFFERS) {
+        pthread_cond_wait(&w->less, &w->lock);
+    }
+    *ret_next = w->ring[(w->first + w->nr) % BUFFERS].p;
+    bool failed = w->failed;
+    if (failed && err) {
+        *err = w->err;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return failed ? -1 : 0;
+}
+
+/* Until all that was given is in the file. */
+static int writer_drain(struct shard_writer *w, struct err *err) {
+    pthread_mutex_lock(&w->lock);
+    while (w->nr) {
+        pthread_cond_wait(&w->less, &w->lock);
+    }
+    bool failed = w->failed;
+    if (failed && err) {
+        *err = w->err;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return failed ? -1 : 0;
+}
+
+/* ---- shards ---- */
 
 void shards_init(struct shards *s, const struct shard_place *place, uint64_t max_bytes,
                  struct str header) {
     *s = (struct shards){.place = place, .max_bytes = max_bytes, .fd = -1};
     s->header = header.n ? str_dup(header) : NULL;
     s->header_n = header.n;
-    s->p = aligned_alloc(PAGE, BUFFER);
-    CHECK(s->p);
+    s->w = writer_new();
+    s->p = s->w->ring[0].p;
 }
 
 void shards_release(struct shards *s) {
@@ -27,6 +190,9 @@ void shards_release(struct shards *s) {
 }
 
 void shards_fini(struct shards *s) {
+    if (s->w) {
+        writer_free(take(&s->w)); /* before the file that it writes is closed */
+    }
     if (s->fd >= 0) {
         close(take_fd(&s->fd));
         s->place->drop(s->place->arg, s->cur.id);
@@ -36,38 +202,13 @@ void shards_fini(struct shards *s) {
     }
     vec_fini(&s->done);
     free(take(&s->header));
-    free(take(&s->p));
 }
 
-static int write_out(struct shards *s, const char *p, size_t n, struct err *err) {
-    if (FAIL_POINT("data.shard.write", err) < 0) {
-        return -1;
-    }
-    s->cur.crc32c = enc_crc32c(s->cur.crc32c, p, n);
-    while (n) {
-        ssize_t put = write(s->fd, p, n);
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put < 0) {
-            return err_sys(err, errno, "write exported data");
-        }
-        p += put;
-        n -= (size_t)put;
-        s->cur.size += (uint64_t)put;
-    }
-    if (s->cur.size - s->flushed >= WRITEBACK_STEP) {
-        (void)sync_file_range(s->fd, (off_t)s->flushed, (off_t)(s->cur.size - s->flushed),
-                              SYNC_FILE_RANGE_WRITE);
-        s->flushed = s->cur.size; /* only a hint: the fsync decides */
-    }
-    return 0;
-}
-
-static int flush(struct shards *s, struct err *err) {
+static int give(struct shards *s, struct err *err) {
     size_t n = s->n;
     s->n = 0;
-    return n ? write_out(s, s->p, n, err) : 0;
+    s->cur.size += n;
+    return writer_give(s->w, n, &s->p, err);
 }
 
 /* Every write but a shard's last is of whole buffers: in the file and in memory bytes then have the
@@ -79,7 +220,7 @@ static int put_bytes(struct shards *s, const char *p, size_t n, struct err *err)
         s->n += part;
         p += part;
         n -= part;
-        if (s->n == BUFFER && flush(s, err) < 0) {
+        if (s->n == BUFFER && give(s, err) < 0) {
             return -1;
         }
     }
@@ -88,21 +229,29 @@ static int put_bytes(struct shards *s, const char *p, size_t n, struct err *err)
 
 static int begin(struct shards *s, struct err *err) {
     s->cur = (struct shard){.size = 0};
-    s->flushed = 0;
     if (s->place->make(s->place->arg, s->cur.id, &s->fd, err) < 0) {
         return -1;
     }
+    s->w->fd = s->fd; /* it has nothing to do now */
+    s->w->crc32c = 0;
+    s->w->size = s->w->flushed = 0;
     return s->header_n ? put_bytes(s, s->header, s->header_n, err) : 0;
 }
 
+/* The last part of a shard is written here: small exports need no thread. */
 static int end(struct shards *s, struct err *err) {
-    if (flush(s, err) < 0 || FAIL_POINT("data.shard.before_fsync", err) < 0) {
+    size_t n = s->n;
+    s->n = 0;
+    s->cur.size += n;
+    if (writer_drain(s->w, err) < 0 || (n && write_out(s->w, s->p, n, err) < 0) ||
+        FAIL_POINT("data.shard.before_fsync", err) < 0) {
         return -1;
     }
     if (fsync(s->fd) < 0) {
         return err_sys(err, errno, "store exported data");
     }
     close(take_fd(&s->fd));
+    s->cur.crc32c = s->w->crc32c;
     vec_push(&s->done, s->cur);
     return 0;
 }

@@ -3,7 +3,9 @@
  * ("training-00000-of-00002.csv"). Each is on the disk when its successor is begun, the last one
  * when shards_finish returns.
  *
- * Blocks, so for lanes' threads; one thread at a time. Memory: one buffer. */
+ * Blocks, so for lanes' threads; one thread at a time. Once a buffer is full a thread of its own
+ * writes it while the next one is filled; what goes wrong there is told by the next call. Memory:
+ * four buffers of 512 KiB. */
 #ifndef CUSP_DATA_SHARD_H
 #define CUSP_DATA_SHARD_H
 
@@ -28,6 +30,8 @@ struct shard {
     uint32_t crc32c;
 };
 
+struct shard_writer;
+
 struct shards {
     const struct shard_place *place;
     uint64_t max_bytes;
@@ -36,10 +40,10 @@ struct shards {
     uint64_t records, annotations; /* annotations: the caller's to count */
     VEC_OF(struct shard) done;
     /* the module's */
-    struct shard cur;
-    int fd; /* -1: the next record begins a shard */
-    uint64_t flushed;
-    char *p;
+    struct shard cur; /* size: of what was given to the writer */
+    int fd;           /* -1: the next record begins a shard */
+    struct shard_writer *w;
+    char *p; /* the buffer that is being filled */
     size_t n;
 };
 

@@ -148,10 +148,9 @@ void split_source(struct split *s, struct str uri) {
     s->has_block = false;
 }
 
+/* Sums, not branches: which set it is cannot be foretold. */
 static enum split_set set_of(const struct split *s, double place) {
-    return place < s->below[0]   ? SPLIT_TRAINING
-           : place < s->below[1] ? SPLIT_VALIDATION
-                                 : SPLIT_TEST;
+    return (enum split_set)((place >= s->below[0]) + (place >= s->below[1]));
 }
 
 enum split_set split_at(struct split *s, uint64_t at) {
