@@ -1,12 +1,13 @@
 """CustomTrainingJob, CustomPythonPackageTrainingJob and CustomContainerTrainingJob of the Python SDK, unmodified, with
 and without a managed dataset; what they leave in the registry is used again. PipelineServiceClient of Node."""
+import glob
 import json
 import os
 import subprocess
 
 import pytest
 
-from conftest import BUILD
+from conftest import BUILD, needs_root
 from matrix import missing, program
 
 HOME = os.environ.get("CUSP_CLIENT_ENV", os.path.join(
@@ -21,9 +22,9 @@ def ways(quick):
     return pytest.mark.parametrize("venv,protocol", [w if w == quick else pytest.param(*w, marks=extended) for w in every])
 
 
-def with_tls(make_server):
-    """A server of scripted jobs, and what clients are told of it."""
-    s = make_server("--engine=fake")
+def with_tls(make_server, *flags):
+    """A server of scripted jobs, or of what the flags say, and what clients are told of it."""
+    s = make_server(*(flags or ("--engine=fake",)))
     subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True, stdout=subprocess.DEVNULL)
     s.start()
     port = s.url.rsplit(":", 1)[1]
@@ -35,9 +36,14 @@ def run(make_server, tmp_path, venv, protocol, *more):
     if missing("python"):
         pytest.skip(f"python: {missing('python')}")
     s, env = with_tls(make_server)
-    driver = os.path.join(os.path.dirname(program("python", "run")), "pipelines.py")
-    done = subprocess.run([os.path.join(HOME, venv, "bin/python"), driver, protocol, *more], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=300, check=False,
+    return drive(s, env, tmp_path, venv, "pipelines.py", protocol, *more)
+
+
+def drive(s, env, tmp_path, venv, program_name, *argv):
+    """The cases that a driver went through; all of them must have gone well."""
+    driver = os.path.join(os.path.dirname(program("python", "run")), program_name)
+    done = subprocess.run([os.path.join(HOME, venv, "bin/python"), driver, *argv], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=1800, check=False,
                           env=env)
     assert done.returncode == 0, done.stderr[-3000:] + s.log()[-2000:]
     lines = [json.loads(x) for x in done.stdout.splitlines()]
@@ -57,6 +63,24 @@ def test_training_classes_with_a_dataset(make_server, tmp_path, venv, protocol):
     assert run(make_server, tmp_path, venv, protocol, "dataset") == ["script", "package", "container"]
 
 
+IMAGES = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
+
+
+@needs_root
+@extended
+@pytest.mark.skipif(not IMAGES, reason="NOT TESTED: the sklearn-cpu image is not built here (cusp images build sklearn-cpu)")
+@pytest.mark.parametrize("venv,protocol", [("v1", "rest"), ("v2", "grpc-tls")])
+def test_training_classes_on_real_containers(make_server, tmp_path, venv, protocol):
+    if missing("python"):
+        pytest.skip(f"python: {missing('python')}")
+    s, env = with_tls(make_server, "--engine=local", "--stop-grace-s=1")
+    with open(IMAGES[-1]) as f:
+        r = s.call("POST", "/cusp/v1/images:importPath", f.read())
+    assert r.status_code == 200, r.text
+    done = drive(s, env, tmp_path, venv, "real_pipelines.py", protocol)
+    assert done == [f"{kind}-{how}" for kind in ("script", "package", "container") for how in ("data-sync", "bare-later")]
+
+
 @pytest.mark.parametrize("protocol", ["grpc", pytest.param("rest", marks=extended), pytest.param("rest-tls", marks=extended)])
 def test_node_creates_pipelines(make_server, protocol):
     if missing("node"):
@@ -67,5 +91,16 @@ def test_node_creates_pipelines(make_server, protocol):
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": env["CUSP_CA"]}
     script = os.path.join(os.path.dirname(program("node", "run")), "pipeline.js")
     done = subprocess.run(["node", script, protocol], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
+    s.stop()
+
+
+@pytest.mark.parametrize("transport", [pytest.param("grpc", marks=extended), pytest.param("grpc-tls", marks=extended)])
+def test_java_creates_pipelines(make_server, transport):
+    if missing("java"):
+        pytest.skip(f"java: {missing('java')}")
+    s, env = with_tls(make_server)
+    done = subprocess.run([program("java", "run"), "--pipelines", transport], env=env, capture_output=True, text=True, timeout=120,
+                          check=False)
     assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
     s.stop()
