@@ -1,10 +1,12 @@
 """VizierService over REST: studies, trials, suggestions, early stopping, the optimal trials (reference 04, study.proto)."""
+import os
 import re
 import threading
 
 import pytest
+import requests
 
-from conftest import PARENT
+from conftest import PARENT, wait_until
 from vizier import (STUDIES, complete, double, finished, make_study, measure, measurement, post, refused, should_stop,
                     study_spec, suggest, trials, values)
 
@@ -360,4 +362,68 @@ def test_studies_that_are_not_in_memory_are_read_again(make_server, tmp_path):
         assert [t["finalMeasurement"]["metrics"][0].get("value", 0) for t in trials(s, study)] == [i, i]
     text = s.call("GET", "/metrics").text
     assert re.search(r"cusp_studies_evicted_total [1-9]", text) and re.search(r"cusp_studies_loaded [0-2]\n", text)
+    s.stop()
+
+
+@pytest.mark.skipif(os.environ.get("CUSP_EXTENDED") != "1", reason="half a minute: CUSP_EXTENDED=1")
+def test_a_thousand_trials(fake):
+    study = make_study(fake, algorithm="RANDOM_SEARCH")
+    for _ in range(10):
+        for t in suggest(fake, study, count=100):
+            complete(fake, t["name"], values(t)["x"])
+    everything = trials(fake, study)
+    assert [t["id"] for t in everything] == [str(i) for i in range(1, 1001)]
+    best = post(fake, f"{study}/trials:listOptimalTrials")["optimalTrials"]
+    assert values(best[0])["x"] == min(values(t)["x"] for t in everything)
+
+
+def test_what_was_answered_outlives_kill_9_in_the_middle(make_server):
+    """Clients ask and tell while the server is killed and started again; they go on as a real one would."""
+    s = make_server("--engine=fake").start()
+    study = make_study(s, algorithm="RANDOM_SEARCH")
+    s.listen = s.url.removeprefix("http://")
+    owner, told, wrong, over = {}, {}, [], threading.Event()
+
+    def work(client):
+        with requests.Session() as http:
+            def call(path, body):
+                r = http.post(f"{s.url}/v1/{path}", json=body, timeout=30)
+                assert r.status_code == 200, r.text
+                return r.json()
+
+            while not over.is_set():
+                try:
+                    op = call(f"{study}/trials:suggest", {"suggestionCount": 1, "clientId": client})
+                    while not op.get("done"):
+                        op = http.get(f"{s.url}/v1/{op['name']}", timeout=30).json()
+                    if "error" in op:
+                        assert op["error"]["code"] == 10, op  # ABORTED: the server was killed meanwhile
+                        continue
+                    (t,) = op["response"]["trials"]
+                    if owner.setdefault(t["id"], client) != client:
+                        wrong.append(t["id"])
+                    call(t["name"] + ":addTrialMeasurement", {"measurement": measurement(int(t["id"]), 3, seconds=1)})
+                    told[t["id"]] = False
+                    call(t["name"] + ":complete", {})
+                    told[t["id"]] = True
+                except (requests.ConnectionError, requests.Timeout):
+                    pass
+
+    threads = [threading.Thread(target=work, args=(f"c{i}",)) for i in range(2)]
+    for t in threads:
+        t.start()
+    for life in range(3):
+        many = len(told) + 6
+        wait_until(lambda: len(told) >= many, 60, "trials")
+        s.kill9()
+        s.start()
+    over.set()
+    for t in threads:
+        t.join()
+    found = {t["id"]: t for t in trials(s, study)}
+    assert not wrong and len(told) >= 18
+    for i, is_over in told.items():
+        assert found[i]["measurements"][0]["metrics"][0]["value"] == int(i) and len(found[i]["measurements"]) == 1
+        assert not is_over or found[i]["state"] == "SUCCEEDED"
+    assert all(found[i]["clientId"] == c for i, c in owner.items())
     s.stop()
