@@ -480,6 +480,52 @@ def test_kill_in_the_middle_of_a_push_leaves_what_the_next_push_completes(make_s
     s.stop()
 
 
+def test_kill_in_the_middle_of_a_mount(make_server):
+    s = make_server("--engine=fake").start()
+    digest = Client(s).blob(b"shared")["digest"]
+    s.stop()
+    s.start(env={"CUSP_FAILPOINTS": "registry.mount.before_mark=abort"})
+    mount = lambda: Client(s).do("POST", "/v2/other/repo/blobs/uploads/", params={"mount": digest, "from": REPO})  # noqa: E731
+    with pytest.raises(requests.exceptions.ConnectionError):
+        mount()
+    s.proc.wait(30)
+    s.start()
+    assert Client(s).do("GET", f"/v2/other/repo/blobs/{digest}").status_code == 404  # nothing half
+    assert mount().status_code == 201
+    s.kill9()
+    s.start()
+    for repo in ("other/repo", REPO):
+        assert Client(s).do("GET", f"/v2/{repo}/blobs/{digest}").content == b"shared"
+    s.stop()
+
+
+@pytest.mark.parametrize("hit", [1, 2, 4])
+def test_kill_in_the_middle_of_a_prune_costs_nothing_that_is_used(local, busybox_image, hit):
+    s = local("--limit=registry_blob_grace_s=0")
+    reg = Client(s)
+    keep, gone = (reg.runnable(t, busybox_image, text=t) for t in ("keep", "gone"))
+    for tag in ("keep", "gone"):
+        name = s.create(image_job(own(s, f"{REPO}:{tag}")))["name"]
+        assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED"
+    s.stop()
+    s.start(env={"CUSP_FAILPOINTS": f"image.sweep.before_remove=abort@{hit}"})
+    assert Client(s).do("DELETE", f"/v2/{REPO}/manifests/{sha(gone)}").status_code == 202
+    with pytest.raises(requests.exceptions.ConnectionError):
+        prune(s)
+    s.proc.wait(30)
+    s.start()  # sweeps as well
+    reg = Client(s)
+    assert reg.do("GET", f"/v2/{REPO}/manifests/keep").content == keep
+    for layer in json.loads(keep)["layers"]:
+        assert sha(reg.do("GET", f"/v2/{REPO}/blobs/{layer['digest']}").content) == layer["digest"]
+    prune(s)
+    only = [x["digest"] for x in json.loads(gone)["layers"] if x not in json.loads(keep)["layers"]]
+    assert only and not any(os.path.exists(os.path.join(s.data_dir, "images", "blobs", "sha256", d[7:])) for d in only)
+    name = s.create(image_job(own(s, REPO + ":keep")))["name"]
+    assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED" and "keep" in json.dumps(s.logs(name))
+    s.stop()
+
+
 def test_an_upload_goes_on_after_a_kill(make_server):
     s = make_server("--engine=fake").start()
     reg, data = Client(s), os.urandom(3 << 20)

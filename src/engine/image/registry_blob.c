@@ -182,9 +182,10 @@ int registry_blob_mount(struct image_store *s, struct str repo, struct str from,
                         struct err *err) {
     uint64_t size;
     (void)pthread_mutex_lock(&s->lock);
-    int rc = repo_has_blob(s, from, hex) && store_blob_size(s, hex, &size) == 0
-                 ? mark_blob(s, repo, hex, err)
-                 : blob_unknown(from, hex, err);
+    int rc = !repo_has_blob(s, from, hex) || store_blob_size(s, hex, &size) < 0
+                 ? blob_unknown(from, hex, err)
+             : FAIL_POINT("registry.mount.before_mark", err) < 0 ? -1
+                                                                 : mark_blob(s, repo, hex, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }

@@ -1,5 +1,6 @@
 /* What nothing in the image store reaches, and its removal: at start, with an image, and when
  * asked. */
+#include "base/fail.h"
 #include "engine/image/registry_int.h"
 #include "sys/files.h"
 
@@ -120,7 +121,8 @@ static int sweep_dir(struct image_store *s, const char *dir, const struct hexset
         } else if (fstatat(s->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
             bytes = (uint64_t)st.st_size;
         }
-        if (file_remove_tree(s->dir_fd, path, err) < 0) {
+        if (FAIL_POINT("image.sweep.before_remove", err) < 0 ||
+            file_remove_tree(s->dir_fd, path, err) < 0) {
             return -1;
         }
         if (p != NULL) {
