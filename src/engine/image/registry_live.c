@@ -338,17 +338,6 @@ bool registry_find_foreign(struct image_store *s, struct arena *a, struct str na
     return false;
 }
 
-/* "127.0.0.1__5000/app" was "127.0.0.1:5000/app" (shelf_of in remote_name.c). */
-static const char *name_of_repo(struct arena *a, const char *repo) {
-    const char *slash = strchr(repo, '/'), *mark = strstr(repo, "__");
-    uint64_t port;
-    if (slash == NULL || mark == NULL || mark > slash ||
-        !str_to_u64(str_n(mark + 2, (size_t)(slash - mark - 2)), &port)) {
-        return repo;
-    }
-    return arena_printf(a, "%.*s:%s", (int)(mark - repo), repo, mark + 2);
-}
-
 int registry_all_tags(struct image_store *s, struct arena *a, struct registry_tag **ret,
                       size_t *ret_n, struct err *err) {
     VEC_OF(struct registry_tag) out = {0};
@@ -357,7 +346,7 @@ int registry_all_tags(struct image_store *s, struct arena *a, struct registry_ta
     for (size_t i = 0; rc == 0 && i < repos.n; i++) {
         struct str repo = str_of(repos.names[i]);
         bool is_copy = registry_is_pulled(s, repo);
-        const char *name = is_copy ? name_of_repo(a, repos.names[i]) : repos.names[i];
+        const char *name = is_copy ? remote_name_of_shelf(a, repos.names[i]) : repos.names[i];
         rc = registry_tags(s, a, repo, (struct str){0}, SIZE_MAX, &tags, err);
         for (size_t k = 0; rc == 0 && k < tags.n; k++) {
             struct registry_tag t = {.repo = repos.names[i], .tag = tags.names[k]};

@@ -49,6 +49,9 @@ struct remote_ref {
 };
 /* INVALID_ARGUMENT (field "image") for what no registry would take. */
 int remote_ref_parse(struct arena *a, struct str name, struct remote_ref *ret, struct err *err);
+/* "HOST[:PORT]/NAME" of a copy's repository on the shelf; other repositories are their own names.
+ */
+const char *remote_name_of_shelf(struct arena *a, const char *repo);
 /* Hosts whose names may stand for what was pushed here under the path alone: Artifact Registry's
  * and gcr.io. */
 bool remote_is_google(struct str host);

@@ -30,7 +30,8 @@ static const struct remote_host *host_config(const struct remote_config *c, stru
 static bool is_loopback(struct str host) {
     struct str name = host;
     name = str_cut(&name, ':');
-    return str_eqc(name, "localhost") || str_starts(name, STR("127."));
+    return str_eqc(name, "localhost") || str_starts(name, STR("127.")) || str_eqc(host, "[::1]") ||
+           str_starts(host, STR("[::1]:"));
 }
 
 static void add_spot(struct remote_session *s, const char *base, bool scheme_is_known) {

@@ -21,6 +21,8 @@ static void test_names_lead_where_docker_goes(void **state) {
         {"Quay.IO/a/b", "quay.io/a/b:latest", "quay.io/a/b", "latest"},
         {"quay.io/a@sha256:" HEX, "quay.io/a@sha256:" HEX, "quay.io/a", "sha256-" HEX},
         {"quay.io/a:v1@sha256:" HEX, "quay.io/a@sha256:" HEX, "quay.io/a", "sha256-" HEX},
+        {"[::1]:5000/x", "[::1]:5000/x:latest", "ip6-0-0-0-0-0-0-0-1__5000/x", "latest"},
+        {"[2001:DB8:0::]/t/x:v1", "[2001:db8::]/t/x:v1", "ip6-2001-db8-0-0-0-0-0-0/t/x", "v1"},
         {"us-docker.pkg.dev/p/r/i:t", "us-docker.pkg.dev/p/r/i:t", "us-docker.pkg.dev/p/r/i", "t"},
     };
     (void)state;
@@ -31,13 +33,20 @@ static void test_names_lead_where_docker_goes(void **state) {
         assert_string_equal(r.text, cases[i].text);
         assert_string_equal(r.shelf, cases[i].shelf);
         assert_string_equal(r.shelf_tag, cases[i].shelf_tag);
+        auto_free char *back = xasprintf("%s%c%s", remote_name_of_shelf(a, r.shelf),
+                                         r.tag != NULL ? ':' : '@', r.reference);
+        assert_string_equal(back, r.text);
     }
 }
 
 static void test_what_is_no_name_is_refused(void **state) {
     static const char *const bad[] = {
-        "",       "UPPER/case", "a b",       "[::1]:5/x", "host.x:99999/y", "-host.x/y",
-        "a..b/c", "x@sha256:1", "x:tag:tag", "host.x-/y", "quay.io/",       "quay.io/a//b",
+        "",          "UPPER/case",     "a b",
+        "[::1]x/y",  "host.x:99999/y", "-host.x/y",
+        "[::g]:5/x", "[::1:5/x",       "[fe80::1%lo]/x",
+        "[]/x",      "[::1]:99999/y",  "ip6-0.x..y/z",
+        "a..b/c",    "x@sha256:1",     "x:tag:tag",
+        "host.x-/y", "quay.io/",       "quay.io/a//b",
     };
     (void)state;
     for (size_t i = 0; i < NR_OF(bad); i++) {
