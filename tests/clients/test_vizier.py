@@ -1,4 +1,4 @@
-"""Vizier through unmodified clients: Python's VizierServiceClient and google.cloud.aiplatform.vizier; Node, Java, Go."""
+"""Vizier through unmodified clients: Python's VizierServiceClient and google.cloud.aiplatform.vizier; Node."""
 import os
 import re
 import subprocess
@@ -62,3 +62,12 @@ def test_python_high_level(server, protocol):
         pytest.skip("google-vizier is large: make test-clients")
     subprocess.run([beside("python", "setup-vizier")], check=True, stdout=subprocess.DEVNULL)
     run(server, os.path.join(home("python"), "v1/bin/python"), beside("python", "studies.py"), protocol, "sdk", PYTHONPATH=extra)
+
+
+@pytest.mark.parametrize("protocol", ["grpc"] if MODE == "quick" else ["rest", "rest-tls", "grpc", "grpc-tls"])
+def test_node(server, protocol):
+    if missing("node"):
+        pytest.skip(f"node: {missing('node')}")
+    ca = os.path.join(server.data_dir, "tls/ca.pem")
+    run(server, "node", beside("node", "studies.js"), protocol, NODE_PATH=os.path.join(home("node"), "node_modules"),
+        NODE_EXTRA_CA_CERTS=ca, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=ca)
