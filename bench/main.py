@@ -18,12 +18,13 @@ from sdk_figures import sdk
 from start_figures import start
 from store_figures import cli, creates, many
 from table import Table
+from vizier_figures import vizier
 from tuner_figures import tuner
 from wire_figures import wire
 
 FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "gcs": gcs, "datasets": datasets, "exports": exports, "images": images,
            "models": models, "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
-           "logs": logs, "pipeline": pipeline, "tuner": tuner}
+           "logs": logs, "pipeline": pipeline, "tuner": tuner, "vizier": vizier}
 
 
 def main():
