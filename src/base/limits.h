@@ -89,6 +89,12 @@
     X(image_max_count, 10000, "images in the store")                                               \
     X(image_max_imports, 2, "images being imported at once")                                       \
     X(image_max_upload, 68719476736, "bytes of one uploaded image archive")                        \
+    X(warm_idle_s, 604800, "seconds that the memory image of warm starts is kept unused")          \
+    X(warm_max_images, 64, "memory images of warm starts; the longest unused go")                  \
+    X(warm_max_bytes, 17179869184, "bytes of all of them; the longest unused go")                  \
+    X(warm_image_bytes, 4294967296, "bytes of one memory image")                                   \
+    X(warm_make_s, 300, "seconds to import the modules and write a memory image")                  \
+    X(warm_max_making, 2, "memory images being made at once")                                      \
     X(registry_max_blob, 68719476736, "bytes of one blob pushed to the registry")                  \
     X(registry_max_uploads, 1000, "registry uploads under way")                                    \
     X(registry_upload_keep_s, 86400, "seconds an unfinished registry upload can be continued")     \

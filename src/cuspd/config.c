@@ -41,6 +41,11 @@ static const struct option options[] = {
     OPT("engine", cpu_milli, U64, "0", "CPU for jobs in thousandths; 0: the host's"),
     OPT("engine", mem_mb, U64, "0", "memory for jobs in MiB; 0: the host's less a reserve"),
     OPT("engine", aliases_file, TEXT, "", "more image aliases, \"PATTERN = IMAGE\" a line"),
+    OPT("engine", warm_python, TEXT, "asked",
+        "Python tasks that start from the memory of a Python that has imported their modules "
+        "already: off, asked (jobs with the label cusp-warm-python=true), all"),
+    OPT("engine", warm_imports, TEXT, "",
+        "those modules, a,b.c, for jobs that do not name theirs (label cusp-warm-imports)"),
     OPT("images", pull, TEXT, "missing",
         "images of other registries: missing (a tag that is here is used), always (tags are looked "
         "up "
@@ -313,6 +318,11 @@ int config_load(struct config *c, int argc, char **argv, struct err *err) {
     if (strcmp(c->transparent, "on") != 0 && strcmp(c->transparent, "off") != 0) {
         return err_set(err, ERR_INVALID_ARGUMENT, "transparent: \"%s\" is neither on nor off",
                        c->transparent);
+    }
+    if (strcmp(c->warm_python, "off") != 0 && strcmp(c->warm_python, "asked") != 0 &&
+        strcmp(c->warm_python, "all") != 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "warm_python: \"%s\" is none of off, asked, all",
+                       c->warm_python);
     }
     if (strcmp(c->pull, "missing") != 0 && strcmp(c->pull, "always") != 0 &&
         strcmp(c->pull, "never") != 0) {

@@ -28,11 +28,13 @@ struct config {
     bool hold;             /* accept jobs, start none */
     bool test_retry_api;   /* /retry_test: storage calls fail on demand */
     uint64_t stop_grace_s; /* SIGTERM to SIGKILL of a replica */
-    uint64_t cpu_milli;    /* capacity override, 0 = host */
-    uint64_t mem_mb;       /* capacity override, 0 = host */
-    char *aliases_file;    /* image aliases, "" none */
-    char *pull;            /* missing | always | never */
-    char *docker_config;   /* config.json of docker, "" where docker keeps it */
+    char *warm_python;     /* off | asked | all */
+    char *warm_imports;
+    uint64_t cpu_milli;  /* capacity override, 0 = host */
+    uint64_t mem_mb;     /* capacity override, 0 = host */
+    char *aliases_file;  /* image aliases, "" none */
+    char *pull;          /* missing | always | never */
+    char *docker_config; /* config.json of docker, "" where docker keeps it */
     /* Directories that are buckets: [bucket NAME] path = DIR, or --bucket NAME=DIR. */
     struct config_bucket {
         char *name, *path;

@@ -395,6 +395,11 @@ static void on_projects_loaded(void *arg, const struct err *err) {
             return;
         }
         s->nets_open++;
+        enum warm_mode warm;
+        if (warm_mode_parse(s->cfg->warm_python, &warm, &e) < 0) {
+            start_failed(s, &e);
+            return;
+        }
         s->engine = engine_local_new(
             &(struct engine_local_opts){
                 .loop = s->loop,
@@ -406,6 +411,8 @@ static void on_projects_loaded(void *arg, const struct err *err) {
                 .subnet = s->cfg->subnet,
                 .images = s->images,
                 .puller = s->puller,
+                .warm_mode = warm,
+                .warm_imports = s->cfg->warm_imports,
                 .cpu_milli = (uint32_t)s->cfg->cpu_milli,
                 .mem_bytes = s->cfg->mem_mb << 20,
                 .gcs_mounts = bucket_mounts(s),

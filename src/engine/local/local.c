@@ -4,6 +4,7 @@
 #include "engine/local/host.h"
 #include "engine/local/packages.h"
 #include "engine/local/rundirs.h"
+#include "engine/local/warm.h"
 #include "sys/files.h"
 
 #include <dirent.h>
@@ -38,6 +39,7 @@ static void destroy(struct local *eng) {
     }
     metrics_hub_close(eng);
     packages_free(eng);
+    warm_free(eng);
     remove_shared_cgroups(eng);
     cgroup_layout_close(&eng->cgroups);
     ipam_fini(&eng->ipam);
@@ -127,6 +129,9 @@ static void sweep_dir(void *arg, const char *dir, const char *job, uint32_t atte
     if (job != NULL && strcmp(job, PACKAGES_JOB) == 0 && packages_is_running(s->eng, dir)) {
         return;
     }
+    if (job != NULL && strcmp(job, WARM_JOB) == 0 && warm_is_running(s->eng, dir)) {
+        return;
+    }
     if (job == NULL || !s->is_live(s->arg, job, attempt)) {
         vec_push(&s->dirs, xstrdup(dir));
     }
@@ -142,7 +147,7 @@ static bool cgroup_is_live(struct sweep *s, const char *name) {
         !str_to_u64(str_sub(attempt, 1, attempt.n), &n) || n > UINT32_MAX) {
         return strcmp(name, "runners") == 0;
     }
-    if (packages_is_cgroup(s->eng, name)) {
+    if (packages_is_cgroup(s->eng, name) || warm_is_cgroup(s->eng, name)) {
         return true;
     }
     auto_free char *id = str_dup(job);
@@ -185,6 +190,7 @@ static void sweep_run(struct lane_work *w) {
         ipam_sweep(&s->eng->host_doors, s->eng->run_root);
     }
     trust_tidy(s->eng);
+    warm_tidy(s->eng);
 }
 
 static void sweep_done(struct lane_work *w) {
@@ -232,6 +238,7 @@ static void local_close(struct engine *e) {
     }
     metrics_hub_close(eng);
     packages_let_go(eng);
+    warm_let_go(eng);
     if (eng->pending == 0) {
         destroy(eng);
     }
@@ -276,6 +283,11 @@ static void copy_opts(struct local *eng, const struct engine_local_opts *o) {
     eng->run_root = arena_printf(a, "%s/run", o->data_dir);
     eng->log_root = arena_printf(a, "%s/logs", o->data_dir);
     eng->pkg_root = arena_printf(a, "%s/pkgs", o->data_dir);
+    char tools_id[17];
+    warm_tools_id(tools_id);
+    eng->opts.warm_imports = arena_strdup(a, o->warm_imports);
+    eng->warm_root = arena_printf(a, "%s/warm", o->data_dir);
+    eng->warm_tools = arena_printf(a, "%s/tools-%s/fs", eng->warm_root, tools_id);
     eng->bucket_root = arena_printf(a, "%s/buckets", o->data_dir);
     names_instance(o->data_dir, eng->instance);
 }
@@ -340,6 +352,7 @@ struct engine *engine_local_new(const struct engine_local_opts *o, struct err *e
     eng->disk = o->disk;
     list_init(&eng->attempts);
     list_init(&eng->installs);
+    list_init(&eng->makings);
     eng->metrics.fd = -1;
     copy_opts(eng, o);
     if (setup(eng, err) < 0) {

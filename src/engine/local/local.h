@@ -3,6 +3,7 @@
 #define CUSP_ENGINE_LOCAL_H
 
 #include "engine/engine.h"
+#include "engine/local/warm_policy.h"
 
 struct arena;
 struct loop;
@@ -23,8 +24,10 @@ struct engine_local_opts {
     /* Unpacks images and fetches those that are not here. NULL: only what is here, unpacked while
      * staging. Outlives the engine. */
     struct puller *puller;
-    uint32_t cpu_milli; /* capacity override, 0 = host */
-    uint64_t mem_bytes; /* capacity override, 0 = host minus a reserve */
+    enum warm_mode warm_mode; /* WARM_OFF unless set */
+    const char *warm_imports; /* modules of warm starts when a job names none; may be NULL */
+    uint32_t cpu_milli;       /* capacity override, 0 = host */
+    uint64_t mem_bytes;       /* capacity override, 0 = host minus a reserve */
     /* Directories outside data_dir that appear as /gcs/NAME: SOURCE, NAME, ..., NULL. Outlives the
      * engine. May be NULL. */
     const char **gcs_mounts;

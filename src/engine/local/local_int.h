@@ -18,6 +18,7 @@
 #include "engine/local/names.h"
 #include "engine/local/probe.h"
 #include "engine/local/sup.h"
+#include "engine/local/warm.h"
 #include "sys/cgroup.h"
 #include "sys/lane.h"
 #include "sys/loop.h"
@@ -33,6 +34,7 @@ struct local {
     struct engine_local_opts opts;
     char instance[NAMES_INSTANCE_SIZE];
     char *run_root, *log_root, *pkg_root, *bucket_root;
+    char *warm_root, *warm_tools; /* warm.h; the tools' layer */
     struct cgroup_layout cgroups;
     struct probe_result probe;
     struct ipam ipam;
@@ -42,7 +44,7 @@ struct local {
     char describe[768];
 
     struct metrics_hub metrics;
-    struct list attempts, installs;
+    struct list attempts, installs, makings;
     size_t pending; /* lane works not yet done */
     bool closing;
 };
@@ -121,7 +123,8 @@ struct local_attempt {
     struct staged_input *inputs;
     size_t nr_inputs;
     VEC_OF(struct local_note) notes;
-    uint32_t need_pool; /* pool whose package layer is missing; UINT32_MAX none */
+    struct warm_want *warm_want; /* a memory image to make for later runs; NULL none */
+    uint32_t need_pool;          /* pool whose package layer is missing; UINT32_MAX none */
 
     uint32_t need_image; /* pool whose image the puller is to bring; UINT32_MAX none */
     struct pull_wait pull;

@@ -6,6 +6,7 @@
 #include "engine/local/env.h"
 #include "engine/local/packages.h"
 #include "engine/local/rundirs.h"
+#include "engine/local/warm.h"
 #include "sys/files.h"
 
 #include <fcntl.h>
@@ -136,13 +137,14 @@ static size_t device_nodes(const struct replica_run *rr, struct bundle_device *r
     return n;
 }
 
+/* Layers of the pool; WARM_LAYERS places are left in front. */
 static const char **lower_dirs(struct local_attempt *a, const struct local_pool *lp) {
     size_t n = 0;
     while (lp->image.layers[n] != NULL) {
         n++;
     }
-    const char **out = arena_calloc(a->arena, n + 3, sizeof(*out));
-    size_t at = 0;
+    const char **out = arena_calloc(a->arena, WARM_LAYERS + n + 3, sizeof(*out));
+    size_t at = WARM_LAYERS;
     if (lp->pkg_layer != NULL) {
         out[at++] = lp->pkg_layer;
     }
@@ -150,7 +152,7 @@ static const char **lower_dirs(struct local_attempt *a, const struct local_pool 
         out[at++] = lp->trust_layer;
     }
     memcpy(out + at, lp->image.layers, n * sizeof(*out));
-    return out;
+    return out + WARM_LAYERS;
 }
 
 /* /gcs, and on top of it the buckets that are directories elsewhere. */
@@ -200,6 +202,13 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
         env_command(a->arena, &env, pool, lp->image.entrypoint, lp->image.cmd, &argv, err) < 0) {
         return -1;
     }
+    const char **lowers = lower_dirs(a, lp), *warm[WARM_LAYERS];
+    warm_stage(r, &in, &env, lowers, &argv, warm);
+    for (size_t i = WARM_LAYERS; i-- > 0;) {
+        if (warm[i] != NULL) {
+            *--lowers = warm[i];
+        }
+    }
     auto_buf struct buf hosts = BUF_INIT(1 << 20);
     const char **addrs = arena_calloc(a->arena, a->nr_reps, sizeof(*addrs));
     for (uint32_t i = 0; i < a->nr_reps && bridge; i++) {
@@ -224,7 +233,7 @@ static int make_rundir(struct local_attempt *a, struct local_replica *r, const c
         .attempt = a->run->attempt,
         .log_dir = r->log_dir,
         .container = arena_printf(a->arena, "cusp-%s-%s", eng->instance, id),
-        .lowers = lower_dirs(a, lp),
+        .lowers = lowers,
         .cgroup = arena_printf(a->arena, "/cusp/%s/%s", eng->instance, id),
         .runner_cgroup = arena_printf(a->arena, "/cusp/%s/runners", eng->instance),
         .mem_bytes = rr->place.mem_bytes,
@@ -356,6 +365,7 @@ static bool has_python(const struct job_spec *s) {
 static void tell_staged(struct local_attempt *a) {
     const struct engine_sink *sink = a->run->sink;
     a->phase = ATT_STAGED;
+    warm_make(a);
     sink->step(a->run, STAGE_IMAGE, a->took_image);
     if (!a->releasing && has_python(a->run->spec)) {
         sink->step(a->run, STAGE_PACKAGES, a->took_packages);

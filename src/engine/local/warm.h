@@ -1,0 +1,64 @@
+/* Warm starts of Python tasks: a trial's container begins as the memory of a Python that imported
+ * its frameworks earlier (docs/internals/warm-workers.md). This is the engine's side: which start a
+ * replica gets, the memory images under DIR/warm, and the containers that make them.
+ *
+ *   DIR/warm/tools-ID/fs        our programs, a layer
+ *   DIR/warm/KEY/fs             the memory image, a layer
+ *   DIR/warm/KEY/used           its time: when a replica was last staged with it
+ *   DIR/warm/KEY.why            why there is none; tried again later
+ *
+ * A job never waits for an image and never fails for lack of one. */
+#ifndef CUSP_ENGINE_LOCAL_WARM_H
+#define CUSP_ENGINE_LOCAL_WARM_H
+
+#include "engine/local/env.h"
+#include "engine/local/warm_policy.h"
+
+struct local;
+struct local_attempt;
+struct local_replica;
+
+#define WARM_JOB "warm" /* stands for the job in run directories of those that are made */
+#define WARM_LAYERS 2u
+
+/* What makes one image; everything in the attempt's arena. */
+struct warm_want {
+    const char *key, *imports, *cwd;
+    const char **argv;   /* the prefix only */
+    const char **env;    /* warm_env's */
+    const char **lowers; /* of the replica, topmost first */
+    uint64_t mem_bytes;
+    uint32_t cpu_milli, pool;
+};
+
+/* [lane] How the replica starts. Warm: *argv is replaced and layers to put on top are filled in
+ * (topmost first; unused: NULL). Cold: nothing is changed. Says why through the attempt's notes,
+ * and remembers what to make. lowers are those it would have without us. */
+void warm_stage(struct local_replica *r, const struct env_input *in, const struct env *env,
+                const char **lowers, const char ***argv, const char *ret_layers[WARM_LAYERS]);
+/* The attempt is staged: an image that it would have liked is made, for the next one. */
+void warm_make(struct local_attempt *a);
+
+/* warm_store.c [lane] */
+/* Our programs as a layer, made when missing. */
+int warm_tools_layer(struct local *eng, const char **ret, struct err *err) MUST_CHECK;
+/* Digest of our programs, the kernel and the processor: memory of another of these does not fit. */
+void warm_tools_id(char ret_hex[17]);
+bool warm_is_built(void);
+/* Takes the image that was made below `upper` (what a container wrote: nothing in it is believed).
+ */
+int warm_keep(struct local *eng, const char *upper, const char *key, struct err *err) MUST_CHECK;
+/* What the container said about why it made none; "" nothing. */
+void warm_read_why(const char *upper, char *ret, size_t size);
+void warm_note_why(struct local *eng, const char *key, const char *why);
+/* Removes images unused for limits.warm_idle_s, the longest unused beyond limits.warm_max_images
+ * and limits.warm_max_bytes, and leftovers. What a run directory names stays. */
+void warm_tidy(struct local *eng);
+
+/* As those of packages.h, of the containers that make images. */
+bool warm_is_running(const struct local *eng, const char *dir);
+bool warm_is_cgroup(const struct local *eng, const char *name);
+void warm_let_go(struct local *eng);
+void warm_free(struct local *eng);
+
+#endif
