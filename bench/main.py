@@ -19,13 +19,14 @@ from start_figures import start
 from store_figures import cli, creates, many
 from table import Table
 from vizier_figures import vizier
+from trial_figures import trials
 from tuner_figures import tuner
 from warm_figures import warm
 from wire_figures import wire
 
 FIGURES = {"start": start, "creates": creates, "many": many, "drain": drain, "transfer": transfer, "objects": objects, "gcs": gcs, "datasets": datasets, "exports": exports, "images": images,
            "models": models, "cli": cli, "wire": wire, "rest": rest, "grpc": grpc, "sdk": sdk,
-           "logs": logs, "pipeline": pipeline, "tuner": tuner, "vizier": vizier, "warm": warm}
+           "logs": logs, "pipeline": pipeline, "trials": trials, "tuner": tuner, "vizier": vizier, "warm": warm}
 
 
 def main():
