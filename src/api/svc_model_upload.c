@@ -38,94 +38,94 @@ struct upload_errand {
     struct model_upload up;
 };
 
-static const Aip__UploadModelRequest *request_of(const struct upload_errand *ue) {
-    return (const Aip__UploadModelRequest *)ue->errand.request;
+static const Aip__UploadModelRequest *request_of(const struct upload_errand *upload) {
+    return (const Aip__UploadModelRequest *)upload->errand.request;
 }
 
 static void join(void *arg, struct store_txn *t, const struct model_uploaded *u) {
-    struct upload_errand *ue = arg;
+    struct upload_errand *upload = arg;
     Aip__UploadModelResponse resp = AIP__UPLOAD_MODEL_RESPONSE__INIT;
-    resp.model = arena_strndup(ue->errand.a, u->name.p, u->name.n);
-    resp.model_version_id = arena_printf(ue->errand.a, "%llu", (unsigned long long)u->version);
-    errand_join(&ue->errand, t, NULL, &resp.base);
+    resp.model = arena_strndup(upload->errand.a, u->name.p, u->name.n);
+    resp.model_version_id = arena_printf(upload->errand.a, "%llu", (unsigned long long)u->version);
+    errand_join(&upload->errand, t, NULL, &resp.base);
 }
 
 static void on_uploaded(struct model_upload *u, const struct model_uploaded *up,
                         const struct err *err) {
-    struct upload_errand *ue = u->arg;
+    struct upload_errand *upload = u->arg;
     if (!err &&
         up->is_again) { /* made by an earlier life, whose end of the operation is there too */
         struct err lost;
         err_set(&lost, ERR_ABORTED, "The operation had ended already.");
-        errand_end(&ue->errand, NULL, NULL, &lost);
+        errand_end(&upload->errand, NULL, NULL, &lost);
         return;
     }
-    errand_joined(&ue->errand, err);
+    errand_joined(&upload->errand, err);
 }
 
-static void make_version(struct upload_errand *ue, const struct seal_facts *seal) {
-    const Aip__UploadModelRequest *req = request_of(ue);
-    struct arena *a = ue->errand.a;
-    struct model_upload *u = &ue->up;
+static void make_version(struct upload_errand *upload, const struct seal_facts *seal) {
+    const Aip__UploadModelRequest *req = request_of(upload);
+    struct arena *a = upload->errand.a;
+    struct model_upload *u = &upload->up;
     struct str version;
-    uint64_t own_id = rec_get_u64(&ue->errand.facts, "own_id", 0);
+    uint64_t own_id = rec_get_u64(&upload->errand.facts, "own_id", 0);
     struct err err;
     *u = (struct model_upload){
-        .parent = ue->errand.parent,
+        .parent = upload->errand.parent,
         .model_id = str_of(req->model_id),
         .own_id = own_id,
-        .parent_model = model_name_cut(rec_get(&ue->errand.facts, "parent_model"), &version),
-        .token = arena_str(a, operation_name(ue->errand.op)),
+        .parent_model = model_name_cut(rec_get(&upload->errand.facts, "parent_model"), &version),
+        .token = arena_str(a, operation_name(upload->errand.op)),
         .join = join,
-        .join_arg = ue,
+        .join_arg = upload,
         .cb = on_uploaded,
-        .arg = ue};
+        .arg = upload};
     fill_upload(a, req->model, u);
     if (seal) {
         u->seal = arena_str(a, seal->text);
     }
     if (!model_message_pack(a, req->model, &u->spec)) {
         err_set(&err, ERR_RESOURCE_EXHAUSTED, "The model needs more memory than allowed.");
-        errand_end(&ue->errand, NULL, NULL, &err);
+        errand_end(&upload->errand, NULL, NULL, &err);
         return;
     }
-    model_upload(ue->errand.api->models, u);
+    model_upload(upload->errand.api->models, u);
 }
 
 static void on_progress(void *arg, uint64_t files, uint64_t bytes) {
-    struct upload_errand *ue = arg;
-    errand_progress(&ue->errand, NULL);
+    struct upload_errand *upload = arg;
+    errand_progress(&upload->errand, NULL);
 }
 
 static void on_sealed(void *arg, const struct seal_facts *f, const struct err *err) {
-    struct upload_errand *ue = arg;
-    ue->seal = NULL;
-    if (err || errand_must_stop(&ue->errand)) {
+    struct upload_errand *upload = arg;
+    upload->seal = NULL;
+    if (err || errand_must_stop(&upload->errand)) {
         struct err stopped;
         err_set(&stopped, ERR_CANCELLED, "The operation was cancelled.");
-        errand_end(&ue->errand, NULL, NULL, err ? err : &stopped);
+        errand_end(&upload->errand, NULL, NULL, err ? err : &stopped);
     } else {
-        make_version(ue, f);
+        make_version(upload, f);
     }
 }
 
 static void run_upload(struct errand *e) {
-    struct upload_errand *ue = (struct upload_errand *)e;
-    const Aip__Model *m = request_of(ue)->model;
+    struct upload_errand *upload = (struct upload_errand *)e;
+    const Aip__Model *m = request_of(upload)->model;
     if (!m->artifact_uri[0]) {
-        make_version(ue, NULL);
+        make_version(upload, NULL);
         return;
     }
-    ue->seal = seal_begin(e->api->blob, &(struct seal_wish){.folder = str_of(m->artifact_uri),
-                                                            .progress = on_progress,
-                                                            .cb = on_sealed,
-                                                            .arg = ue});
+    upload->seal = seal_begin(e->api->blob, &(struct seal_wish){.folder = str_of(m->artifact_uri),
+                                                                .progress = on_progress,
+                                                                .cb = on_sealed,
+                                                                .arg = upload});
 }
 
 static void stop_upload(struct errand *e) {
-    struct upload_errand *ue = (struct upload_errand *)e;
-    if (ue->seal) {
-        seal_cancel(ue->seal);
+    struct upload_errand *upload = (struct upload_errand *)e;
+    if (upload->seal) {
+        seal_cancel(upload->seal);
     } /* else the version is being made: that takes no time, and is not half done */
 }
 
