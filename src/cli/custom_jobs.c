@@ -27,33 +27,28 @@ char *job_path(const struct cli *c, const char *prefix, const char *id) {
     return resource_path(c, prefix, "customJobs", id);
 }
 
-static void print_error(json_t *job, const char *indent) {
+static void print_error(const json_t *job, const char *indent) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     indent_text(&b, json_text(json_object_get(job, "error"), "message"), indent);
     fputs(buf_cstr(&b), stdout);
 }
 
-/* after_log: JSON on one line, as the entries before it. */
+static void print_end(const struct cli *c, const json_t *job) {
+    print_error(job, "  ");
+}
+
 static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
     json_t *job;
     auto_free char *path = job_path(c, "/v1", id);
     if (wait_for_resource(c, path, NULL, &job, err)) {
         return -1;
     }
-    const char *state = json_text(job, "state");
-    bool ok = strcmp(state, "JOB_STATE_SUCCEEDED") == 0;
-    if (c->json && after_log) {
-        json_dumpf(job, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        putchar('\n');
-    } else if (c->json) {
-        out_json(job);
-    } else if (!c->quiet || !ok) {
-        printf("%s%s%s\n", state_colour(c, state), state_short(state), colour_off(c));
-        print_error(job, "  ");
-    }
+    int rc = resource_outcome(c, job, after_log, print_end);
     json_decref(job);
-    return ok ? EXIT_OK : EXIT_JOB_FAILED;
+    return rc;
 }
+
+static const struct resource_words made_words = {"CustomJob", "custom-jobs", "its log"};
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = CREATE_FLAGS;
@@ -64,35 +59,13 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     if (a.nr_words) {
         return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
-    json_t *body = job_body_from_flags(&a, err), *job;
+    json_t *body = job_body_from_flags(&a, err);
     auto_free char *path = job_path(c, "/v1", "");
-    if (!body) {
-        return -1;
-    }
-    int rc = http_json(c, "POST", path, body, &job, err);
-    json_decref(body);
-    if (rc) {
-        return -1;
-    }
-    auto_free char *name = xstrdup(json_text(job, "name"));
+    auto_free char *name = NULL;
     bool follow = args_on(&a, "--stream-logs");
-    if (c->json && !follow) {
-        out_json(job);
-    } else {
-        if (!c->quiet) {
-            fprintf(stderr, "CustomJob [%s] is submitted.\n", name);
-        }
-        if (!c->quiet && !follow) {
-            fprintf(stderr,
-                    "\nFollow its log:   cusp custom-jobs stream-logs %s\nSee how it fares: cusp "
-                    "custom-jobs describe %s\n",
-                    name_id(name), name_id(name));
-        }
-        if (!follow) {
-            printf("%s\n", name_id(name));
-        }
+    if (!body || resource_create(c, path, body, &made_words, follow, &name, err)) {
+        return -1;
     }
-    json_decref(job);
     if (!follow) {
         return 0;
     }
@@ -113,44 +86,17 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     static const char *const heads[] = {"JOB", "NAME", "STATE", "CREATED", "RAN"};
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--order-by"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    uint64_t limit = 100;
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
     if (a.nr_words) {
         return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
-    if (args_get(&a, "--limit") &&
-        (!str_to_u64(str_of(args_get(&a, "--limit")), &limit) || !limit)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
-    }
-    auto_free char *filter =
-        http_escape(str_of(args_get(&a, "--filter") ? args_get(&a, "--filter") : ""));
-    auto_free char *order =
-        http_escape(str_of(args_get(&a, "--order-by") ? args_get(&a, "--order-by") : ""));
-    auto_free char *token = xstrdup("");
     auto_free char *base = job_path(c, "/v1", "");
-    json_t *all = json_array();
-    do {
-        json_t *page, *job;
-        size_t i;
-        auto_free char *path =
-            xasprintf("%s?pageSize=%llu%s%s%s%s%s%s", base,
-                      (unsigned long long)(limit < 1000 ? limit : 1000), *filter ? "&filter=" : "",
-                      filter, *order ? "&orderBy=" : "", order, *token ? "&pageToken=" : "", token);
-        if (http_json(c, "GET", path, NULL, &page, err)) {
-            json_decref(all);
-            return -1;
-        }
-        json_array_foreach(json_object_get(page, "customJobs"), i, job) {
-            if (json_array_size(all) < limit) {
-                json_array_append(all, job);
-            }
-        }
-        free(token);
-        token = http_escape(str_of(json_text(page, "nextPageToken")));
-        json_decref(page);
-    } while (*token && json_array_size(all) < limit);
+    json_t *all;
+    if (resource_list(c, base, "customJobs", "filter", &a, &all, err)) {
+        return -1;
+    }
     if (c->json) {
         out_json(all);
     } else if (!json_array_size(all)) {

@@ -1,5 +1,6 @@
 /* cusp datasets: create, list, describe, import, export, delete, data-items. */
 #include "cli/cli.h"
+#include "cli/resource.h"
 
 #include <unistd.h>
 
@@ -391,49 +392,6 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
 
 /* ---- list, describe, data-items ---- */
 
-/* All pages of a list, at most `limit` elements. */
-static int fetch_all(const struct cli *c, const char *base, const char *key, const char *query,
-                     uint64_t limit, json_t *all, struct err *err) {
-    auto_free char *token = xstrdup("");
-    do {
-        json_t *page, *each;
-        size_t i;
-        auto_free char *path = xasprintf("%s?pageSize=%llu%s%s%s", base,
-                                         (unsigned long long)(limit < 1000 ? limit : 1000), query,
-                                         *token ? "&pageToken=" : "", token);
-        if (http_json(c, "GET", path, NULL, &page, err)) {
-            return -1;
-        }
-        json_array_foreach(json_object_get(page, key), i, each) {
-            if (json_array_size(all) < limit) {
-                json_array_append(all, each);
-            }
-        }
-        free(token);
-        token = http_escape(str_of(field(page, "nextPageToken")));
-        json_decref(page);
-    } while (*token && json_array_size(all) < limit);
-    return 0;
-}
-
-struct list_flags {
-    char *query;
-    uint64_t limit;
-};
-
-static int list_flags(const struct args *a, struct list_flags *ret, struct err *err) {
-    const char *filter = args_get(a, "--filter"), *sort = args_get(a, "--sort-by");
-    const char *limit = args_get(a, "--limit");
-    auto_free char *f = http_escape(str_of(filter ? filter : ""));
-    auto_free char *s = http_escape(str_of(sort ? sort : ""));
-    ret->limit = 100;
-    if (limit && (!str_to_u64(str_of(limit), &ret->limit) || !ret->limit)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
-    }
-    ret->query = xasprintf("%s%s%s%s", *f ? "&filter=" : "", f, *s ? "&orderBy=" : "", s);
-    return 0;
-}
-
 static void print_datasets(const json_t *all) {
     static const char *const heads[] = {"DATASET", "NAME", "TYPE", "ITEMS", "CREATED"};
     struct table *t = table_new(NR_OF(heads), heads);
@@ -453,23 +411,23 @@ static void print_datasets(const json_t *all) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--sort-by"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    struct list_flags f;
-    if (args_parse(&a, argc, argv, err) || no_words(&a, err) || list_flags(&a, &f, err)) {
+    if (args_parse(&a, argc, argv, err) || no_words(&a, err)) {
         return -1;
     }
-    auto_free char *query = f.query;
     auto_free char *base = path_of(c, "");
-    json_t *all = json_array();
-    int rc = fetch_all(c, base, COLLECTION, query, f.limit, all, err);
-    if (rc == 0 && c->json) {
+    json_t *all;
+    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
+        return -1;
+    }
+    if (c->json) {
         out_json(all);
-    } else if (rc == 0 && !json_array_size(all)) {
+    } else if (!json_array_size(all)) {
         fprintf(stderr, "No datasets in projects/%s/locations/%s.\n", c->project, c->region);
-    } else if (rc == 0) {
+    } else {
         print_datasets(all);
     }
     json_decref(all);
-    return rc;
+    return 0;
 }
 
 static void print_json(const json_t *j, const char *key) {
@@ -542,28 +500,24 @@ static void print_items(const json_t *views) {
 static int data_items(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    struct list_flags f;
-    if (args_parse(&a, argc, argv, err) || one_dataset(&a, "data-items", err) ||
-        list_flags(&a, &f, err)) {
+    if (args_parse(&a, argc, argv, err) || one_dataset(&a, "data-items", err)) {
         return -1;
     }
-    free(f.query);
-    const char *filter = args_get(&a, "--filter");
-    auto_free char *escaped = http_escape(str_of(filter ? filter : ""));
-    auto_free char *query = xasprintf("%s%s", filter ? "&dataItemFilter=" : "", escaped);
     auto_free char *dataset = path_of(c, a.words[0]);
     auto_free char *base = xasprintf("%s:searchDataItems", dataset);
-    json_t *all = json_array();
-    int rc = fetch_all(c, base, "dataItemViews", query, f.limit, all, err);
-    if (rc == 0 && c->json) {
+    json_t *all;
+    if (resource_list(c, base, "dataItemViews", "dataItemFilter", &a, &all, err)) {
+        return -1;
+    }
+    if (c->json) {
         out_json(all);
-    } else if (rc == 0 && !json_array_size(all)) {
+    } else if (!json_array_size(all)) {
         fprintf(stderr, "No items.\n");
-    } else if (rc == 0) {
+    } else {
         print_items(all);
     }
     json_decref(all);
-    return rc;
+    return 0;
 }
 
 /* ---- export, delete ---- */

@@ -35,28 +35,22 @@ static void print_best(const struct cli *c, const struct hp_view *v, const char 
     putchar('\n');
 }
 
+static void print_end(const struct cli *c, const json_t *job) {
+    auto_hp_view struct hp_view v;
+    hp_view_init(&v, job);
+    print_best(c, &v, "  best: ");
+    print_error(job);
+}
+
 static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
     json_t *job;
     auto_free char *path = path_of(c, id);
     if (wait_for_resource(c, path, NULL, &job, err)) {
         return -1;
     }
-    const char *state = json_text(job, "state");
-    bool ok = strcmp(state, "JOB_STATE_SUCCEEDED") == 0;
-    if (c->json && after_log) {
-        json_dumpf(job, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        putchar('\n');
-    } else if (c->json) {
-        out_json(job);
-    } else if (!c->quiet || !ok) {
-        auto_hp_view struct hp_view v;
-        hp_view_init(&v, job);
-        printf("%s%s%s\n", state_colour(c, state), state_short(state), colour_off(c));
-        print_best(c, &v, "  best: ");
-        print_error(job);
-    }
+    int rc = resource_outcome(c, job, after_log, print_end);
     json_decref(job);
-    return ok ? EXIT_OK : EXIT_JOB_FAILED;
+    return rc;
 }
 
 /* ---- what its trials print ---- */
@@ -178,20 +172,8 @@ fail:
     return -1;
 }
 
-static void say_created(const struct cli *c, const char *name, bool follow) {
-    if (!c->quiet) {
-        fprintf(stderr, "HyperparameterTuningJob [%s] is submitted.\n", name);
-    }
-    if (!c->quiet && !follow) {
-        fprintf(stderr,
-                "\nFollow its trials' log: cusp hp-tuning-jobs stream-logs %s\n"
-                "See how it fares:       cusp hp-tuning-jobs describe %s\n",
-                name_id(name), name_id(name));
-    }
-    if (!follow) {
-        printf("%s\n", name_id(name));
-    }
-}
+static const struct resource_words made_words = {"HyperparameterTuningJob", "hp-tuning-jobs",
+                                                 "its trials' log"};
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--display-name"},
@@ -207,7 +189,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
                            {.name = "--enable-dashboard-access", .is_bool = true},
                            {.name = "--stream-logs", .is_bool = true}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    json_t *body, *made;
+    json_t *body;
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
@@ -218,19 +200,11 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     auto_free char *path = path_of(c, "");
-    int rc = http_json(c, "POST", path, body, &made, err);
-    json_decref(body);
-    if (rc) {
+    auto_free char *name = NULL;
+    bool follow = args_on(&a, "--stream-logs");
+    if (resource_create(c, path, body, &made_words, follow, &name, err)) {
         return -1;
     }
-    auto_free char *name = xstrdup(json_text(made, "name"));
-    bool follow = args_on(&a, "--stream-logs");
-    if (c->json && !follow) {
-        out_json(made);
-    } else {
-        say_created(c, name, follow);
-    }
-    json_decref(made);
     if (!follow) {
         return 0;
     }
@@ -238,35 +212,6 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
 }
 
 /* ---- list ---- */
-
-static int fetch_all(const struct cli *c, const struct args *a, uint64_t limit, json_t *all,
-                     struct err *err) {
-    const char *f = args_get(a, "--filter"), *o = args_get(a, "--order-by");
-    auto_free char *filter = http_escape(str_of(f ? f : ""));
-    auto_free char *order = http_escape(str_of(o ? o : ""));
-    auto_free char *base = path_of(c, "");
-    auto_free char *token = xstrdup("");
-    do {
-        json_t *page, *job;
-        size_t i;
-        auto_free char *path =
-            xasprintf("%s?pageSize=%llu%s%s%s%s%s%s", base,
-                      (unsigned long long)(limit < 1000 ? limit : 1000), *filter ? "&filter=" : "",
-                      filter, *order ? "&orderBy=" : "", order, *token ? "&pageToken=" : "", token);
-        if (http_json(c, "GET", path, NULL, &page, err)) {
-            return -1;
-        }
-        json_array_foreach(json_object_get(page, COLLECTION), i, job) {
-            if (json_array_size(all) < limit) {
-                json_array_append(all, job);
-            }
-        }
-        free(token);
-        token = http_escape(str_of(json_text(page, "nextPageToken")));
-        json_decref(page);
-    } while (*token && json_array_size(all) < limit);
-    return 0;
-}
 
 static void print_jobs(const json_t *all) {
     static const char *const heads[] = {"JOB", "NAME", "STATE", "TRIALS", "CREATED"};
@@ -288,24 +233,26 @@ static void print_jobs(const json_t *all) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--order-by"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    uint64_t limit = 100;
-    if (args_parse(&a, argc, argv, err) || hp_number_flag(&a, "--limit", 1, &limit, err)) {
+    if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
     if (a.nr_words) {
         return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
-    json_t *all = json_array();
-    int rc = fetch_all(c, &a, limit, all, err);
-    if (rc == 0 && c->json) {
+    auto_free char *base = path_of(c, "");
+    json_t *all;
+    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
+        return -1;
+    }
+    if (c->json) {
         out_json(all);
-    } else if (rc == 0 && !json_array_size(all)) {
+    } else if (!json_array_size(all)) {
         fprintf(stderr, "No tuning jobs in projects/%s/locations/%s.\n", c->project, c->region);
-    } else if (rc == 0) {
+    } else {
         print_jobs(all);
     }
     json_decref(all);
-    return rc;
+    return 0;
 }
 
 /* ---- describe ---- */

@@ -1,5 +1,6 @@
 /* cusp models: gcloud's verbs and flags for the model registry, plus update, verify and export. */
 #include "cli/cli.h"
+#include "cli/resource.h"
 
 #include <unistd.h>
 
@@ -305,43 +306,6 @@ static void model_row(struct table *t, const json_t *m, bool of_versions) {
     }
 }
 
-/* Every page of path, up to limit. */
-static int all_pages(const struct cli *c, const char *base, const struct args *a, json_t **ret,
-                     struct err *err) {
-    const char *filter_text = args_get(a, "--filter"), *order_text = args_get(a, "--order-by");
-    auto_free char *filter = http_escape(str_of(filter_text ? filter_text : ""));
-    auto_free char *order = http_escape(str_of(order_text ? order_text : ""));
-    auto_free char *token = xstrdup("");
-    uint64_t limit = 100;
-    json_t *all = json_array();
-    if (args_get(a, "--limit") && (!str_to_u64(str_of(args_get(a, "--limit")), &limit) || !limit)) {
-        json_decref(all);
-        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
-    }
-    do {
-        json_t *page, *m;
-        size_t i;
-        auto_free char *path =
-            xasprintf("%s?pageSize=%llu%s%s%s%s%s%s", base,
-                      (unsigned long long)(limit < 1000 ? limit : 1000), *filter ? "&filter=" : "",
-                      filter, *order ? "&orderBy=" : "", order, *token ? "&pageToken=" : "", token);
-        if (http_json(c, "GET", path, NULL, &page, err)) {
-            json_decref(all);
-            return -1;
-        }
-        json_array_foreach(json_object_get(page, "models"), i, m) {
-            if (json_array_size(all) < limit) {
-                json_array_append(all, m);
-            }
-        }
-        free(token);
-        token = http_escape(str_of(field(page, "nextPageToken")));
-        json_decref(page);
-    } while (*token && json_array_size(all) < limit);
-    *ret = all;
-    return 0;
-}
-
 static int list(const struct cli *c, int argc, char **argv, bool of_versions, struct err *err) {
     static const char *const heads[] = {"MODEL_ID", "DISPLAY_NAME", "VERSION", "ALIASES",
                                         "UPDATED"};
@@ -356,7 +320,7 @@ static int list(const struct cli *c, int argc, char **argv, bool of_versions, st
     }
     auto_free char *model = model_path(c, "/v1", of_versions ? a.words[0] : "");
     auto_free char *path = xasprintf("%s%s", model, of_versions ? ":listVersions" : "");
-    if (all_pages(c, path, &a, &all, err)) {
+    if (resource_list(c, path, "models", "filter", &a, &all, err)) {
         return -1;
     }
     if (c->json) {

@@ -58,3 +58,97 @@ int resource_act(const struct cli *c, const char *method, const char *path, cons
     json_decref(reply);
     return rc;
 }
+
+static int limit_of(const struct args *a, uint64_t *ret, struct err *err) {
+    const char *text = args_get(a, "--limit");
+    *ret = 100;
+    if (text && (!str_to_u64(str_of(text), ret) || !*ret)) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
+    }
+    return 0;
+}
+
+int resource_list(const struct cli *c, const char *base, const char *key, const char *filter_key,
+                  const struct args *a, json_t **ret, struct err *err) {
+    const char *filter_text = args_get(a, "--filter"), *order_text = args_get(a, "--order-by");
+    const char *sort_text = order_text ? order_text : args_get(a, "--sort-by");
+    auto_free char *filter = http_escape(str_of(filter_text ? filter_text : ""));
+    auto_free char *order = http_escape(str_of(sort_text ? sort_text : ""));
+    auto_free char *by_filter = *filter ? xasprintf("&%s=", filter_key) : xstrdup("");
+    auto_free char *token = xstrdup("");
+    uint64_t limit;
+    if (limit_of(a, &limit, err)) {
+        return -1;
+    }
+    json_t *all = json_array();
+    do {
+        json_t *page, *one;
+        size_t i;
+        auto_free char *path =
+            xasprintf("%s?pageSize=%llu%s%s%s%s%s%s", base,
+                      (unsigned long long)(limit < 1000 ? limit : 1000), by_filter, filter,
+                      *order ? "&orderBy=" : "", order, *token ? "&pageToken=" : "", token);
+        if (http_json(c, "GET", path, NULL, &page, err)) {
+            json_decref(all);
+            return -1;
+        }
+        json_array_foreach(json_object_get(page, key), i, one) {
+            if (json_array_size(all) < limit) {
+                json_array_append(all, one);
+            }
+        }
+        free(token);
+        token = http_escape(str_of(json_text(page, "nextPageToken")));
+        json_decref(page);
+    } while (*token && json_array_size(all) < limit);
+    *ret = all;
+    return 0;
+}
+
+int resource_create(const struct cli *c, const char *base, json_t *body,
+                    const struct resource_words *words, bool is_followed, char **ret_name,
+                    struct err *err) {
+    json_t *made;
+    int rc = http_json(c, "POST", base, body, &made, err);
+    json_decref(body);
+    if (rc) {
+        return -1;
+    }
+    const char *name = json_text(made, "name"), *id = name_id(name);
+    if (c->json && !is_followed) {
+        out_json(made);
+    } else {
+        if (!c->quiet) {
+            fprintf(stderr, "%s [%s] is submitted.\n", words->kind, name);
+        }
+        if (!c->quiet && !is_followed) {
+            fprintf(stderr,
+                    "\nFollow %s: cusp %s stream-logs %s\n"
+                    "%-*s cusp %s describe %s\n",
+                    words->log, words->command, id, (int)(strlen("Follow :") + strlen(words->log)),
+                    "See how it fares:", words->command, id);
+        }
+        if (!is_followed) {
+            printf("%s\n", id);
+        }
+    }
+    *ret_name = xstrdup(name);
+    json_decref(made);
+    return 0;
+}
+
+int resource_outcome(const struct cli *c, const json_t *ended, bool after_log,
+                     void (*more)(const struct cli *c, const json_t *ended)) {
+    const char *state = json_text(ended, "state");
+    bool ok = strcmp(state_short(state), "SUCCEEDED") == 0;
+    if (c->json && after_log) {
+        json_dumpf(ended, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        putchar('\n');
+    } else if (c->json) {
+        out_json(ended);
+    } else if (!c->quiet || !ok) {
+        printf("%s%s%s\n", state_colour(c, state), state_short(state), colour_off(c));
+        more(c, ended);
+    }
+    return ok ? EXIT_OK : EXIT_JOB_FAILED;
+}

@@ -40,10 +40,15 @@ static void print_model(const json_t *p) {
     }
 }
 
-static void print_error(json_t *p) {
+static void print_error(const json_t *p) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     indent_text(&b, json_text(json_object_get(p, "error"), "message"), "  ");
     fputs(buf_cstr(&b), stdout);
+}
+
+static void print_end(const struct cli *c, const json_t *p) {
+    print_model(p);
+    print_error(p);
 }
 
 /* after_log: JSON on one line, as the entries before it. */
@@ -52,20 +57,9 @@ static int outcome(const struct cli *c, const char *id, bool after_log, struct e
     if (wait_for(c, id, false, &p, err)) {
         return -1;
     }
-    const char *state = json_text(p, "state");
-    bool ok = strcmp(state, "PIPELINE_STATE_SUCCEEDED") == 0;
-    if (c->json && after_log) {
-        json_dumpf(p, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        putchar('\n');
-    } else if (c->json) {
-        out_json(p);
-    } else if (!c->quiet || !ok) {
-        printf("%s%s%s\n", state_colour(c, state), state_short(state), colour_off(c));
-        print_model(p);
-        print_error(p);
-    }
+    int rc = resource_outcome(c, p, after_log, print_end);
     json_decref(p);
-    return ok ? EXIT_OK : EXIT_JOB_FAILED;
+    return rc;
 }
 
 /* The log of its job, as soon as there is one. */
@@ -198,20 +192,8 @@ static int body_of(const struct args *a, json_t **ret, struct err *err) {
     return 0;
 }
 
-static void say_created(const struct cli *c, const char *name, bool follow) {
-    if (!c->quiet) {
-        fprintf(stderr, "TrainingPipeline [%s] is submitted.\n", name);
-    }
-    if (!c->quiet && !follow) {
-        fprintf(stderr,
-                "\nFollow its job's log: cusp training-pipelines stream-logs %s\n"
-                "See how it fares:     cusp training-pipelines describe %s\n",
-                name_id(name), name_id(name));
-    }
-    if (!follow) {
-        printf("%s\n", name_id(name));
-    }
-}
+static const struct resource_words made_words = {"TrainingPipeline", "training-pipelines",
+                                                 "its job's log"};
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag job_flags[] = CREATE_FLAGS;
@@ -234,7 +216,7 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
             i < NR_OF(job_flags) ? job_flags[i] : (struct flag){.name = more[i - NR_OF(job_flags)]};
     }
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    json_t *body, *made;
+    json_t *body;
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
@@ -245,19 +227,11 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     auto_free char *path = path_of(c, "");
-    int rc = http_json(c, "POST", path, body, &made, err);
-    json_decref(body);
-    if (rc) {
+    auto_free char *name = NULL;
+    bool follow = args_on(&a, "--stream-logs");
+    if (resource_create(c, path, body, &made_words, follow, &name, err)) {
         return -1;
     }
-    auto_free char *name = xstrdup(json_text(made, "name"));
-    bool follow = args_on(&a, "--stream-logs");
-    if (c->json && !follow) {
-        out_json(made);
-    } else {
-        say_created(c, name, follow);
-    }
-    json_decref(made);
     if (!follow) {
         return 0;
     }
@@ -265,32 +239,6 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
 }
 
 /* ---- list, describe ---- */
-
-static int fetch_all(const struct cli *c, const char *filter, uint64_t limit, json_t *all,
-                     struct err *err) {
-    auto_free char *escaped = http_escape(str_of(filter ? filter : ""));
-    auto_free char *base = path_of(c, "");
-    auto_free char *token = xstrdup("");
-    do {
-        json_t *page, *p;
-        size_t i;
-        auto_free char *path = xasprintf(
-            "%s?pageSize=%llu%s%s%s%s", base, (unsigned long long)(limit < 1000 ? limit : 1000),
-            *escaped ? "&filter=" : "", escaped, *token ? "&pageToken=" : "", token);
-        if (http_json(c, "GET", path, NULL, &page, err)) {
-            return -1;
-        }
-        json_array_foreach(json_object_get(page, COLLECTION), i, p) {
-            if (json_array_size(all) < limit) {
-                json_array_append(all, p);
-            }
-        }
-        free(token);
-        token = http_escape(str_of(json_text(page, "nextPageToken")));
-        json_decref(page);
-    } while (*token && json_array_size(all) < limit);
-    return 0;
-}
 
 static void print_table(const json_t *all) {
     static const char *const heads[] = {"PIPELINE", "NAME", "STATE", "CREATED", "MODEL"};
@@ -312,29 +260,27 @@ static void print_table(const json_t *all) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    uint64_t limit = 100;
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
     if (a.nr_words) {
         return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
-    if (args_get(&a, "--limit") &&
-        (!str_to_u64(str_of(args_get(&a, "--limit")), &limit) || !limit)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "--limit must be a number from 1");
+    auto_free char *base = path_of(c, "");
+    json_t *all;
+    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
+        return -1;
     }
-    json_t *all = json_array();
-    int rc = fetch_all(c, args_get(&a, "--filter"), limit, all, err);
-    if (rc == 0 && c->json) {
+    if (c->json) {
         out_json(all);
-    } else if (rc == 0 && !json_array_size(all)) {
+    } else if (!json_array_size(all)) {
         fprintf(stderr, "No training pipelines in projects/%s/locations/%s.\n", c->project,
                 c->region);
-    } else if (rc == 0) {
+    } else {
         print_table(all);
     }
     json_decref(all);
-    return rc;
+    return 0;
 }
 
 static void print_inputs(const json_t *p, const char *key) {
