@@ -1,6 +1,7 @@
 /* JSON writer. */
 #include "base/jw.h"
 
+#include <float.h>
 #include <math.h>
 
 void jw_init(struct jw *w, struct buf *b, int indent) {
@@ -191,9 +192,13 @@ void jw_double(struct jw *w, double v) {
         if (whole) {
             snprintf(tmp, sizeof(tmp), "%.0f", v);
         }
-        for (int prec = 1; !whole && prec <= 17; prec++) {
+        /* The shortest that reads back. Where fifteen digits or fewer do, "%.15g" has just those:
+         * a normal double gives back every decimal of DBL_DIG digits that it was read from. */
+        for (int prec = fabs(v) < DBL_MIN ? 1 : DBL_DIG; !whole && prec <= DBL_DECIMAL_DIG;
+             prec++) {
             int n = snprintf(tmp, sizeof(tmp), "%.*g", prec, v);
-            if (str_to_double(str_n(tmp, (size_t)n), &back) && back == v) {
+            if (prec == DBL_DECIMAL_DIG ||
+                (str_to_double(str_n(tmp, (size_t)n), &back) && back == v)) {
                 break;
             }
         }

@@ -7,6 +7,7 @@
 
 #include "base/enc.h"
 #include "base/jw.h"
+#include "base/rng.h"
 #include "base/time.h"
 
 static void test_numbers_refuse_junk_and_overflow(void **state) {
@@ -172,6 +173,51 @@ static void test_json_writer_escapes_and_indents(void **state) {
                         "    0.1,\n    \"NaN\",\n    \"-3\"\n  ],\n  \"e\": {}\n}");
 }
 
+/* The shortest decimal that reads back as v, by trying every length. */
+static void shortest(double v, char *ret, size_t room) {
+    double back;
+    for (int prec = 1; prec <= 17; prec++) {
+        int n = snprintf(ret, room, "%.*g", prec, v);
+        if (str_to_double(str_n(ret, (size_t)n), &back) && back == v) {
+            return;
+        }
+    }
+}
+
+static void assert_written(double v, const char *want) {
+    auto_buf struct buf b = BUF_INIT(100);
+    struct jw w;
+    jw_init(&w, &b, 0);
+    jw_double(&w, v);
+    assert_string_equal(buf_cstr(&b), want);
+}
+
+static void test_json_writer_writes_the_shortest_number(void **state) {
+    struct rng r;
+    char want[40];
+    assert_written(-0.0, "-0");
+    assert_written(1000, "1000");
+    assert_written(1e15, "1e+15");
+    assert_written(1.5e-7, "1.5e-07");
+    assert_written(5e-324, "5e-324");
+    assert_written(2.2250738585072009e-308, "2.225073858507201e-308");
+    assert_written(9007199254740993.0, "9007199254740992");
+    rng_seed(&r, 17);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t bits = rng_u64(&r);
+        double v;
+        memcpy(&v, &bits, sizeof(v)); /* any double */
+        if (i % 2) {                  /* what people write */
+            v = (double)(bits >> 40) / pow(10, (double)(i % 23));
+        }
+        if (!isfinite(v) || v == trunc(v)) {
+            continue;
+        }
+        shortest(v, want, sizeof(want));
+        assert_written(v, want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_refuse_junk_and_overflow),
@@ -184,6 +230,7 @@ int main(void) {
         cmocka_unit_test(test_json_writer_escapes_and_indents),
         cmocka_unit_test(test_json_writer_finds_what_to_escape_at_every_place),
         cmocka_unit_test(test_json_writer_indents_far_and_writes_every_integer),
+        cmocka_unit_test(test_json_writer_writes_the_shortest_number),
     };
     return cmocka_run_group_tests_name("base text", tests, NULL, NULL);
 }
