@@ -215,7 +215,7 @@ def test_python_dialect_snake_case_int_enums_and_alt(fake):
 
 def test_unbuilt_methods_are_known_and_unknown_paths_are_not(fake):
     for method, path in [("GET", f"/v1/{PARENT}/endpoints"),
-                         ("POST", f"/v1beta1/{PARENT}/studies"), ("GET", f"/ui/{PARENT}/endpoints"),
+                         ("POST", f"/v1beta1/{PARENT}/tensorboards"), ("GET", f"/ui/{PARENT}/endpoints"),
                          ("POST", f"/v1/{PARENT}/endpoints/1:predict"), ("GET", f"/v1/{PARENT}/tensorboards"),
                          ("GET", f"/v1/{PARENT}/metadataStores"), ("GET", f"/v1/{PARENT}/persistentResources"),
                          ("POST", f"/v1/{PARENT}/models/1:getIamPolicy")]:

@@ -156,9 +156,9 @@ def test_all_three_algorithms(fake):
         [("x", 1), ("x", 2), ("x", 3), ("yy", 1), ("yy", 2), ("yy", 3)]  # the grid is the end of it
     j = run(fake, tuning(4, 2, studySpec=grid))
     assert len(j["trials"]) == 4
-    j = run(fake, tuning(12, 4, studySpec=study(algorithm="RANDOM_SEARCH")))
+    j = run(fake, tuning(60, 8, studySpec=study(algorithm="RANDOM_SEARCH")))
     lrs = [values(t)["lr"] for t in j["trials"]]
-    assert len(set(lrs)) == 12 and min(lrs) < 0.35 < 0.65 < max(lrs)
+    assert len(set(lrs)) == 60 and min(lrs) < 0.35 < 0.65 < max(lrs)  # by chance, one run in ten thousand million
     four = [{"parameterId": f"x{i}", "doubleValueSpec": {"minValue": -1, "maxValue": 3}} for i in range(3)]
     j = run(fake, tuning(24, 2, studySpec=study(parameters=four)))
     assert min(final(t) for t in j["trials"]) < 0.05  # of a bowl that goes up to 18.75
