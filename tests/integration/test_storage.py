@@ -270,6 +270,10 @@ def test_cut_connection_keeps_what_arrived(server, bucket):
         s.sendall(f"PUT {url[len(server.url):]} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
                   "Content-Range: bytes 0-999999/1000000\r\n\r\n".encode() + b"z" * 300000)
 
+    # To ask is to take over: a question that overtakes the bytes ends their request where it is.
+    uploads = os.path.join(server.data_dir, "uploads")
+    wait_until(lambda: 300000 in [e.stat().st_size for e in os.scandir(uploads)], 20, "the bytes on the disk")
+
     def all_kept():
         r = requests.put(url, headers={"Content-Range": "bytes */1000000"}, allow_redirects=False)
         assert r.status_code == 308
