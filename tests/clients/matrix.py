@@ -58,7 +58,7 @@ def missing(client):
 
 def selected(session, client):
     """Transports of this client that this pytest session is going to ask for, in order."""
-    asked = [i.callspec.params["transport"] for i in session.items if i.originalname == f"test_{client}"]
+    asked = [i.callspec.params["transport"] for i in session.items if i.path.name == f"test_{client}.py"]
     return list(dict.fromkeys(asked))
 
 

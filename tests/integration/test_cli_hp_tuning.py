@@ -69,7 +69,12 @@ def test_create_list_describe(cusp):
     assert "12 trials in the order they ended; o: a new best" in text and "|" in text
     table = text[text.index("PARAMETER"):].splitlines()
     assert {line.split()[0] for line in table[1:4]} == {"lr", "opt", "momentum"}
-    assert table[1].split()[0] == "lr" and "%" in table[1] and "+" in table[1]  # larger values raise the loss
+    metric, = cusp.server.call("GET", f"/cusp/v1/{job['name']}:importance").json()["metrics"]
+    for p in metric["parameters"]:  # as the server has it, whatever twelve trials have taught it
+        line, = [line for line in table[1:4] if line.split()[0] == p["parameterId"]]
+        assert f" {p['share'] * 100:.0f} % " in line
+        assert not p["effect"] or f" {p['effect']:+.2f} " in line
+    assert table[1].split()[0] == max(metric["parameters"], key=lambda p: p["share"])["parameterId"]
     assert cusp("describe", one, "--limit=3").stdout.count(" SUCCEEDED ") == 3
     assert [line.split()[:4] for line in cusp("list").stdout.splitlines()[1:]] == [[one, "t", "SUCCEEDED", "12"]]
     assert json.loads(cusp("list", "--format=json", "--filter=labels.team=blue").stdout) == []
