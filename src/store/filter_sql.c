@@ -29,7 +29,6 @@ static const char *const column_of[] = {
     [FIELD_NAME] = "name",
     [FIELD_DISPLAY_NAME] = "display_name",
     [FIELD_STATE] = "state",
-    [FIELD_CREATE_TIME] = "create_time",
     [FIELD_UPDATE_TIME] = "update_time",
 };
 
@@ -40,10 +39,11 @@ static enum said say_label(struct filter_sql *q, const struct filter *f) {
     }
     bool negated = !has_key_only && f->op == OP_NE; /* true for rows without the label as well */
     put(q, negated ? "NOT EXISTS (" : "EXISTS (");
-    put(q, "SELECT 1 FROM label WHERE label.resource = resource.id AND label.key = ");
+    /* The plus signs keep SQLite with the row's own labels, which are few and lie together. */
+    put(q, "SELECT 1 FROM label WHERE label.resource = resource.id AND +label.key = ");
     put_param(q, (struct filter_param){.text = f->key});
     if (!has_key_only) {
-        put(q, " AND label.value");
+        put(q, " AND +label.value");
         put(q, op_text[negated ? OP_EQ : f->op]);
         put_param(q, (struct filter_param){.text = f->text});
     }
@@ -58,7 +58,7 @@ static enum said say_compare(struct filter_sql *q, const struct filter *f) {
     if (f->op == OP_LIKE) {
         return SAID_NOTHING;
     }
-    put(q, column_of[f->field]);
+    put(q, f->field == FIELD_CREATE_TIME ? q->create_time : column_of[f->field]);
     put(q, op_text[f->op]);
     bool is_time = filter_field_is_time(f->field);
     put_param(q, (struct filter_param){.is_time = is_time, .time = f->time, .text = f->text});
@@ -135,8 +135,11 @@ static enum said say(struct filter_sql *q, const struct filter *f, enum filter_t
     return SAID_NOTHING;
 }
 
-void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param) {
-    *q = (struct filter_sql){.where = BUF_INIT(BUF_NO_MAX), .first_param = first_param};
+void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param,
+                     const char *create_time) {
+    *q = (struct filter_sql){.where = BUF_INIT(BUF_NO_MAX),
+                             .first_param = first_param,
+                             .create_time = create_time ? create_time : "create_time"};
     q->is_exact = !f || say(q, f, FILTER_COMPARE) == SAID_EXACT;
 }
 

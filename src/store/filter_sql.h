@@ -16,11 +16,14 @@ struct filter_sql {
     struct buf where;                   /* a condition on resource; empty: nothing to say */
     VEC_OF(struct filter_param) params; /* bound from first_param on */
     int first_param;
-    unsigned nested; /* parentheses open while it is written */
-    bool is_exact;   /* the condition alone is the filter */
+    const char *create_time; /* the column that create_time is, as an index has it */
+    unsigned nested;         /* parentheses open while it is written */
+    bool is_exact;           /* the condition alone is the filter */
 };
 
-void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param);
+/* create_time NULL: the row's own column. */
+void filter_sql_init(struct filter_sql *q, const struct filter *f, int first_param,
+                     const char *create_time);
 void filter_sql_fini(struct filter_sql *q);
 
 #endif

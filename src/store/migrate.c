@@ -38,8 +38,28 @@ static const char *const steps[] = {
     /* 2: kinds that are looked up by display name. Of the others nobody pays for it. */
     "CREATE INDEX resource_named ON resource(kind, parent, display_name, create_time, id)"
     "  WHERE kind IN ('model', 'dataset');",
+    /* 3: labels know the list of their row (a number made of kind and parent) and when the row was
+     * made: who asks for a label finds its rows of one list, in list order. A pair that a row has
+     * twice is in no list (0) the second time, so that no row is found twice. */
+    "ALTER TABLE label ADD COLUMN list INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE label ADD COLUMN created INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE label SET (list, created) = (SELECT list_number(kind, parent), create_time"
+    "  FROM resource WHERE id = label.resource) WHERE NOT EXISTS (SELECT 1 FROM label AS l"
+    "  WHERE l.resource = label.resource AND l.place < label.place AND l.key = label.key"
+    "  AND l.value = label.value);"
+    "DROP INDEX label_value;"
+    "CREATE INDEX label_listed ON label(key, value, list, created, resource);",
 };
 _Static_assert(sizeof(steps) / sizeof(steps[0]) == STORE_SCHEMA_VERSION, "one step a version");
+
+static void sql_list_number(sqlite3_context *c, int nr, sqlite3_value **v) {
+    struct str text[2];
+    for (int i = 0; i < 2; i++) {
+        const void *p = sqlite3_value_blob(v[i]);
+        text[i] = str_n(p ? p : "", (size_t)sqlite3_value_bytes(v[i]));
+    }
+    sqlite3_result_int64(c, (sqlite3_int64)db_list_number(text[0], text[1]));
+}
 
 int migrate_run(struct sqlite3 *db, struct err *err) {
     uint64_t version, app, nr_tables;
@@ -56,6 +76,11 @@ int migrate_run(struct sqlite3 *db, struct err *err) {
                        "the database has schema version %llu, made by a newer cusp; this one knows "
                        "versions up to %d. Use the newer program, or restore a backup.",
                        (unsigned long long)version, STORE_SCHEMA_VERSION);
+    }
+    int rc = sqlite3_create_function_v2(db, "list_number", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
+                                        NULL, sql_list_number, NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        return db_error(db, rc, err);
     }
     for (; version < STORE_SCHEMA_VERSION; version++) {
         char mark[96];

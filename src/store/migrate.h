@@ -7,7 +7,7 @@
 struct sqlite3;
 
 /* Schema version this program writes. */
-#define STORE_SCHEMA_VERSION 2
+#define STORE_SCHEMA_VERSION 3
 
 /* Brings the open database to STORE_SCHEMA_VERSION, each step in its own transaction. A database
  * made by a newer program, or by another program, is refused with FAILED_PRECONDITION and left

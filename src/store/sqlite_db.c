@@ -18,7 +18,9 @@ static const char *const texts[DB_STMT_NR] = {
     [DB_INSERT] = "INSERT INTO resource (name, kind, parent, display_name, state, create_time, "
                   "update_time, is_live, status, spec) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) "
                   "ON CONFLICT (name) DO NOTHING",
-    [DB_INSERT_LABEL] = "INSERT INTO label (resource, place, key, value) VALUES (?1,?2,?3,?4)",
+    [DB_LIST_OF] = "SELECT id, kind, parent, create_time FROM resource WHERE name = ?1",
+    [DB_INSERT_LABEL] = "INSERT INTO label (resource, place, key, value, list, created) "
+                        "VALUES (?1,?2,?3,?4,?5,?6)",
     [DB_UPDATE] = "UPDATE resource SET state = ?2, status = ?3, update_time = ?4, is_live = ?5 "
                   "WHERE name = ?1",
     [DB_REPLACE] = "UPDATE resource SET display_name = ?2, state = ?3, update_time = ?4, "
@@ -45,6 +47,8 @@ static const char *const texts[DB_STMT_NR] = {
                        "ORDER BY parent LIMIT 1",
     [DB_COUNT_LABEL] = "SELECT count(*) FROM (SELECT 1 FROM label WHERE key = ?1 AND value = ?2 "
                        "LIMIT ?3)",
+    [DB_COUNT_LABEL_IN] = "SELECT count(*) FROM (SELECT 1 FROM label WHERE key = ?1 AND "
+                          "value = ?2 AND list = ?4 LIMIT ?3)",
     [DB_JOURNAL_MODE] = "PRAGMA journal_mode",
     [DB_TOKEN_KEY] = "SELECT value FROM meta WHERE key = 'token_key'",
 };
@@ -197,6 +201,11 @@ void db_bind_blob(sqlite3_stmt *st, int at, struct str s) {
 
 void db_bind_u64(sqlite3_stmt *st, int at, uint64_t v) {
     sqlite3_bind_int64(st, at, (sqlite3_int64)v);
+}
+
+uint64_t db_list_number(struct str kind, struct str parent) {
+    uint64_t n = str_hash(parent) * 31 + str_hash(kind);
+    return n ? n : 1;
 }
 
 struct str db_column(sqlite3_stmt *st, int at) {

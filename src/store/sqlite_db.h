@@ -19,6 +19,7 @@ enum db_stmt {
     DB_RELEASE,
     DB_ROLLBACK_TO,
     DB_ID_OF,
+    DB_LIST_OF,
     DB_INSERT,
     DB_INSERT_LABEL,
     DB_UPDATE,
@@ -39,6 +40,7 @@ enum db_stmt {
     DB_LIVE,
     DB_NEXT_PARENT,
     DB_COUNT_LABEL,
+    DB_COUNT_LABEL_IN,
     DB_JOURNAL_MODE,
     DB_TOKEN_KEY,
     DB_STMT_NR
@@ -71,6 +73,9 @@ int db_pragma_u64(sqlite3 *handle, const char *sql, uint64_t *ret, struct err *e
 void db_bind_text(sqlite3_stmt *st, int at, struct str s);
 void db_bind_blob(sqlite3_stmt *st, int at, struct str s);
 void db_bind_u64(sqlite3_stmt *st, int at, uint64_t v);
+/* The list that rows of this kind and parent are in, as labels have it. Not 0. Lists may share a
+ * number: who finds rows by it compares kind and parent as well. Stored: never changes. */
+uint64_t db_list_number(struct str kind, struct str parent);
 /* View that lives until the next step. Never NULL. */
 struct str db_column(sqlite3_stmt *st, int at);
 static inline uint64_t db_column_u64(sqlite3_stmt *st, int at) {

@@ -12,12 +12,20 @@
 #include "store/filter_sql.h"
 #include "store/sqlite_read_int.h"
 
-/* Parameters: 1 kind, 2 parent, 3 first ordering value, 4 id, 5 and 6 a rare label, then the other
- * ordering values, then the filter's. */
-#define FIRST_THEN_PARAM 7
+/* Parameters: 1 kind, 2 parent, 3 first ordering value, 4 id, 5 and 6 the label that is started
+ * from, 7 the list's number, then the other ordering values, then the filter's. */
+#define FIRST_THEN_PARAM 8
 #define FIRST_FILTER_PARAM (FIRST_THEN_PARAM + STORE_ORDER_MAX - 1)
-/* A label that at most this many rows bear is worth starting from. */
+/* A label that at most this many rows of the list bear is worth sorting them, or leaving another
+ * index. */
 #define RARE_MAX 100
+
+/* Where a walk begins. */
+enum start {
+    FROM_LIST,         /* the list's own index, or what SQLite finds better */
+    FROM_LABEL,        /* the label's rows in the order they were made: the page's, and no more */
+    FROM_LABEL_SORTED, /* the label's rows, which are few, sorted */
+};
 
 struct walk {
     sqlite3_stmt *st;
@@ -33,9 +41,11 @@ struct lister {
     struct store_pos from;
     struct filter_sql sql;
     bool needs_labels, needs_message;
-    uint64_t refused;          /* rows that the filter was asked about in vain */
-    const struct filter *rare; /* a label comparison to start from, or NULL */
-    struct arena *scratch;     /* labels of the row being looked at */
+    uint64_t refused; /* rows that the filter was asked about in vain */
+    enum start start;
+    const struct filter *label; /* every match bears it: what is started from */
+    uint64_t label_rows;        /* so many bear it; at most RARE_MAX + 1 were counted */
+    struct arena *scratch;      /* labels of the row being looked at */
     VEC_OF(struct walk) walks;
 };
 
@@ -52,26 +62,36 @@ static int param_of(const struct store_list *l, unsigned i) {
     return i == 0 ? 3 : i > l->nr_then ? 4 : FIRST_THEN_PARAM + (int)i - 1;
 }
 
-static struct store_order order_of(const struct store_list *l, unsigned i,
-                                   const char **ret_column) {
+static struct store_order order_of(const struct lister *x, unsigned i, const char **ret_column) {
+    const struct store_list *l = x->l;
     struct store_order o =
         i > l->nr_then ? (struct store_order){.descending = l->descending} : store_list_order(l, i);
     *ret_column = i > l->nr_then ? "id" : column_of[o.field];
+    if (x->start == FROM_LABEL) { /* the words of the label's index */
+        *ret_column = i > l->nr_then ? "first.resource" : "first.created";
+    }
     return o;
+}
+
+/* Kinds of which there is an index of display names. */
+static bool is_named(const struct store_list *l) {
+    return str_eqc(l->kind, "model") || str_eqc(l->kind, "dataset");
 }
 
 /* "Comes after the position". With one field a row value, which an index serves whole; with more,
  * whose directions may differ, spelled out: (a > x OR (a = x AND (b < y OR ...))). */
-static void build_after(const struct store_list *l, struct buf *q) {
-    const char *column;
-    struct store_order o = order_of(l, 0, &column);
+static void build_after(const struct lister *x, struct buf *q) {
+    const struct store_list *l = x->l;
+    const char *column, *id;
+    struct store_order o = order_of(x, 0, &column);
     if (!l->nr_then) {
-        (void)buf_printf(q, " AND (%s, id) %s (?3, ?4)", column, o.descending ? "<" : ">");
+        (void)order_of(x, 1, &id);
+        (void)buf_printf(q, " AND (%s, %s) %s (?3, ?4)", column, id, o.descending ? "<" : ">");
         return;
     }
     (void)buf_printf(q, " AND %s %s ?3 AND ", column, o.descending ? "<=" : ">=");
     for (unsigned i = 0; i <= l->nr_then; i++) {
-        o = order_of(l, i, &column);
+        o = order_of(x, i, &column);
         (void)buf_printf(q, "(%s %s ?%d OR (%s = ?%d AND ", column, o.descending ? "<" : ">",
                          param_of(l, i), column, param_of(l, i));
     }
@@ -81,23 +101,28 @@ static void build_after(const struct store_list *l, struct buf *q) {
     }
 }
 
+/* The plus signs keep SQLite from the list's index when there is something better; kind and parent
+ * are compared because lists may share a number. */
+static const char *const from_where[] = {
+    [FROM_LIST] = "resource WHERE kind = ?1 AND parent = ?2",
+    [FROM_LABEL] = "label AS first CROSS JOIN resource ON resource.id = first.resource "
+                   "WHERE first.key = ?5 AND first.value = ?6 AND first.list = ?7 "
+                   "AND +kind = ?1 AND +parent = ?2",
+    [FROM_LABEL_SORTED] = "resource WHERE id IN (SELECT resource FROM label WHERE key = ?5 "
+                          "AND value = ?6 AND list = ?7) AND +kind = ?1 AND +parent = ?2",
+};
+
 static void build_query(const struct lister *x, struct buf *q) {
     const struct store_list *l = x->l;
     /* No maximum: the only part that grows is bounded by the filter's limits. */
-    (void)buf_printf(q,
-                     "SELECT id, name, display_name, state, create_time, update_time%s "
-                     "FROM resource WHERE ",
-                     x->needs_message ? ", status, spec" : "");
-    /* The plus signs keep SQLite from the list's index when there is something better. */
-    (void)buf_puts(q, x->rare ? "+kind = ?1 AND +parent = ?2 AND id IN (SELECT resource FROM label "
-                                "WHERE key = ?5 AND value = ?6)"
-                              : "kind = ?1 AND parent = ?2");
-    if (str_eqc(l->kind, "model") || str_eqc(l->kind, "dataset")) {
+    (void)buf_printf(q, "SELECT id, name, display_name, state, create_time, update_time%s FROM %s",
+                     x->needs_message ? ", status, spec" : "", from_where[x->start]);
+    if (is_named(l)) {
         /* The very words of the index resource_named: so SQLite sees that it may use it. */
         (void)buf_puts(q, " AND kind IN ('model', 'dataset')");
     }
     if (x->has_from) {
-        build_after(l, q);
+        build_after(x, q);
     }
     if (x->sql.where.n) {
         (void)buf_puts(q, " AND ");
@@ -105,7 +130,7 @@ static void build_query(const struct lister *x, struct buf *q) {
     }
     for (unsigned i = 0; i <= l->nr_then + 1; i++) {
         const char *column;
-        struct store_order o = order_of(l, i, &column);
+        struct store_order o = order_of(x, i, &column);
         (void)buf_printf(q, "%s%s %s", i ? ", " : " ORDER BY ", column,
                          o.descending ? "DESC" : "ASC");
     }
@@ -132,9 +157,10 @@ static int walk_open(struct lister *x, struct str query, struct str parent, stru
         }
         db_bind_u64(w.st, 4, x->from.id);
     }
-    if (x->rare) {
-        db_bind_text(w.st, 5, x->rare->key);
-        db_bind_text(w.st, 6, x->rare->text);
+    if (x->start != FROM_LIST) {
+        db_bind_text(w.st, 5, x->label->key);
+        db_bind_text(w.st, 6, x->label->text);
+        db_bind_u64(w.st, 7, db_list_number(x->l->kind, parent));
     }
     for (size_t i = 0; i < x->sql.params.n; i++) {
         const struct filter_param *p = &x->sql.params.p[i];
@@ -183,26 +209,54 @@ static int walk_next(struct lister *x, struct walk *w, struct err *err) {
     return rc;
 }
 
-/* A label comparison that every match satisfies and few rows do. Walking the list's own index would
- * visit every row to find them. */
-static const struct filter *find_rare(struct db *db, const struct filter *f) {
-    if (f && f->type == FILTER_AND) {
-        const struct filter *found = find_rare(db, f->left);
-        return found ? found : find_rare(db, f->right);
-    }
-    if (!f || f->type != FILTER_COMPARE || f->field != FIELD_LABEL || f->op != OP_EQ) {
-        return NULL;
-    }
-    sqlite3_stmt *st = db_stmt(db, DB_COUNT_LABEL, NULL);
+/* RARE_MAX + 1 when there are more, or when they cannot be counted: only a faster way is lost. */
+static uint64_t count_label(const struct lister *x, const struct filter *f) {
+    bool is_pattern = store_parent_is_pattern(x->l->parent);
+    sqlite3_stmt *st = db_stmt(x->db, is_pattern ? DB_COUNT_LABEL : DB_COUNT_LABEL_IN, NULL);
     if (!st) {
-        return NULL; /* only a faster way is lost */
+        return RARE_MAX + 1;
     }
     db_bind_text(st, 1, f->key);
     db_bind_text(st, 2, f->text);
     db_bind_u64(st, 3, RARE_MAX + 1);
-    bool is_rare = db_step(st, NULL) > 0 && db_column_u64(st, 0) <= RARE_MAX;
+    if (!is_pattern) {
+        db_bind_u64(st, 4, db_list_number(x->l->kind, x->l->parent));
+    }
+    uint64_t n = db_step(st, NULL) > 0 ? db_column_u64(st, 0) : RARE_MAX + 1;
     sqlite3_reset(st);
-    return is_rare ? f : NULL;
+    return n;
+}
+
+/* Looks at what every match satisfies: the rarest label among it, and whether there is another
+ * index for it. */
+static void look_for_indexes(struct lister *x, const struct filter *f, bool *ret_other) {
+    if (f && f->type == FILTER_AND) {
+        look_for_indexes(x, f->left, ret_other);
+        look_for_indexes(x, f->right, ret_other);
+    } else if (f && f->type == FILTER_COMPARE && f->op == OP_EQ) {
+        if (f->field == FIELD_LABEL) {
+            uint64_t n = count_label(x, f);
+            if (!x->label || n < x->label_rows) {
+                x->label = f;
+                x->label_rows = n;
+            }
+        } else {
+            *ret_other |= f->field == FIELD_STATE || f->field == FIELD_NAME ||
+                          (f->field == FIELD_DISPLAY_NAME && is_named(x->l));
+        }
+    }
+}
+
+static enum start choose_start(struct lister *x) {
+    bool has_other = false;
+    look_for_indexes(x, x->l->filter, &has_other);
+    if (!x->label || (has_other && x->label_rows > RARE_MAX)) {
+        return FROM_LIST;
+    }
+    if (!x->l->nr_then && x->l->order == STORE_ORDER_CREATE_TIME) {
+        return FROM_LABEL;
+    }
+    return x->label_rows <= RARE_MAX ? FROM_LABEL_SORTED : FROM_LIST;
 }
 
 /* A walk for each parent in the database that the pattern stands for. */
@@ -342,10 +396,11 @@ int read_list(struct db *db, const uint8_t token_key[TOKEN_KEY_BYTES], const str
     if ((x.has_from && token_open(token_key, l, &x.from, err) < 0) || read_begin(db, err) < 0) {
         return -1;
     }
-    filter_sql_init(&x.sql, l->filter, FIRST_FILTER_PARAM);
+    x.start = choose_start(&x);
+    filter_sql_init(&x.sql, l->filter, FIRST_FILTER_PARAM,
+                    x.start == FROM_LABEL ? "first.created" : NULL);
     x.needs_labels = filter_needs_labels(l->filter);
     x.needs_message = filter_needs_message(l->filter);
-    x.rare = find_rare(db, l->filter);
     x.scratch = arena_new(ARENA_NO_MAX);
     int rc = open_walks(&x, err);
     if (rc == 0) {

@@ -28,8 +28,19 @@ static enum outcome id_of(struct db *db, struct str name, uint64_t *ret_id, stru
     return outcome_of(rc);
 }
 
-static enum outcome put_labels(struct db *db, uint64_t id, const struct store_row *r,
-                               struct err *err) {
+static bool is_there_twice(const struct store_row *r, size_t at) {
+    for (size_t i = 0; i < at; i++) {
+        if (str_eq(r->labels[i].key, r->labels[at].key) &&
+            str_eq(r->labels[i].value, r->labels[at].value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* list and created: of the row as it is in the database. */
+static enum outcome put_labels(struct db *db, uint64_t id, const struct store_row *r, uint64_t list,
+                               uint64_t created, struct err *err) {
     for (size_t i = 0; i < r->nr_labels; i++) {
         sqlite3_stmt *st = db_stmt(db, DB_INSERT_LABEL, err);
         if (!st) {
@@ -39,6 +50,8 @@ static enum outcome put_labels(struct db *db, uint64_t id, const struct store_ro
         db_bind_u64(st, 2, i);
         db_bind_text(st, 3, r->labels[i].key);
         db_bind_text(st, 4, r->labels[i].value);
+        db_bind_u64(st, 5, is_there_twice(r, i) ? 0 : list);
+        db_bind_u64(st, 6, created);
         if (db_run(db, st, err) < 0) {
             return BROKE;
         }
@@ -68,7 +81,8 @@ static enum outcome do_insert(struct db *db, const struct store_row *r, struct e
         store_err_exists(err, r->name);
         return REFUSED;
     }
-    return put_labels(db, (uint64_t)sqlite3_last_insert_rowid(db->handle), r, err);
+    return put_labels(db, (uint64_t)sqlite3_last_insert_rowid(db->handle), r,
+                      db_list_number(r->kind, r->parent), r->create_time, err);
 }
 
 static enum outcome do_update(struct db *db, const struct store_row *r, struct err *err) {
@@ -92,15 +106,27 @@ static enum outcome do_update(struct db *db, const struct store_row *r, struct e
 }
 
 static enum outcome do_replace(struct db *db, const struct store_row *r, struct err *err) {
-    uint64_t id;
-    if (id_of(db, r->name, &id, err) != DID_IT) {
+    uint64_t id = 0, list = 0, created = 0;
+    sqlite3_stmt *st = db_stmt(db, DB_LIST_OF, err);
+    if (!st) {
+        return BROKE;
+    }
+    db_bind_text(st, 1, r->name);
+    int rc = db_step(st, err);
+    if (rc > 0) {
+        id = db_column_u64(st, 0);
+        list = db_list_number(db_column(st, 1), db_column(st, 2));
+        created = db_column_u64(st, 3);
+    }
+    sqlite3_reset(st);
+    if (rc < 0) {
         return BROKE;
     }
     if (!id) {
         store_err_missing(err, r->name);
         return REFUSED;
     }
-    sqlite3_stmt *st = db_stmt(db, DB_REPLACE, err);
+    st = db_stmt(db, DB_REPLACE, err);
     if (!st) {
         return BROKE;
     }
@@ -118,7 +144,7 @@ static enum outcome do_replace(struct db *db, const struct store_row *r, struct 
     if (db_run(db, st, err) < 0) {
         return BROKE;
     }
-    return put_labels(db, id, r, err);
+    return put_labels(db, id, r, list, created, err);
 }
 
 static enum outcome do_expect(struct db *db, const struct store_row *r, struct err *err) {

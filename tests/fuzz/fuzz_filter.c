@@ -84,7 +84,7 @@ static void try_text(struct str text, const struct filter_schema *schema) {
     struct err err = {0};
     if (filter_parse(a, text, schema, &f, &err) == 0) {
         struct filter_sql q;
-        filter_sql_init(&q, f, 1);
+        filter_sql_init(&q, f, 1, NULL);
         bool c = filter_matches(f, &row, scratch), sql = sql_takes(&q);
         CHECK(sql || !c); /* never loses a match */
         CHECK(!q.is_exact || sql == c);

@@ -173,6 +173,50 @@ def test_lists_filters_orders_and_pages(fake):
 
 # ---- copy, export
 
+def test_lists_by_label_follow_every_change(fake):
+    """Labels of one key on many models, their versions and a model elsewhere: what changes or goes is not found, in
+    order and page by page, in this life of the server and the next."""
+    s = fake
+    names = [upload(s, modelId=f"m{i}", displayName=f"n{i}", labels={"team": "red" if i % 3 else "blue", "all": "x"})[0]
+             for i in range(9)]
+    upload(s, parentModel=names[1], labels={"team": "red"})  # a version's labels are no model's
+    upload(s, parentModel=names[0], labels={"team": "red"})
+    assert s.call("POST", "/v1/projects/demo/locations/europe-west4/models:copy", {"sourceModel": names[4]}).status_code == 200
+
+    def found(query, size=2):
+        ids, token = [], ""
+        while True:
+            page = s.get(f"{PARENT}/models?{query}&pageSize={size}&pageToken={token}")
+            ids += [m["displayName"] for m in page.get("models", [])]
+            token = page.get("nextPageToken")
+            if not token:
+                return "".join(i[1:] for i in ids)
+
+    def patch(name, **labels):
+        r = s.call("PATCH", f"/v1/{name}?updateMask=labels", {"labels": labels})
+        assert r.status_code == 200, r.text
+
+    red = "filter=labels.team%3Dred"
+    assert found(red) == "875421" and found("filter=labels.team%3Dblue") == "630"
+    assert found(red + "&orderBy=create_time") == "124578" and found(red + "&orderBy=display_name%20desc", 4) == "875421"
+    assert found("filter=labels.all%3Dx%20AND%20labels.team%3Dblue") == "630"
+    assert found("filter=labels.team%3Dred%20AND%20display_name%3Dn5") == "5"
+    middle = s.get(names[4])["createTime"]
+    assert found(f'filter=labels.team%3Dred%20AND%20create_time%3E"{middle}"') == "875"
+    assert found("filter=labels.team%3Dred%20AND%20NOT%20display_name:*7") == "85421"
+    patch(names[5], team="blue", all="x")
+    patch(names[6], team="red")
+    patch(names[8])
+    finished(s, s.call("DELETE", f"/v1/{names[2]}").json())
+    for life in range(2):
+        assert found(red) == "7641" and found("filter=labels.team%3Dblue") == "530", life
+        assert found("filter=labels.all%3Dx", 3) == "754310" and found("filter=labels.team%3Dgreen") == ""
+        assert [m["versionId"] for m in s.get(f"{names[1]}:listVersions?filter=labels.team%3Dred")["models"]] == ["2", "1"]
+        if not life:
+            s.kill9()
+            s.start()
+
+
 def test_a_copy_is_a_new_model_or_version_with_the_same_artefact(fake):
     put(fake, "art", "m/model.pkl", b"1234")
     name, _ = upload(fake, artifactUri="gs://art/m", labels={"a": "1"}, versionAliases=["prod"], description="d")
