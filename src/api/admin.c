@@ -108,6 +108,14 @@ static void metrics(struct api *a, struct xch *x) {
                vs.evictions);
         metric(&b, "study_changes_total", "changes of Vizier studies since start", "counter",
                vs.changes);
+        metric(&b, "study_change_decide_usec_total", "of these: until they were given to the store",
+               "counter", vs.decide_time);
+        metric(&b, "study_change_commit_usec_total", "of these: until they were durable", "counter",
+               vs.commit_time);
+        metric(&b, "study_suggestions_total", "times that Vizier studies were asked what to try",
+               "counter", vs.asked);
+        metric(&b, "study_suggestions_ready_total", "those that were computed ahead", "counter",
+               vs.asked_ready);
     }
     limits_list(li);
     buf_puts(&b, "# HELP cusp_limit configured limits\n# TYPE cusp_limit gauge\n");

@@ -22,7 +22,8 @@ struct errands {
 };
 
 static const struct errand_type *const types[] = {&model_upload_errand, &model_export_errand,
-                                                  &dataset_import_errand, &dataset_export_errand};
+                                                  &dataset_import_errand, &dataset_export_errand,
+                                                  &suggest_errand};
 
 static void on_stopped(struct timer *t) {
     struct errands *all = CONTAINER_OF(t, struct errands, stop_timer);

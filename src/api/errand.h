@@ -1,7 +1,7 @@
 /* Errands: what operations that take time have to do (uploads and exports of models, imports into
- * datasets and exports of them). Each is an operation, and a row that says what is asked for
- * (key/value space "errand", key: the operation), so that a new life of the server goes on where
- * nothing had been promised yet: from the beginning. Loop thread.
+ * datasets and exports of them, suggestions that are not ready). Each is an operation, and a row
+ * that says what is asked for (key/value space "errand", key: the operation), so that a new life of
+ * the server goes on where nothing had been promised yet: from the beginning. Loop thread.
  *
  * A kind of errand is a struct errand_type, listed in errand.c; its own state comes behind struct
  * errand. What it does must be repeatable, and what it makes visible goes into the transaction that
@@ -82,5 +82,6 @@ void errand_progress(struct errand *e, const ProtobufCMessage *metadata);
 
 extern const struct errand_type model_upload_errand, model_export_errand;
 extern const struct errand_type dataset_import_errand, dataset_export_errand;
+extern const struct errand_type suggest_errand;
 
 #endif

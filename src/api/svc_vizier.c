@@ -4,6 +4,7 @@
 
 #include "api/listing.h"
 #include "api/spec.h"
+#include "api/vizier_learn.h"
 #include "base/limits.h"
 #include "pb/pbcheck.h"
 
@@ -81,6 +82,12 @@ static void fail_missing(struct call *c, struct str name) {
 
 /* ---- create ---- */
 
+struct creation {
+    struct call *call;
+    struct study_create create;
+    struct vizier_learn learn;
+};
+
 static void on_created(struct study_create *cr, const struct store_row *row,
                        const struct err *err) {
     struct call *c = cr->arg;
@@ -91,9 +98,54 @@ static void on_created(struct study_create *cr, const struct store_row *row,
     }
 }
 
+static void create(struct creation *k) {
+    struct call *c = k->call;
+    Aip__CreateStudyRequest *req = (Aip__CreateStudyRequest *)c->req;
+    struct study_create *cr = &k->create;
+    struct err err;
+    if (!pb_pack_in(c->arena, &req->study->base, &cr->spec)) {
+        err_set(&err, ERR_INVALID_ARGUMENT, "The study is larger than max_message_bytes (%llu).",
+                (unsigned long long)limits.max_message_bytes);
+        call_fail(c, &err);
+        return;
+    }
+    cr->id =
+        str_of(arena_printf(c->arena, "%llu", (unsigned long long)rng_resource_id(c->api->rng)));
+    cr->display_name = str_of(req->study->display_name);
+    cr->flat = &k->learn.flat;
+    cr->lessons = k->learn.lessons;
+    cr->nr_lessons = k->learn.nr;
+    cr->cb = on_created;
+    cr->arg = c;
+    study_create(c->api->studies, cr);
+}
+
+static void on_learned(struct vizier_learn *l, const struct err *err) {
+    struct creation *k = l->arg;
+    if (err) {
+        call_fail(k->call, err);
+    } else {
+        create(k);
+    }
+}
+
+static void check_study(const Aip__CreateStudyRequest *req, struct violations *vs) {
+    if (!req->study) {
+        violations_add(vs, "study", "Required field is not set.");
+        return;
+    }
+    pb_clear_output_only(&req->study->base);
+    display_name_check("study.display_name", req->study->display_name, vs);
+    if (req->study->study_spec) {
+        study_spec_check(req->study->study_spec, "study.study_spec", vs);
+    } else {
+        violations_add(vs, "study.study_spec", "Required field is not set.");
+    }
+}
+
 void svc_vizier_create_study(struct call *c) {
     Aip__CreateStudyRequest *req = (Aip__CreateStudyRequest *)c->req;
-    struct study_create *cr = arena_own(c->arena, sizeof(*cr));
+    struct creation *k = arena_own(c->arena, sizeof(*k));
     struct name_parts parent;
     struct violations vs;
     struct err err;
@@ -102,34 +154,24 @@ void svc_vizier_create_study(struct call *c) {
         return;
     }
     violations_init(&vs, c->arena);
-    if (!req->study) {
-        violations_add(&vs, "study", "Required field is not set.");
-    } else {
-        pb_clear_output_only(&req->study->base);
-        display_name_check("study.display_name", req->study->display_name, &vs);
-        if (req->study->study_spec) {
-            study_spec_check(req->study->study_spec, "study.study_spec", &vs);
-        } else {
-            violations_add(&vs, "study.study_spec", "Required field is not set.");
-        }
-    }
+    check_study(req, &vs);
     if (vs.n) {
         call_fail_violations(c, &vs);
         return;
     }
-    if (!pb_pack_in(c->arena, &req->study->base, &cr->spec)) {
-        err_set(&err, ERR_INVALID_ARGUMENT, "The study is larger than max_message_bytes (%llu).",
-                (unsigned long long)limits.max_message_bytes);
-        call_fail(c, &err);
-        return;
+    k->call = c;
+    k->create.parent = parent.parent;
+    k->learn = (struct vizier_learn){.api = c->api,
+                                     .a = c->arena,
+                                     .parent = parent.parent,
+                                     .spec = req->study->study_spec,
+                                     .cb = on_learned,
+                                     .arg = k};
+    if (vizier_learn_wanted(req->study->study_spec)) {
+        vizier_learn(&k->learn);
+    } else {
+        create(k);
     }
-    cr->parent = parent.parent;
-    cr->id =
-        str_of(arena_printf(c->arena, "%llu", (unsigned long long)rng_resource_id(c->api->rng)));
-    cr->display_name = str_of(req->study->display_name);
-    cr->cb = on_created;
-    cr->arg = c;
-    study_create(c->api->studies, cr);
 }
 
 /* ---- get, lookup ---- */

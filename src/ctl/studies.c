@@ -66,8 +66,12 @@ void studies_get_stats(const struct studies *s, struct studies_stats *ret) {
     ret->loaded = s->by_name.n;
 }
 
+static usec_t mono(const struct studies *s) {
+    return s->cfg.clock->ops->mono(s->cfg.clock);
+}
+
 static void soon(struct studies *s) {
-    s->cfg.clock->ops->arm(s->cfg.clock, &s->soon, s->cfg.clock->ops->mono(s->cfg.clock));
+    s->cfg.clock->ops->arm(s->cfg.clock, &s->soon, mono(s));
 }
 
 /* ---- one of them ---- */
@@ -182,6 +186,7 @@ static void fail_all(struct loaded_study *l, const struct err *err) {
     while (!list_is_empty(&all)) {
         struct study_change *c = list_first(&all, struct study_change, link);
         list_del(&c->link);
+        c->waits = false;
         finish(l, c, err);
     }
 }
@@ -347,12 +352,13 @@ static void on_ready(void *arg) {
     pump(l);
 }
 
-enum suggest_answer study_batch_suggest(struct study_batch *b, const double **ret) {
+enum suggest_answer study_batch_suggest(struct study_batch *b, size_t count, const double **ret,
+                                        size_t *ret_nr) {
     struct loaded_study *l = b->of;
     if (!l->suggester) {
         l->suggester = suggester_new(l->s->cfg.suggestions, on_ready, l);
     }
-    enum suggest_answer answer = suggester_take(l->suggester, l->study, ret);
+    enum suggest_answer answer = suggester_take_some(l->suggester, l->study, count, ret, ret_nr);
     l->s->stats.asked++;
     l->s->stats.asked_ready += answer != SUGGEST_LATER;
     return answer;
@@ -387,6 +393,7 @@ static void on_saved(struct store_txn *t, const struct err *err) {
         l->is_stale = true;
         settle(l, c, &why);
     } else {
+        l->s->stats.commit_time += mono(l->s) - c->since;
         believe(l);
         settle(l, c, NULL);
     }
@@ -418,6 +425,9 @@ static void save(struct loaded_study *l, struct study_change *c) {
                              false);
         }
     }
+    usec_t now = mono(l->s);
+    l->s->stats.decide_time += now - c->since;
+    c->since = now;
     l->saving = c;
     l->saving_arena = c->arena;
     l->s->nr_in_flight++;
@@ -471,6 +481,7 @@ static void decide(struct loaded_study *l, struct study_change *c) {
     case STUDY_LATER:
         drop_batch(l, c);
         l->look_again = false;
+        c->waits = true;
         if (c->was_told) { /* it was computed, and the study is another already */
             l->hold = true;
             list_push_head(&l->asking, &c->link);
@@ -500,6 +511,7 @@ static struct study_change *next_change(struct loaded_study *l) {
     }
     if (c) {
         list_del(&c->link);
+        c->waits = false;
     }
     return c;
 }
@@ -537,7 +549,9 @@ static void pump(struct loaded_study *l) {
 
 static void enter(struct studies *s, struct study_change *c) {
     struct loaded_study *l = find_or_add(s, c->name);
-    c->failed = c->was_told = false;
+    c->of = l;
+    c->failed = c->was_told = c->waits = false;
+    c->since = mono(s);
     c->arena = NULL;
     list_init(&c->link);
     if (!c->decide && !c->removes && l->study && !l->is_stale) {
@@ -551,6 +565,16 @@ static void enter(struct studies *s, struct study_change *c) {
 void study_change(struct studies *s, struct study_change *c) {
     c->removes = false;
     enter(s, c);
+}
+
+bool study_withdraw(struct study_change *c) {
+    if (!c->waits) {
+        return false;
+    }
+    list_del(&c->link);
+    c->waits = false;
+    pump(c->of); /* others need not wait for it */
+    return true;
 }
 
 void study_read(struct studies *s, struct study_change *c) {
@@ -593,6 +617,21 @@ static void on_created(struct store_txn *t, const struct err *err) {
     }
 }
 
+static void put_lessons(struct study_create *c, usec_t now) {
+    for (size_t i = 0; i < c->nr_lessons; i++) {
+        auto_buf struct buf body = BUF_INIT(BUF_NO_MAX);
+        study_event_encode(
+            &body, c->flat,
+            &(struct study_event){.type = STUDY_EV_LEARNED, .lesson = &c->lessons[i]});
+        store_txn_event(&c->txn, &(struct store_event){.owner = c->row.name,
+                                                       .seq = i + 1,
+                                                       .type = STUDY_EV_LEARNED,
+                                                       .version = STUDY_EVENT_VERSION,
+                                                       .time = now,
+                                                       .body = buf_str(&body)});
+    }
+}
+
 void study_create(struct studies *s, struct study_create *c) {
     struct arena *a = c->arena = arena_new(ARENA_NO_MAX);
     usec_t now = s->cfg.clock->ops->wall(s->cfg.clock);
@@ -610,6 +649,7 @@ void study_create(struct studies *s, struct study_create *c) {
     store_txn_init(&c->txn, on_created, c);
     store_txn_kv_expect(&c->txn, STUDY_NAME_SPACE, key, (struct str){0});
     store_txn_insert(&c->txn, &c->row);
+    put_lessons(c, now);
     store_txn_kv(&c->txn, STUDY_NAME_SPACE, key, c->row.name);
     s->nr_in_flight++;
     s->cfg.store->ops->commit(s->cfg.store, &c->txn);

@@ -43,6 +43,9 @@ struct studies_stats {
     size_t loaded;
     uint64_t loads, evictions, changes; /* changes: saved */
     uint64_t asked, asked_ready;        /* suggestions wanted; of these, already computed */
+    /* Of changes saved: from when they were asked for until they were given to the store; until
+     * they were durable. */
+    usec_t decide_time, commit_time;
 };
 void studies_get_stats(const struct studies *s, struct studies_stats *ret);
 
@@ -53,6 +56,10 @@ struct study_create {
     struct str parent, id; /* id: new and unused */
     struct str display_name;
     struct str spec; /* message bytes, kept verbatim */
+    /* What it learns from earlier ones, as decode reads the spec; valid until cb. */
+    const struct study_spec *flat; /* may be NULL without lessons */
+    const struct study_lesson *lessons;
+    size_t nr_lessons;
     /* ALREADY_EXISTS: the parent has a study of this display name. */
     void (*cb)(struct study_create *, const struct store_row *row, const struct err *err);
     void *arg;
@@ -97,12 +104,16 @@ struct study_change {
     /* ours: */
     struct list link;
     struct loaded_study *of;
-    bool removes, was_told, failed;
+    bool removes, was_told, failed, waits;
+    usec_t since; /* mono: asked for; then: with the store */
     struct err err;
     struct arena *arena; /* the batch's */
 };
 void study_change(struct studies *s, struct study_change *c);
 void study_read(struct studies *s, struct study_change *c);
+/* True: it waited for a suggestion (STUDY_LATER), does so no longer, and is the caller's again: no
+ * cb. Else nothing happens. */
+bool study_withdraw(struct study_change *c);
 /* The study, its trials and its display name go. */
 void study_remove(struct studies *s, struct study_change *c);
 
@@ -120,7 +131,9 @@ struct study_batch {
 /* Copied shallowly: what it points at lives in the batch's arena, the study, or longer. seq and
  * time are filled in. */
 void study_batch_add(struct study_batch *b, const struct study_event *ev);
-/* The setting the study would try next; LATER: return STUDY_LATER. */
-enum suggest_answer study_batch_suggest(struct study_batch *b, const double **ret);
+/* The settings the study would try next, up to count of them (suggester_take_some); LATER: return
+ * STUDY_LATER, or refuse. */
+enum suggest_answer study_batch_suggest(struct study_batch *b, size_t count, const double **ret,
+                                        size_t *ret_nr);
 
 #endif

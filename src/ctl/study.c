@@ -102,6 +102,11 @@ uint64_t study_serial(const struct study *s) {
     return s->serial;
 }
 
+const struct study_lesson *study_lessons(const struct study *s, size_t *ret_nr) {
+    *ret_nr = s->nr_lessons;
+    return s->lessons;
+}
+
 /* ---- does it fit ---- */
 
 static int refuse_state(const struct trial *t, const char *what, struct err *err) {
@@ -167,6 +172,12 @@ int study_check(const struct study *s, const struct study_event *ev, struct err 
     case STUDY_EV_FINAL_REPLACED:
         return t->pub.has_final ? check_reports(s, ev, err)
                                 : refuse_state(t, "have a new final measurement", err);
+    case STUDY_EV_LEARNED:
+        return s->trials.n || s->nr_lessons == STUDY_LESSONS
+                   ? err_set(err, ERR_FAILED_PRECONDITION,
+                             "A study learns from at most %d earlier ones, before its first trial.",
+                             STUDY_LESSONS)
+                   : 0;
     case STUDY_EV_STOPPED:
         return s->is_stopped ? err_set(err, ERR_FAILED_PRECONDITION, "The study has been stopped.")
                              : 0;
@@ -250,6 +261,18 @@ static void drop(struct study *s, struct trial *t) {
     study_stand_anew(s);
 }
 
+static void learn(struct study *s, const struct study_lesson *from) {
+    struct tune_trial *t = arena_own_array(s->arena, from->nr + 1, sizeof(*t));
+    for (size_t i = 0; i < from->nr; i++) {
+        t[i] = (struct tune_trial){
+            .state = TUNE_DONE,
+            .setting = copy_doubles(s->arena, from->trials[i].setting, nr_params(s)),
+            .metrics = copy_doubles(s->arena, from->trials[i].metrics, nr_metrics(s))};
+    }
+    s->lessons[s->nr_lessons++] =
+        (struct study_lesson){arena_strdup(s->arena, from->from), t, from->nr};
+}
+
 static void drop_curve(struct trial *t) {
     free(t->curve.p);
     t->curve = (struct curve){0};
@@ -303,6 +326,10 @@ int study_apply(struct study *s, const struct study_event *ev, struct err *err) 
     case STUDY_EV_STOPPED:
         s->is_stopped = true;
         set_text(s, &s->stop_reason, ev->reason);
+        break;
+    case STUDY_EV_LEARNED:
+        learn(s, ev->lesson);
+        s->version++;
         break;
     case STUDY_EV_END:
         CHECK(!"not an event type");

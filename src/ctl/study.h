@@ -115,6 +115,7 @@ enum study_event_type {
     STUDY_EV_TRIAL_DELETED,
     STUDY_EV_EDITED,
     STUDY_EV_STOPPED,
+    STUDY_EV_LEARNED,
     STUDY_EV_END
 };
 const char *study_event_name(uint32_t type); /* "TRIALS_CREATED"; NULL: none of these */
@@ -133,6 +134,15 @@ struct study_report {
     int64_t step;
     usec_t at; /* MEASURED with is_whole: elapsed time. Else wall clock, as the reporter's clock had
                   it */
+};
+/* An earlier study in this one's terms (tuner_learn): kept here, so that it teaches the same when
+ * it is gone. */
+#define STUDY_LESSONS 5          /* of one study */
+#define STUDY_LESSON_TRIALS 300u /* of one lesson */
+struct study_lesson {
+    const char *from;                /* its name */
+    const struct tune_trial *trials; /* TUNE_DONE */
+    size_t nr;
 };
 /* One flat struct for all types: which fields a type carries is written next to them. */
 struct study_event {
@@ -154,8 +164,10 @@ struct study_event {
     enum study_trial_state state; /* ENDED */
     bool has_final, is_predicted; /* ENDED; is_predicted also FINAL_REPLACED */
     const char *reason;           /* ENDED (INFEASIBLE), STOPPED; may be NULL */
-    bool by_rule;                 /* STOPPING: automated stopping, not a person */
-    struct study_budget budget;   /* EDITED: the new one */
+    /* LEARNED: what an earlier study found, before this one has trials. */
+    const struct study_lesson *lesson;
+    bool by_rule;               /* STOPPING: automated stopping, not a person */
+    struct study_budget budget; /* EDITED: the new one */
 };
 /* Bodies are recs. The same study's spec (its numbers of parameters and metrics) reads them. */
 #define STUDY_EVENT_VERSION 1u
@@ -199,6 +211,8 @@ uint64_t study_version(const struct study *s);
  * TUNE_FAILED. */
 const struct tune_trial *study_history(const struct study *s, struct arena *a, size_t *ret_nr);
 uint64_t study_serial(const struct study *s);
+/* In the order they were learned; they live as long as the study. */
+const struct study_lesson *study_lessons(const struct study *s, size_t *ret_nr);
 
 /* What the trial would count with if it ended now, by the study's selection type; metrics that the
  * chosen measurement lacks come from the latest before it. False: nothing usable (why, for people:
@@ -233,5 +247,7 @@ const struct study_event *study_replaced_finals(struct study *s, struct arena *a
 
 /* NULL: goes on. Else which rule of study_stopping_config ends it, as a path in StudySpec. */
 const char *study_over(const struct study *s, usec_t now);
+/* The same if it had this many trials more. */
+const char *study_over_with(const struct study *s, size_t more, usec_t now);
 
 #endif

@@ -118,55 +118,66 @@ static void complete_study(struct study_batch *b, const char *reason) {
     study_batch_add(b, &(struct study_event){.type = STUDY_EV_STOPPED, .reason = reason});
 }
 
-static enum study_verdict add_one(const struct study_view *v, struct study_batch *b,
-                                  const struct study_ask *ask, struct study_given *given,
-                                  bool *ret_over, struct err *err) {
+/* The settings that the study tries next, in the slots that are free yet. */
+static void add_trials(const struct study_view *v, struct study_batch *b,
+                       const struct study_ask *ask, struct study_given *given,
+                       const double *settings, size_t nr) {
     const struct tune_study *tune = &study_spec(v->study)->tune;
-    const char *over = study_over(v->study, b->now);
-    const double *setting;
-    if (over) {
-        complete_study(b, over);
-        *ret_over = true;
-        return STUDY_SAVE;
+    struct study_new_trial *trials = arena_own_array(b->arena, nr, sizeof(*trials));
+    uint64_t id = study_next_id(v->study);
+    size_t slot = 0;
+    for (size_t i = 0; i < nr; i++) {
+        double *own = arena_own_array(b->arena, tune->nr_params + 1, sizeof(*own));
+        while (given[slot].id) {
+            slot++;
+        }
+        memcpy(own, settings + i * tune->nr_params, tune->nr_params * sizeof(*own));
+        if (context_of(ask, slot)) {
+            study_context_apply(tune, context_of(ask, slot), own);
+        }
+        given[slot] = (struct study_given){id + i, GIVEN_NEW, own};
+        trials[i] = (struct study_new_trial){
+            .setting = own, .state = STUDY_TRIAL_ACTIVE, .client_id = ask->client_id};
     }
-    if (study_wish_room(v, 1, err)) {
+    study_batch_add(
+        b, &(struct study_event){
+               .type = STUDY_EV_TRIALS_CREATED, .trial = id, .trials = trials, .nr_trials = nr});
+}
+
+/* All that are still missing, in one batch. */
+static enum study_verdict add_new(const struct study_view *v, struct study_batch *b,
+                                  const struct study_ask *ask, struct study_given *given,
+                                  size_t missing, size_t *ret_nr, struct err *err) {
+    const double *settings;
+    const char *over = NULL;
+    size_t want = 0, nr = 0;
+    while (want < missing && !(over = study_over_with(v->study, want, b->now))) {
+        want++;
+    }
+    if (study_wish_room(v, want, err)) {
         return STUDY_REFUSE;
     }
-    switch (study_batch_suggest(b, &setting)) {
-    case SUGGEST_LATER:
-        return STUDY_LATER;
-    case SUGGEST_NONE:
-        complete_study(b, "every setting was tried");
-        *ret_over = true;
-        return STUDY_SAVE;
-    case SUGGEST_READY:
-        break;
+    if (want) {
+        enum suggest_answer answer = study_batch_suggest(b, want, &settings, &nr);
+        if (answer == SUGGEST_LATER) {
+            return STUDY_LATER;
+        }
+        nr = answer == SUGGEST_NONE ? 0 : nr;
     }
-    double *own = arena_own_array(b->arena, tune->nr_params + 1, sizeof(*own));
-    struct study_new_trial *t = arena_own(b->arena, sizeof(*t));
-    size_t slot = 0;
-    while (given[slot].id) {
-        slot++;
+    if (nr) {
+        add_trials(v, b, ask, given, settings, nr);
     }
-    memcpy(own, setting, tune->nr_params * sizeof(*own));
-    if (context_of(ask, slot)) {
-        study_context_apply(tune, context_of(ask, slot), own);
+    if (nr < missing) {
+        complete_study(b, nr < want ? "every setting was tried" : over);
     }
-    given[slot] = (struct study_given){study_next_id(v->study), GIVEN_NEW, own};
-    *t = (struct study_new_trial){
-        .setting = own, .state = STUDY_TRIAL_ACTIVE, .client_id = ask->client_id};
-    study_batch_add(b, &(struct study_event){.type = STUDY_EV_TRIALS_CREATED,
-                                             .trial = given[slot].id,
-                                             .trials = t,
-                                             .nr_trials = 1});
+    *ret_nr = nr;
     return STUDY_SAVE;
 }
 
 enum study_verdict study_ask(const struct study_view *v, struct study_batch *b,
                              const struct study_ask *ask, struct study_given *given, size_t *ret_nr,
-                             bool *ret_whole, struct err *err) {
+                             struct err *err) {
     struct matching m = {v, ask, given, 0};
-    bool is_over = study_is_stopped(v->study, NULL);
     memset(given, 0, ask->count * sizeof(*given));
     match_all(&m);
     for (size_t i = 0; i < ask->count; i++) {
@@ -176,14 +187,13 @@ enum study_verdict study_ask(const struct study_view *v, struct study_batch *b,
                                                      .client_id = ask->client_id});
         }
     }
-    if (m.nr < ask->count && !is_over) {
-        enum study_verdict verdict = add_one(v, b, ask, given, &is_over, err);
+    if (m.nr < ask->count && !study_is_stopped(v->study, NULL)) {
+        size_t nr;
+        enum study_verdict verdict = add_new(v, b, ask, given, ask->count - m.nr, &nr, err);
         if (verdict != STUDY_SAVE) {
             return verdict;
         }
-        m.nr += !is_over;
     }
-    *ret_whole = m.nr == ask->count || is_over;
     size_t n = 0; /* without the slots that stay empty */
     for (size_t i = 0; i < ask->count; i++) {
         if (given[i].id) {

@@ -22,12 +22,11 @@ struct study_given {
     const double *setting; /* GIVEN_NEW: in the batch's arena */
 };
 
-/* given: of count. STUDY_SAVE with *ret_whole: these are all there will be, fewer than count when
- * the study is over or every setting was tried (then it is COMPLETED in the same batch). STUDY_SAVE
- * without: ask again when it is saved; suggestions come one by one. */
+/* given: of count. STUDY_SAVE: *ret_nr of them, fewer than count when the study is over or every
+ * setting was tried (then it is COMPLETED in the same batch). */
 enum study_verdict study_ask(const struct study_view *v, struct study_batch *b,
                              const struct study_ask *ask, struct study_given *given, size_t *ret_nr,
-                             bool *ret_whole, struct err *err);
+                             struct err *err);
 
 /* The setting, moved into the context: what it says is so, conditional parameters that are active
  * now and were not have their default, or their middle. Pure; exposed for tests. */

@@ -18,6 +18,7 @@ static const char *const names[] = {
     [STUDY_EV_TRIAL_DELETED - STUDY_EV_TRIALS_CREATED] = "TRIAL_DELETED",
     [STUDY_EV_EDITED - STUDY_EV_TRIALS_CREATED] = "EDITED",
     [STUDY_EV_STOPPED - STUDY_EV_TRIALS_CREATED] = "STOPPED",
+    [STUDY_EV_LEARNED - STUDY_EV_TRIALS_CREATED] = "LEARNED",
 };
 static const char *const state_names[] = {
     [STUDY_TRIAL_UNSPECIFIED] = "STATE_UNSPECIFIED",
@@ -46,18 +47,22 @@ static void put_flag(struct buf *b, const char *key, bool is) {
     }
 }
 
+static void put_values(struct buf *b, const double *v, size_t n) {
+    for (size_t j = 0; j < n; j++) {
+        if (isnan(v[j])) {
+            buf_puts(b, " -");
+        } else {
+            buf_printf(b, " %.17g", v[j]);
+        }
+    }
+}
+
 /* new=STATE BY_HAND VALUE.. ; then the texts of that trial */
 static void put_trials(struct buf *b, size_t nr_params, const struct study_event *ev) {
     for (size_t i = 0; i < ev->nr_trials; i++) {
         const struct study_new_trial *t = &ev->trials[i];
         buf_printf(b, "new=%s %d", study_trial_state_name(t->state), t->by_hand);
-        for (size_t j = 0; j < nr_params; j++) {
-            if (isnan(t->setting[j])) {
-                buf_puts(b, " -");
-            } else {
-                buf_printf(b, " %.17g", t->setting[j]);
-            }
-        }
+        put_values(b, t->setting, nr_params);
         buf_puts(b, "\n");
         rec_puts(b, "client", t->client_id);
         rec_puts(b, "job", t->job);
@@ -70,6 +75,17 @@ static void put_reports(struct buf *b, const struct study_event *ev) {
         const struct study_report *r = &ev->reports[i];
         buf_printf(b, "r=%u %lld %llu %.17g\n", r->metric, (long long)r->step,
                    (unsigned long long)r->at, r->value);
+    }
+}
+
+/* l=x VALUE.. METRIC.. */
+static void put_lesson(struct buf *b, const struct study_spec *spec, const struct study_lesson *l) {
+    rec_puts(b, "from", l->from);
+    for (size_t i = 0; i < l->nr; i++) {
+        buf_puts(b, "l=x"); /* a word, so that a value never begins with a blank */
+        put_values(b, l->trials[i].setting, spec->tune.nr_params);
+        put_values(b, l->trials[i].metrics, spec->tune.nr_metrics);
+        buf_puts(b, "\n");
     }
 }
 
@@ -114,6 +130,9 @@ void study_event_encode(struct buf *b, const struct study_spec *spec,
         break;
     case STUDY_EV_STOPPED:
         rec_puts(b, "reason", ev->reason);
+        break;
+    case STUDY_EV_LEARNED:
+        put_lesson(b, spec, ev->lesson);
         break;
     case STUDY_EV_END:
         CHECK(!"not an event type");
@@ -181,6 +200,17 @@ static enum study_trial_state state_of(const char *word, size_t n) {
     return STUDY_TRIAL_UNSPECIFIED;
 }
 
+static void get_values(struct words *w, double *ret, size_t n) {
+    for (size_t j = 0; j < n; j++) {
+        if (*w->p == '-' && (w->p[1] == ' ' || !w->p[1])) {
+            ret[j] = NAN;
+            w->p += w->p[1] ? 2 : 1;
+        } else {
+            ret[j] = word_double(w);
+        }
+    }
+}
+
 static bool get_trial(struct arena *a, size_t nr_params, const char *line,
                       struct study_new_trial *ret) {
     size_t n = strcspn(line, " ");
@@ -188,14 +218,7 @@ static bool get_trial(struct arena *a, size_t nr_params, const char *line,
     double *setting = arena_own_array(a, nr_params + 1, sizeof(*setting));
     ret->state = state_of(line, n);
     ret->by_hand = word_u64(&w) != 0;
-    for (size_t j = 0; j < nr_params; j++) {
-        if (*w.p == '-' && (w.p[1] == ' ' || !w.p[1])) {
-            setting[j] = NAN;
-            w.p += w.p[1] ? 2 : 1;
-        } else {
-            setting[j] = word_double(&w);
-        }
-    }
+    get_values(&w, setting, nr_params);
     ret->setting = setting;
     return w.ok && !*w.p &&
            (ret->state == STUDY_TRIAL_REQUESTED || ret->state == STUDY_TRIAL_ACTIVE);
@@ -255,6 +278,30 @@ static const char *get_reports(struct arena *a, const struct study_spec *spec, c
     return NULL;
 }
 
+static const char *get_lesson(struct arena *a, const struct study_spec *spec, const struct rec *r,
+                              struct study_event *ev) {
+    size_t wide = spec->tune.nr_params, deep = spec->tune.nr_metrics, n = 0;
+    struct study_lesson *l = arena_own(a, sizeof(*l));
+    struct tune_trial *t = arena_own_array(a, count(r, "l") + 1, sizeof(*t));
+    for (size_t i = 0; i < r->n; i++) {
+        if (str_eqc(r->p[i].key, "l")) {
+            const char *line = r->p[i].value.p;
+            struct words w = {line + (line[0] == 'x') + (line[0] && line[1] == ' '), true};
+            double *setting = arena_own_array(a, wide + 1, sizeof(*setting));
+            double *metrics = arena_own_array(a, deep + 1, sizeof(*metrics));
+            get_values(&w, setting, wide);
+            get_values(&w, metrics, deep);
+            if (!w.ok || *w.p) {
+                return "lesson";
+            }
+            t[n++] = (struct tune_trial){TUNE_DONE, setting, metrics};
+        }
+    }
+    *l = (struct study_lesson){rec_get_cstr(r, "from"), t, n};
+    ev->lesson = l;
+    return l->from && n <= STUDY_LESSON_TRIALS ? NULL : "lesson";
+}
+
 int study_event_decode(struct arena *a, const struct study_spec *spec, const struct store_event *in,
                        struct study_event *ret, struct err *err) {
     struct rec r;
@@ -290,6 +337,9 @@ int study_event_decode(struct arena *a, const struct study_spec *spec, const str
     }
     if (!wrong && ev.type == STUDY_EV_MEASURED && !ev.nr_reports) {
         wrong = "list of reports";
+    }
+    if (ev.type == STUDY_EV_LEARNED) {
+        wrong = get_lesson(a, spec, &r, &ev);
     }
     if (ev.type == STUDY_EV_TRIAL_ENDED) {
         struct str state = rec_get(&r, "state");

@@ -38,6 +38,8 @@ struct study {
     uint64_t serial, version;
     bool is_stopped;
     const char *stop_reason;
+    struct study_lesson lessons[STUDY_LESSONS];
+    size_t nr_lessons;
 };
 
 static inline size_t nr_metrics(const struct study *s) {

@@ -342,9 +342,13 @@ const struct study_event *study_replaced_finals(struct study *s, struct arena *a
 /* ---- the study's end ---- */
 
 const char *study_over(const struct study *s, usec_t now) {
+    return study_over_with(s, 0, now);
+}
+
+const char *study_over_with(const struct study *s, size_t more, usec_t now) {
     struct study_progress p = {.runtime = now > s->created ? now - s->created : 0,
                                .nr_completed = s->counts.succeeded,
-                               .nr_trials = s->counts.total,
+                               .nr_trials = s->counts.total + (uint32_t)more,
                                .has_one_objective = nr_objectives(s) == 1};
     const struct trial *leader = s->standing.leader;
     if (p.has_one_objective) {

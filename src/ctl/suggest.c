@@ -1,7 +1,11 @@
 /* See suggest.h. */
 #include "ctl/suggest.h"
 
+#include "base/fail.h"
 #include "base/limits.h"
+
+/* Who asks for many at once may well ask for other numbers, or never again. */
+#define AHEAD_MAX 8
 
 struct suggester {
     struct suggest_pool *pool;
@@ -9,11 +13,14 @@ struct suggester {
     void *arg;
     struct list link; /* pool.warm, while there is a tuner */
     struct tuner *tuner;
+    bool is_taught; /* the tuner knows the lessons */
 
     /* The last answer. */
-    bool has_answer, is_none;
+    bool has_answer;
     uint64_t version;
-    double *setting; /* owned */
+    double *settings; /* owned: nr, of those that were asked for; fewer: there are no more */
+    size_t nr, asked_for;
+    size_t wanted; /* at once, by who asked last */
 
     /* The one computation. Its arena has the history; nothing here is looked at meanwhile. */
     struct suggest_work work;
@@ -21,9 +28,11 @@ struct suggester {
     bool is_late; /* the study is another already: somebody wanted that one's */
     struct arena *arena;
     const struct tune_trial *history;
-    size_t nr_history, nr_params, found;
+    const struct study_lesson *lessons; /* to be taught; in arena */
+    size_t nr_lessons;
+    size_t nr_history, nr_params, count, found;
     uint64_t serial, computing;
-    double *next; /* in arena */
+    double *next; /* in arena: count */
 };
 
 void suggest_pool_init(struct suggest_pool *p, struct suggest_runner *runner) {
@@ -36,6 +45,7 @@ struct suggester *suggester_new(struct suggest_pool *p, void (*ready)(void *arg)
     s->pool = p;
     s->ready = ready;
     s->arg = arg;
+    s->wanted = 1;
     list_init(&s->link);
     return s;
 }
@@ -53,7 +63,7 @@ static void forget(struct suggester *s) {
 static void destroy(struct suggester *s) {
     forget(s);
     arena_free(s->arena);
-    free(s->setting);
+    free(s->settings);
     free(s);
 }
 
@@ -76,6 +86,7 @@ static void warm_up(struct suggester *s, const struct study *study) {
         if (!s->tuner) {
             return; /* a study that was accepted can be searched; else nothing is suggested */
         }
+        s->is_taught = false;
         p->nr_warm++;
     }
     list_push_tail(&p->warm, &s->link);
@@ -89,18 +100,42 @@ static void warm_up(struct suggester *s, const struct study *study) {
     }
 }
 
+/* The study may be gone before its lessons are taught. */
+static void copy_lessons(struct suggester *s, const struct study *study) {
+    const struct tune_study *tune = &study_spec(study)->tune;
+    const struct study_lesson *from = study_lessons(study, &s->nr_lessons);
+    struct study_lesson *to = arena_own_array(s->arena, s->nr_lessons + 1, sizeof(*to));
+    for (size_t i = 0; i < s->nr_lessons; i++) {
+        struct tune_trial *t = arena_own_array(s->arena, from[i].nr + 1, sizeof(*t));
+        for (size_t k = 0; k < from[i].nr; k++) {
+            const struct tune_trial *f = &from[i].trials[k];
+            t[k] = (struct tune_trial){
+                TUNE_DONE, arena_memdup(s->arena, f->setting, tune->nr_params * sizeof(double)),
+                arena_memdup(s->arena, f->metrics, tune->nr_metrics * sizeof(double))};
+        }
+        to[i] = (struct study_lesson){NULL, t, from[i].nr};
+    }
+    s->lessons = to;
+}
+
 static void run(struct suggest_work *w) {
     struct suggester *s = CONTAINER_OF(w, struct suggester, work);
+    (void)FAIL_POINT("suggest.compute", NULL);
+    for (size_t i = 0; s->tuner && i < s->nr_lessons; i++) {
+        tuner_learn(s->tuner, s->lessons[i].trials, s->lessons[i].nr);
+    }
     s->found =
-        s->tuner ? tuner_suggest(s->tuner, s->history, s->nr_history, s->serial, 1, s->next) : 0;
+        s->tuner ? tuner_suggest(s->tuner, s->history, s->nr_history, s->serial, s->count, s->next)
+                 : 0;
 }
 
 static void take_over(struct suggester *s) {
     s->has_answer = true;
-    s->is_none = s->found == 0;
+    s->nr = s->found;
+    s->asked_for = s->count;
     s->version = s->computing;
-    s->setting = xrealloc_array(s->setting, s->nr_params + 1, sizeof(*s->setting));
-    memcpy(s->setting, s->next, s->nr_params * sizeof(*s->setting));
+    s->settings = xrealloc_array(s->settings, s->nr * s->nr_params + 1, sizeof(*s->settings));
+    memcpy(s->settings, s->next, s->nr * s->nr_params * sizeof(*s->settings));
     arena_free(s->arena);
     s->arena = NULL;
 }
@@ -119,14 +154,20 @@ static void done(struct suggest_work *w) {
     }
 }
 
-static void begin(struct suggester *s, const struct study *study) {
+static void begin(struct suggester *s, const struct study *study, size_t count) {
     warm_up(s, study);
     s->arena = arena_new(ARENA_NO_MAX);
     s->history = study_history(study, s->arena, &s->nr_history);
     s->serial = study_serial(study);
     s->computing = study_version(study);
     s->nr_params = study_spec(study)->tune.nr_params;
-    s->next = arena_own_array(s->arena, s->nr_params + 1, sizeof(*s->next));
+    s->count = count;
+    s->next = arena_own_array(s->arena, s->count * s->nr_params + 1, sizeof(*s->next));
+    s->nr_lessons = 0;
+    if (!s->is_taught) {
+        copy_lessons(s, study);
+        s->is_taught = s->tuner;
+    }
     s->work.run = run;
     s->work.done = done;
     if (s->pool->runner) {
@@ -138,29 +179,38 @@ static void begin(struct suggester *s, const struct study *study) {
     }
 }
 
-static bool is_current(const struct suggester *s, const struct study *study) {
-    return s->has_answer && s->version == study_version(study);
+static bool is_current(const struct suggester *s, const struct study *study, size_t count) {
+    return s->has_answer && s->version == study_version(study) && s->asked_for >= count;
 }
 
-enum suggest_answer suggester_take(struct suggester *s, const struct study *study,
-                                   const double **ret) {
-    if (!is_current(s, study)) {
+enum suggest_answer suggester_take_some(struct suggester *s, const struct study *study,
+                                        size_t count, const double **ret, size_t *ret_nr) {
+    s->wanted = count;
+    if (!is_current(s, study, count)) {
         if (!s->is_busy) {
-            begin(s, study);
+            begin(s, study, count);
         }
         if (s->is_busy) {
             s->is_awaited = true;
             return SUGGEST_LATER;
         }
     }
-    *ret = s->setting;
-    return s->is_none ? SUGGEST_NONE : SUGGEST_READY;
+    *ret = s->settings;
+    *ret_nr = s->nr < count ? s->nr : count;
+    return s->nr ? SUGGEST_READY : SUGGEST_NONE;
+}
+
+enum suggest_answer suggester_take(struct suggester *s, const struct study *study,
+                                   const double **ret) {
+    size_t nr;
+    return suggester_take_some(s, study, 1, ret, &nr);
 }
 
 void suggester_prepare(struct suggester *s, const struct study *study) {
+    size_t count = s->wanted < AHEAD_MAX ? s->wanted : AHEAD_MAX;
     if (s->is_busy) {
         s->is_late = s->computing != study_version(study);
-    } else if (s->pool->runner && !is_current(s, study)) {
-        begin(s, study);
+    } else if (s->pool->runner && !is_current(s, study, count)) {
+        begin(s, study, count);
     }
 }

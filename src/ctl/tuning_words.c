@@ -109,6 +109,10 @@ void tuning_narrate(struct tuning *t, const struct tuning_fact *f) {
         buf_printf(&b, "No more trials are begun: %s.", f->study.reason ? f->study.reason : "");
         tuning_say(t, f->time, 200, buf_cstr(&b));
         break;
+    case STUDY_EV_LEARNED:
+        buf_printf(&b, "What %s found is known here.", f->study.lesson->from);
+        tuning_say(t, f->time, 200, buf_cstr(&b));
+        break;
     case TUNING_EV_DONE:
         say_end(t, f);
         break;

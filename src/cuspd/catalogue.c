@@ -68,20 +68,21 @@ static void on_models_stopped(void *arg) {
     dataset_exports_stop(k->api->exports, on_exports_stopped, k);
 }
 
-static void on_errands_stopped(void *arg) {
+/* Errands may wait for a study; a study that stops tells them, and they know by then that it is for
+ * the next life to go on. */
+static void on_errands_or_studies_stopped(void *arg) {
     struct catalogue *k = arg;
-    models_stop(k->api->models, on_models_stopped, k);
-}
-
-static void on_studies_stopped(void *arg) {
-    struct catalogue *k = arg;
-    errands_stop(k->api->errands, on_errands_stopped, k);
+    if (++k->nr_stopped == 2) {
+        models_stop(k->api->models, on_models_stopped, k);
+    }
 }
 
 void catalogue_stop(struct catalogue *k, void (*cb)(void *arg), void *arg) {
     k->stopped = cb;
     k->arg = arg;
-    studies_stop(k->api->studies, on_studies_stopped, k);
+    k->nr_stopped = 0;
+    errands_stop(k->api->errands, on_errands_or_studies_stopped, k);
+    studies_stop(k->api->studies, on_errands_or_studies_stopped, k);
 }
 
 void catalogue_free(struct catalogue *k) {

@@ -14,6 +14,7 @@ struct catalogue {
     void (*started)(void *arg, const struct err *err);
     void (*stopped)(void *arg);
     void *arg;
+    unsigned nr_stopped;
 };
 
 /* api has clock, rng, store, holds, projects and suggestions. Fails where the data directory does;

@@ -427,3 +427,81 @@ def test_what_was_answered_outlives_kill_9_in_the_middle(make_server):
         assert not is_over or found[i]["state"] == "SUCCEEDED"
     assert all(found[i]["clientId"] == c for i, c in owner.items())
     s.stop()
+
+
+# ---- what earlier studies teach
+
+def earlier(s, name, best, n=8, **spec):
+    """A COMPLETED study whose best trial is at x = best."""
+    study = make_study(s, name, algorithm="RANDOM_SEARCH", studyStoppingConfig={"maxNumTrials": n}, **spec)
+    at = {"parameters": [{"parameterId": "x", "value": best}, {"parameterId": "y", "value": -0.5}]}
+    post(s, f"{study}/trials", {**at, "finalMeasurement": measurement(0)})
+    while given := suggest(s, study):
+        for t in given:
+            complete(s, t["name"], (values(t).get("x", 0) - best) ** 2 + (values(t).get("y", 0) + 0.5) ** 2 + 0.01)
+    assert s.get(study)["state"] == "COMPLETED"
+    return study
+
+
+def learner(s, name, **spec):
+    r = s.call("POST", f"/v1beta1/{PARENT}/studies", {"displayName": name, "studySpec": study_spec(**{"transferLearningConfig": {}, **spec})})
+    assert r.status_code == 200, r.text
+    return r.json()
+
+
+def test_a_study_learns_from_completed_ones(make_server):
+    s = make_server("--engine=fake").start()
+    old = [earlier(s, f"old{i}", 0.1 + 0.1 * i) for i in range(6)]
+    earlier(s, "other metric", 0.9, metrics=[{"metricId": "loss", "goal": "MAXIMIZE"}])
+    make_study(s, "still going")
+    made = learner(s, "new", parameters=[double("x"), double("y", -1, 1), double("z")])
+    config = {"priorStudyNames": old[1:]}  # the newest five, oldest first
+    assert made["studySpec"]["transferLearningConfig"] == config
+    assert "transferLearningConfig" not in s.get(made["name"])["studySpec"]  # v1 has no such field
+    (t,) = suggest(s, made["name"], "a")
+    assert abs(values(t)["x"] - 0.6) < 1e-9 and abs(values(t)["y"] + 0.5) < 1e-9  # where the newest had its best
+    (u,) = suggest(s, made["name"], "b")
+    # The same after a restart, and when those it has learned from are gone.
+    twin = learner(s, "twin")
+    assert twin["studySpec"]["transferLearningConfig"] == config
+    for study in old:
+        assert s.call("DELETE", f"/v1/{study}").status_code == 200
+    s.kill9()
+    s.start()
+    first, second = suggest(s, twin["name"], "a")[0], suggest(s, twin["name"], "b")[0]
+    assert values(first)["x"] == values(t)["x"]
+    for got, want in ((first, t), (second, u)):
+        assert values(got)["x"] == values(want)["x"] and values(got)["y"] == values(want)["y"]
+    assert learner(s, "late")["studySpec"]["transferLearningConfig"] == {}
+    assert s.call("GET", f"/v1beta1/{twin['name']}").json() == twin
+    s.stop()
+
+
+def test_who_does_not_ask_for_it_does_not_learn(fake):
+    old = earlier(fake, "old", 0.9)
+    refused(fake, "POST", STUDIES, {"displayName": "v1", "studySpec": study_spec(transferLearningConfig={})}, 400, "transferLearningConfig")
+    off = learner(fake, "off", transferLearningConfig={"disableTransferLearning": True, "priorStudyNames": [old]})
+    assert off["studySpec"]["transferLearningConfig"] == {"disableTransferLearning": True}
+    random = learner(fake, "random", algorithm="RANDOM_SEARCH")
+    two = learner(fake, "two", metrics=[{"metricId": "loss", "goal": "MINIMIZE"}, {"metricId": "ms", "goal": "MINIMIZE"}])
+    apart = learner(fake, "apart", parameters=[double("q")])
+    named = learner(fake, "named", parameters=[{"parameterId": "x", "categoricalValueSpec": {"values": ["a", "b"]}}])
+    for made in (random, two, apart, named):
+        assert made["studySpec"]["transferLearningConfig"] == {}
+    assert values(suggest(fake, off["name"])[0])["x"] == 0.5
+    assert values(suggest(fake, make_study(fake, "plain"))[0])["x"] == 0.5
+    assert learner(fake, "on")["studySpec"]["transferLearningConfig"] == {"priorStudyNames": [old]}
+
+
+def test_what_is_many_is_one_commit_and_one_answer(fake):
+    study = make_study(fake)
+
+    def changes():
+        return int(re.search(r"cusp_study_changes_total (\d+)", fake.call("GET", "/metrics").text).group(1))
+
+    before = changes()
+    r = fake.call("POST", f"/v1/{study}/trials:suggest", {"suggestionCount": 40, "clientId": "a"}).json()
+    assert r["done"] and [t["id"] for t in r["response"]["trials"]] == [str(i) for i in range(1, 41)]
+    assert changes() == before + 1 and len({tuple(values(t).items()) for t in r["response"]["trials"]}) == 40
+    text = fake.call("GET", "/metrics").text
+    assert re.search(r"cusp_study_change_commit_usec_total [1-9]", text) and "cusp_study_suggestions_ready_total" in text

@@ -180,7 +180,7 @@ struct told {
     struct study_ask ask;
     struct study_given given[8];
     size_t nr;
-    bool whole, should_stop;
+    bool should_stop;
     unsigned answers, decisions;
     enum err_code code;
     char dump[4096];
@@ -220,7 +220,7 @@ static enum study_verdict decide(struct study_change *c, const struct study_view
     assert_ptr_equal(v->parsed, params);
     switch (t->what) {
     case ASK:
-        return study_ask(v, b, &t->ask, t->given, &t->nr, &t->whole, err);
+        return study_ask(v, b, &t->ask, t->given, &t->nr, err);
     case TELL:
         rc = study_wish_measure(v, b, t->trial, r, 1, err);
         break;
@@ -261,10 +261,6 @@ static void on_changed(struct study_change *c, const struct study_view *v, const
         assert_null(v);
     } else if (v) {
         dump(v, t->dump, sizeof(t->dump));
-        if (t->what == ASK && !t->whole) {
-            t->answers--; /* suggestions come one by one */
-            study_change(t->f->s, c);
-        }
     }
 }
 
@@ -451,6 +447,38 @@ static void test_a_suggestion_comes_in_the_end(void **state) {
     (void)t;
 }
 
+/* However many are asked for, it is one transaction; and none when there is no room for all. */
+static void test_many_are_one_transaction(void **state) {
+    struct fix *f = *state;
+    struct str s = study(f, "1");
+    struct studies_stats before, after;
+    studies_get_stats(f->s, &before);
+    struct told *t = must(f, ask(f, s, "a", 5));
+    studies_get_stats(f->s, &after);
+    assert_int_equal(t->nr, 5);
+    assert_int_equal(after.changes, before.changes + 1);
+    assert_true(after.asked > after.asked_ready);
+    uint64_t was = limits.max_study_trials;
+    limits.max_study_trials = 7;
+    assert_int_equal(done(f, ask(f, s, "b", 3))->code, ERR_RESOURCE_EXHAUSTED);
+    assert_int_equal(must(f, ask(f, s, "b", 2))->nr, 2);
+    limits.max_study_trials = was;
+}
+
+/* Who does not want to wait any longer is not called, and what came of the waiting is not lost. */
+static void test_who_waits_may_leave(void **state) {
+    struct fix *f = *state;
+    struct str s = study(f, "1");
+    struct told *a = ask(f, s, "a", 1), *b = ask(f, s, "b", 1);
+    settle_store(f);
+    assert_true(study_withdraw(&a->c));
+    assert_false(study_withdraw(&a->c));
+    assert_int_equal(done(f, b)->given[0].id, 1);
+    assert_int_equal(a->answers, 0);
+    assert_false(study_withdraw(&b->c));
+    assert_int_equal(must(f, ask(f, s, "a", 1))->given[0].id, 2);
+}
+
 static void test_who_waits_is_told_of_the_end(void **state) {
     struct fix *f = *state;
     struct str s = study(f, "1");
@@ -608,6 +636,8 @@ int main(void) {
         T(test_contexts_take_what_fits),
         T(test_a_context_opens_and_closes_what_depends_on_it),
         T(test_a_suggestion_comes_in_the_end),
+        T(test_many_are_one_transaction),
+        T(test_who_waits_may_leave),
         T(test_who_waits_is_told_of_the_end),
         T(test_the_least_used_make_room),
         T(test_early_stopping_by_rule),

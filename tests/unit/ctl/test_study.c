@@ -270,6 +270,10 @@ static void test_bad_records(void **state) {
         {STUDY_EV_MEASURED, "trial=1\nr=0 0 0\n"},
         {STUDY_EV_TRIAL_ENDED, "trial=1\nstate=ACTIVE\n"},
         {STUDY_EV_TRIAL_ENDED, "trial=1\n"},
+        {STUDY_EV_LEARNED, "l=x 1 2 3\n"},
+        {STUDY_EV_LEARNED, "from=a\nl=x 1 2\n"},
+        {STUDY_EV_LEARNED, "from=a\nl=x 1 2 3 4\n"},
+        {STUDY_EV_LEARNED, "from=a\nl=1 2 3\n"},
         {STUDY_EV_END, ""},
     };
     struct study_spec spec = spec_of(1);
@@ -285,6 +289,35 @@ static void test_bad_records(void **state) {
         }
         assert_int_equal(err.code, ERR_DATA_LOSS);
     }
+}
+
+static void test_lessons_come_first(void **state) {
+    (void)state;
+    static const double x[] = {NAN, -0.5}, y[] = {1e-300};
+    const struct tune_trial t[] = {{TUNE_DONE, x, y}, {TUNE_DONE, x, y}};
+    const struct study_event learned = {.type = STUDY_EV_LEARNED,
+                                        .lesson = &(struct study_lesson){"a\nb", t, 2}};
+    struct study_spec spec = spec_of(1);
+    struct study *s = study_new(&spec, 0);
+    uint64_t was = study_version(s);
+    size_t nr;
+    must(s, learned);
+    const struct study_lesson *l = study_lessons(s, &nr);
+    assert_int_equal(nr, 1);
+    assert_string_equal(l->from, "a\nb");
+    assert_int_equal(l->nr, 2);
+    assert_true(isnan(l->trials[1].setting[0]) && l->trials[1].setting[1] == -0.5);
+    assert_true(l->trials[1].metrics[0] == 1e-300);
+    assert_true(study_version(s) != was);
+    for (size_t i = 1; i < STUDY_LESSONS; i++) {
+        must(s, learned);
+    }
+    must_not(s, learned); /* one too many */
+    study_free(s);
+    s = study_new(&spec, 0);
+    new_trial(s, 0.5, 1);
+    must_not(s, learned); /* too late */
+    study_free(s);
 }
 
 static void curve(struct study *s, uint64_t id, double level, int steps) {
@@ -456,6 +489,7 @@ int main(void) {
         cmocka_unit_test(test_predictions_made_anew),
         cmocka_unit_test(test_facts_that_do_not_fit),
         cmocka_unit_test(test_bad_records),
+        cmocka_unit_test(test_lessons_come_first),
         cmocka_unit_test(test_stopping),
         cmocka_unit_test(test_over),
     };

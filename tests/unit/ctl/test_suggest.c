@@ -177,12 +177,109 @@ static void test_memory_is_bounded(void **state) {
     study_free(s);
 }
 
+/* Who asks for many gets what asking for them one after the other would have given, and who asked
+ * for many has as many computed ahead. */
+static void test_many_at_once(void **state) {
+    (void)state;
+    struct steps st = {.runner.submit = submit};
+    struct suggest_pool ahead, direct;
+    suggest_pool_init(&ahead, &st.runner);
+    suggest_pool_init(&direct, NULL);
+    struct study *s = study_over_params(params, 2);
+    struct suggester *a = suggester_new(&ahead, ready, &st), *b;
+    const double *x, *y;
+    size_t nr;
+    for (int i = 0; i < 6; i++) { /* past the start-up design */
+        b = suggester_new(&direct, ready, NULL);
+        assert_int_equal(suggester_take(b, s, &y), SUGGEST_READY);
+        end(s, add(s, y));
+        suggester_free(b);
+    }
+    assert_int_equal(suggester_take_some(a, s, 3, &x, &nr), SUGGEST_LATER);
+    step(&st);
+    assert_int_equal(suggester_take_some(a, s, 3, &x, &nr), SUGGEST_READY);
+    assert_int_equal(nr, 3);
+    double all[6];
+    memcpy(all, x, sizeof(all));
+    assert_int_equal(suggester_take_some(a, s, 1, &x, &nr), SUGGEST_READY); /* of these */
+    assert_int_equal(nr, 1);
+    assert_memory_equal(x, all, 2 * sizeof(*x));
+    assert_int_equal(suggester_take_some(a, s, 2, &x, &nr), SUGGEST_READY);
+    for (int i = 0; i < 3; i++) {
+        b = suggester_new(&direct, ready, NULL);
+        assert_int_equal(suggester_take(b, s, &y), SUGGEST_READY);
+        assert_memory_equal(y, all + i * 2, 2 * sizeof(*y));
+        add(s, all + i * 2);
+        suggester_free(b);
+    }
+    unsigned before = st.nr_run;
+    suggester_prepare(a, s);
+    step(&st);
+    assert_int_equal(suggester_take_some(a, s, 2, &x, &nr), SUGGEST_READY);
+    assert_int_equal(nr, 2);
+    assert_int_equal(st.nr_run, before + 1);
+    suggester_free(a);
+    study_free(s);
+}
+
+static void test_fewer_than_asked_for(void **state) {
+    (void)state;
+    struct suggest_pool pool;
+    suggest_pool_init(&pool, NULL);
+    struct study *s = study_over_params(small, 1);
+    struct suggester *a = suggester_new(&pool, ready, NULL);
+    const double *x;
+    size_t nr;
+    assert_int_equal(suggester_take_some(a, s, 5, &x, &nr), SUGGEST_READY);
+    assert_int_equal(nr, 2);
+    assert_true(x[0] != x[1]);
+    suggester_free(a);
+    study_free(s);
+}
+
+/* What was learned is taught again to a tuner that had forgotten, and to a fresh process. */
+static void test_lessons(void **state) {
+    (void)state;
+    static const double settings[][2] = {{0.91, 0.13}, {0.2, 0.7}, {0.5, 0.4}, {0.7, 0.9}};
+    static const double losses[] = {0.01, 1, 0.5, 2};
+    struct tune_trial t[4];
+    for (size_t i = 0; i < NR_OF(t); i++) {
+        t[i] = (struct tune_trial){TUNE_DONE, settings[i], &losses[i]};
+    }
+    const struct study_lesson lesson = {"studies/1", t, NR_OF(t)};
+    struct suggest_pool pool;
+    suggest_pool_init(&pool, NULL);
+    struct study *plain = study_over_params(params, 2), *s = study_over_params(params, 2);
+    must(s, (struct study_event){.type = STUDY_EV_LEARNED, .lesson = &lesson});
+    struct suggester *a = suggester_new(&pool, ready, NULL), *b = suggester_new(&pool, ready, NULL);
+    const double *x, *y;
+    assert_int_equal(suggester_take(b, plain, &y), SUGGEST_READY);
+    assert_true(y[0] == 0.5 && y[1] == 0.5); /* the centre */
+    assert_int_equal(suggester_take(a, s, &x), SUGGEST_READY);
+    assert_true(fabs(x[0] - 0.91) < 1e-9 && fabs(x[1] - 0.13) < 1e-9); /* what was best there */
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(suggester_take(a, s, &x), SUGGEST_READY);
+        struct suggester *fresh = suggester_new(&pool, ready, NULL);
+        assert_int_equal(suggester_take(fresh, s, &y), SUGGEST_READY);
+        assert_memory_equal(x, y, 2 * sizeof(*x));
+        suggester_free(fresh);
+        end(s, add(s, x));
+    }
+    suggester_free(a);
+    suggester_free(b);
+    study_free(plain);
+    study_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ahead_is_as_on_demand),
         cmocka_unit_test(test_a_change_makes_it_stale),
         cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_memory_is_bounded),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_fewer_than_asked_for),
+        cmocka_unit_test(test_lessons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
