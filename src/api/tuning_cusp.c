@@ -241,7 +241,8 @@ static const struct {
 bool tuning_cusp_handle(struct api *a, struct xch *x) {
     struct str name;
     struct err err;
-    if (str_find(xch_head(x)->path, STR("/hyperparameterTuningJobs/")) < 0) {
+    if (str_find(xch_head(x)->path, STR("/hyperparameterTuningJobs/")) < 0 &&
+        str_find(xch_head(x)->path, STR("/studies/")) < 0) {
         return false;
     }
     if (tuning_importance_handle(a, x)) {

@@ -5,6 +5,7 @@
 #include "api/cusp_path.h"
 #include "api/study_message.h"
 #include "api/tuning_message.h"
+#include "api/vizier_message.h"
 #include "base/limits.h"
 #include "ctl/suggest.h"
 #include "tune/importance.h"
@@ -17,7 +18,8 @@ struct ask {
     struct api *api;
     struct xch *xch;
     struct name_parts name;
-    struct tuning_read read;
+    struct tuning_read read;  /* of a tuning job */
+    struct study_change look; /* of a study */
     struct suggest_work work;
     /* While it is computed: nobody but the lane looks at what is in this arena. */
     struct arena *own;
@@ -106,6 +108,31 @@ static void run(struct suggest_work *work) {
     }
 }
 
+static void compute(struct ask *q, const Aip__StudySpec *spec, const struct study *study) {
+    study_plan_init(&q->plan, q->own, spec, 0);
+    q->trials = study_history(study, q->own, &q->nr_trials);
+    for (size_t i = 0; i < q->nr_trials; i++) {
+        q->nr_done += q->trials[i].state == TUNE_DONE;
+    }
+    size_t n = q->plan.study.nr_metrics;
+    q->known = arena_own_array(q->own, n + 1, sizeof(*q->known));
+    q->ret = arena_own_array(q->own, n * q->plan.study.nr_params + 1, sizeof(*q->ret));
+    q->work = (struct suggest_work){.run = run, .done = done};
+    q->api->suggestions->runner->submit(q->api->suggestions->runner, &q->work);
+}
+
+/* The study may be forgotten while we compute: its spec is read again, for ourselves. */
+static void on_study(struct study_change *ch, const struct study_view *v, const struct err *err) {
+    struct ask *q = ch->arg;
+    struct err why;
+    Aip__Study *m;
+    if (err || vizier_study_message(q->own, v->row, &m, &why)) {
+        fail(q, err ? err : &why);
+    } else {
+        compute(q, m->study_spec, v->study);
+    }
+}
+
 static void on_read(struct tuning_read *r, const struct store_row *row,
                     const struct tuning_status *status, const struct study *study,
                     const struct err *err) {
@@ -123,16 +150,7 @@ static void on_read(struct tuning_read *r, const struct store_row *row,
         fail(q, err);
         return;
     }
-    study_plan_init(&q->plan, q->own, m->study_spec, 0);
-    q->trials = study_history(study, q->own, &q->nr_trials);
-    for (size_t i = 0; i < q->nr_trials; i++) {
-        q->nr_done += q->trials[i].state == TUNE_DONE;
-    }
-    size_t n = q->plan.study.nr_metrics;
-    q->known = arena_own_array(q->own, n + 1, sizeof(*q->known));
-    q->ret = arena_own_array(q->own, n * q->plan.study.nr_params + 1, sizeof(*q->ret));
-    q->work = (struct suggest_work){.run = run, .done = done};
-    q->api->suggestions->runner->submit(q->api->suggestions->runner, &q->work);
+    compute(q, m->study_spec, study);
 }
 
 bool tuning_importance_handle(struct api *a, struct xch *x) {
@@ -142,8 +160,9 @@ bool tuning_importance_handle(struct api *a, struct xch *x) {
         return false;
     }
     struct ask *q = arena_own(xch_arena(x), sizeof(*q));
-    if (name_parse_in(a->projects, xch_arena(x), name, "hyperparameterTuningJobs", "name", &q->name,
-                      &err)) {
+    bool is_study = str_find(name, STR("/studies/")) >= 0;
+    if (name_parse_in(a->projects, xch_arena(x), name,
+                      is_study ? "studies" : "hyperparameterTuningJobs", "name", &q->name, &err)) {
         reply_error(x, &err);
         return true;
     }
@@ -159,6 +178,11 @@ bool tuning_importance_handle(struct api *a, struct xch *x) {
     q->api = a;
     q->xch = xch_ref(x);
     q->own = arena_new(ARENA_NO_MAX);
+    if (is_study) {
+        q->look = (struct study_change){.name = q->name.canonical, .cb = on_study, .arg = q};
+        study_read(a->studies, &q->look);
+        return true;
+    }
     q->read = (struct tuning_read){.name = q->name.canonical, .cb = on_read, .arg = q};
     ctl_tuning_read(a->ctl, &q->read);
     return true;

@@ -1,6 +1,6 @@
-/* GET /cusp/v1/.../hyperparameterTuningJobs/ID:importance -- which parameters matter, by metric
- * (tune/importance.h). Computed where suggestions are, away from the loop; at most max_importances
- * at once. Loop thread. */
+/* GET /cusp/v1/.../hyperparameterTuningJobs/ID:importance, and of .../studies/ID -- which
+ * parameters matter, by metric (tune/importance.h). Computed where suggestions are, away from the
+ * loop; at most max_importances at once. Loop thread. */
 #ifndef CUSP_API_TUNING_IMPORTANCE_H
 #define CUSP_API_TUNING_IMPORTANCE_H
 

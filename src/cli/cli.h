@@ -134,6 +134,7 @@ json_t *configfile_load(const char *path, struct err *err);
 int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_hp_tuning_jobs(const struct cli *c, int argc, char **argv, struct err *err);
+int cmd_studies(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_datasets(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_models(const struct cli *c, int argc, char **argv, struct err *err);
 int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err);

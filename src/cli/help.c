@@ -6,6 +6,7 @@
 #define DATASET_IS "\nDATASET is an id or a whole resource name.\n"
 #define PIPELINE_IS "\nPIPELINE is an id or a full resource name.\n"
 #define MODEL_IS "\nMODEL is an id or a full resource name; VERSION a number or an alias.\n"
+#define STUDY_IS "\nSTUDY: an id (see studies list), a whole name, or a display name.\n"
 #define TUNING_IS "\nJOB is an id or a full resource name; TRIAL a number such as 7.\n"
 #define JOB_IS "\nJOB is an id or a full resource name.\n"
 
@@ -19,6 +20,7 @@ static const struct {
      "  cusp custom-jobs …          create, list, describe, timeline, stream-logs, wait, cancel, delete\n"
      "  cusp training-pipelines …   create, list, describe, stream-logs, wait, cancel, delete\n"
      "  cusp hp-tuning-jobs …       create, list, describe, stream-logs, cancel, update, add-trial, …\n"
+     "  cusp studies …              create, list, describe, suggest, measure, complete, delete\n"
      "  cusp datasets …             create, list, describe, import, export, delete, data-items\n"
      "  cusp models …               upload, list, describe, list-version, update, copy, export, verify, delete\n"
      "  cusp storage …              cp, rsync, ls, du, cat, rm, …: gs:// objects\n"
@@ -180,6 +182,49 @@ static const struct {
      "cusp hp-tuning-jobs stop-trial JOB TRIAL\n\nWhat it has measured counts; without a measurement it is infeasible.\n" TUNING_IS GLOBAL},
     {"hp-tuning-jobs rerun-trial",
      "cusp hp-tuning-jobs rerun-trial JOB TRIAL\n\nA new trial with the setting of one that has ended. Prints its id.\n" TUNING_IS GLOBAL},
+    {"studies",
+     "cusp studies: Vizier's studies; settings are suggested, you try them and tell what came of it\n\n"
+     "  create    a study: what is searched, and for the best of what\n"
+     "  list      studies, newest first\n"
+     "  describe  trials, the best so far, which parameters matter\n"
+     "  suggest   what to try next\n"
+     "  measure   tell what a trial has measured so far\n"
+     "  complete  tell how a trial ended\n"
+     "  delete    forget a study and its trials\n\n"
+     "From a shell:\n"
+     "  s=$(cusp studies create --config=study.yaml --display-name=lr)\n"
+     "  cusp studies suggest $s --format=csv\n"
+     "  cusp studies complete $s 1 --metrics=loss=0.25\n"
+     "cusp studies COMMAND --help says more.\n" GLOBAL},
+    {"studies create",
+     "cusp studies create --config=FILE [--display-name=NAME]\n\n"
+     "  --config=FILE        YAML or JSON: a Study, or a StudySpec alone\n"
+     "  --display-name=NAME  no two studies of a place have the same\n\n"
+     "Prints the study's id on standard output. A file:\n"
+     "  metrics: [{metricId: loss, goal: MINIMIZE}]\n"
+     "  parameters:\n"
+     "  - {parameterId: lr, doubleValueSpec: {minValue: 1.0e-4, maxValue: 0.1}, scaleType: UNIT_LOG_SCALE}\n"
+     "  - {parameterId: depth, integerValueSpec: {minValue: 1, maxValue: 8}}\n"
+     "  algorithm: RANDOM_SEARCH   # or GRID_SEARCH; without it Bayesian optimisation\n" GLOBAL},
+    {"studies list", "cusp studies list [--limit=N]\n\n  --limit  at most so many (default 100)\n" GLOBAL},
+    {"studies describe",
+     "cusp studies describe STUDY [--limit=N]\n\n"
+     "The trials (\"*\": the best) and how the best value developed.\n"
+     "  --limit        at most so many trials, the best ones (default 50; 0: all)\n"
+     "  --format=csv   all trials as a table for other programs; json: the study with its trials\n" STUDY_IS GLOBAL},
+    {"studies suggest",
+     "cusp studies suggest STUDY [--count=N] [--client-id=ID]\n\n"
+     "  --count=N       so many trials (default 1)\n"
+     "  --client-id=ID  whose they are (default cusp): who asks again is given what it has not completed\n"
+     "  --format=csv    for other programs; json: the trials\n" STUDY_IS GLOBAL},
+    {"studies measure",
+     "cusp studies measure STUDY TRIAL --metrics=NAME=NUMBER,… [--step=N]\n\n"
+     "What a trial that goes on has measured so far.\n" STUDY_IS GLOBAL},
+    {"studies complete",
+     "cusp studies complete STUDY TRIAL [--metrics=NAME=NUMBER,… [--step=N] | --infeasible [--reason=TEXT]]\n\n"
+     "  --metrics      the result; without it what was measured last (or best, as the study says)\n"
+     "  --infeasible   the setting cannot be tried at all\n" STUDY_IS GLOBAL},
+    {"studies delete", "cusp studies delete STUDY\n\nThe study and all of its trials are gone.\n" STUDY_IS GLOBAL},
     {"datasets",
      "cusp datasets: managed datasets\n\n"
      "  create      a table of CSV files, or a place for images, texts or videos\n"

@@ -17,6 +17,7 @@ static const struct {
     {"custom-jobs", true, cmd_custom_jobs},
     {"training-pipelines", true, cmd_training_pipelines},
     {"hp-tuning-jobs", true, cmd_hp_tuning_jobs},
+    {"studies", true, cmd_studies},
     {"datasets", true, cmd_datasets},
     {"models", true, cmd_models},
     {"storage", true, cmd_storage},
@@ -130,6 +131,13 @@ const char *__asan_default_options(void) {
     return "detect_leaks=0";
 }
 
+/* Tables for other programs too. */
+static bool shows_trials(int argc, char **argv) {
+    bool is_study = argc > 2 && strcmp(argv[1], "studies") == 0;
+    return (is_study && (strcmp(argv[2], "describe") == 0 || strcmp(argv[2], "suggest") == 0)) ||
+           (argc > 2 && strcmp(argv[1], "hp-tuning-jobs") == 0 && strcmp(argv[2], "describe") == 0);
+}
+
 int main(int argc, char **argv) {
     enum { FORMAT, ENDPOINT, PROJECT, REGION, QUIET, NR };
     struct global g[NR] = {{.name = "--format"},
@@ -151,8 +159,7 @@ int main(int argc, char **argv) {
                     .quiet = g[QUIET].value != NULL};
     c.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !c.json;
     c.format = g[FORMAT].value;
-    bool of_trials =
-        argc > 2 && strcmp(argv[1], "hp-tuning-jobs") == 0 && strcmp(argv[2], "describe") == 0;
+    bool of_trials = shows_trials(argc, argv);
     c.csv = of_trials && c.format && strcmp(c.format, "csv") == 0;
     if (c.format && !c.json && !c.csv && !(argc > 1 && strcmp(argv[1], "logging") == 0)) {
         err_set(&err, ERR_INVALID_ARGUMENT, "--format knows %s",
