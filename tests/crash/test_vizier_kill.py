@@ -30,8 +30,8 @@ def test_an_operation_that_was_answered_goes_on(make_server, points, count):
     s.start(env={"CUSP_FAILPOINTS": compute + points})
     with pytest.raises((requests.ConnectionError, requests.Timeout)):
         op = post(s, f"{study}/trials:suggest", {"suggestionCount": count, "clientId": "w"})
-        for _ in range(200):
-            op = s.get(op["name"])
+        post(s, op["name"] + ":wait")
+        s.get(study)
     s.proc.wait(30)
     s.start()
     new = [o for o in operations(s, study) if o["name"] not in before]
