@@ -14,8 +14,6 @@ struct gzfile {
     unsigned char *in; /* NULL: plain */
     z_stream z;
     bool looked, eof, in_member;
-    unsigned char head[2]; /* what was read to find out, still to be given when plain */
-    size_t head_n, head_at;
 };
 
 struct gzfile *gzfile_new(int fd) {
@@ -55,23 +53,21 @@ static int read_some(struct gzfile *f, void *p, size_t max, size_t *ret, struct 
     }
 }
 
+/* Takes nothing: reads that begin at whole pages cost the kernel half. */
 static int find_out(struct gzfile *f, struct err *err) {
-    size_t n = 1;
-    while (f->head_n < sizeof(f->head) && n) {
-        if (read_some(f, f->head + f->head_n, sizeof(f->head) - f->head_n, &n, err) < 0) {
-            return -1;
-        }
-        f->head_n += n;
+    unsigned char head[2];
+    ssize_t n;
+    do {
+        n = pread(f->fd, head, sizeof(head), 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return err_sys(err, errno, "read");
     }
     f->looked = true;
-    if (f->head_n == 2 && f->head[0] == 0x1f && f->head[1] == 0x8b) {
+    if (n == 2 && head[0] == 0x1f && head[1] == 0x8b) {
         f->in = xmalloc(IN_SIZE);
         CHECK(inflateInit2(&f->z, GZIP_WINDOW) == Z_OK); /* fails for want of memory only */
         f->in_member = true;
-        memcpy(f->in, f->head, f->head_n);
-        f->z.next_in = f->in;
-        f->z.avail_in = (uInt)f->head_n;
-        f->head_n = 0;
     }
     return 0;
 }
@@ -126,13 +122,6 @@ int gzfile_read(struct gzfile *f, char *p, size_t max, size_t *ret_n, struct err
     }
     if (f->in) {
         return unpack(f, p, max, ret_n, err);
-    }
-    if (f->head_at < f->head_n) {
-        size_t n = f->head_n - f->head_at < max ? f->head_n - f->head_at : max;
-        memcpy(p, f->head + f->head_at, n);
-        f->head_at += n;
-        *ret_n = n;
-        return 0;
     }
     return read_some(f, p, max, ret_n, err);
 }

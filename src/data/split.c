@@ -42,6 +42,9 @@ struct split {
     uint64_t source, at, block;
     bool has_block;
     uint8_t order[TENS];
+    bool
+        is_whole[TENS]; /* all of this tenth is of set_of_tenth: the place within it is no matter */
+    enum split_set set_of_tenth[TENS];
     /* strata */
     struct seen *seen;
     size_t nr_seen, seen_cap;
@@ -101,6 +104,15 @@ int split_fractions_normalise(const struct split_fractions *sent, struct split_f
     return 0;
 }
 
+/* Sums, not branches: which set it is cannot be foretold. */
+static enum split_set set_of(const struct split *s, double place) {
+    return (enum split_set)((place >= s->below[0]) + (place >= s->below[1]));
+}
+
+static double place_of(unsigned tenth, double within) {
+    return (tenth + within) / TENS;
+}
+
 struct split *split_new(enum split_kind kind, const struct split_fractions *fractions,
                         uint64_t seed, int temp_fd) {
     struct split *s = xcalloc(1, sizeof(*s));
@@ -116,6 +128,10 @@ struct split *split_new(enum split_kind kind, const struct split_fractions *frac
     for (int i = 0; i < SPLIT_NR; i++) {
         sum += fractions->of[i];
         s->below[i] = i >= last ? 2 : sum; /* roundings must not make a set that nobody wants */
+    }
+    for (unsigned i = 0; i < TENS; i++) {
+        s->set_of_tenth[i] = set_of(s, place_of(i, 0));
+        s->is_whole[i] = s->set_of_tenth[i] == set_of(s, place_of(i, 1 - 0x1p-53));
     }
     return s;
 }
@@ -148,11 +164,6 @@ void split_source(struct split *s, struct str uri) {
     s->has_block = false;
 }
 
-/* Sums, not branches: which set it is cannot be foretold. */
-static enum split_set set_of(const struct split *s, double place) {
-    return (enum split_set)((place >= s->below[0]) + (place >= s->below[1]));
-}
-
 enum split_set split_at(struct split *s, uint64_t at) {
     uint64_t block = at / TENS;
     if (!s->has_block || s->block != block) {
@@ -166,8 +177,12 @@ enum split_set split_at(struct split *s, uint64_t at) {
         s->block = block;
         s->has_block = true;
     }
+    uint8_t tenth = s->order[at - block * TENS];
+    if (s->is_whole[tenth]) {
+        return s->set_of_tenth[tenth];
+    }
     double within = (double)(mix(~s->source ^ mix(at)) >> 11) * 0x1p-53;
-    return set_of(s, (s->order[at % TENS] + within) / TENS);
+    return set_of(s, place_of(tenth, within));
 }
 
 /* ---- strata ---- */
