@@ -3,6 +3,7 @@
  * to their common directory. */
 #include "sys/mnt.h"
 #include "base/buf.h"
+#include "base/fail.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,6 +64,7 @@ static int overlay_new(const char *const *lower, size_t nr_lower, const char *up
         return errno;
     }
     auto_close int m = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+    (void)FAIL_POINT("mnt.overlay.before_attach", NULL); /* abort and delay only */
     if (m < 0 || syscall(SYS_move_mount, m, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
         return errno;
     }
@@ -125,9 +127,12 @@ int mnt_overlay_classic(const char *const *lower, size_t nr_lower, const char *u
 
 int mnt_overlay(const char *const *lower, size_t nr_lower, const char *upper, const char *work,
                 const char *target, struct err *err) {
+    if (FAIL_POINT("mnt.overlay.before_mount", err) < 0) {
+        return -1;
+    }
     int e = overlay_new(lower, nr_lower, upper, work, target);
     if (e == 0) {
-        return 0;
+        return FAIL_POINT("mnt.overlay.after_mount", err);
     }
     if (e != EINVAL && e != ENOSYS) {
         return err_sys(err, e, "mount overlay");

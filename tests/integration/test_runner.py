@@ -561,6 +561,7 @@ HAS_FAILPOINTS = RUNNER.exists() and b"CUSP_FAILPOINT_TRACE" in RUNNER.read_byte
 @pytest.mark.skipif(not HAS_FAILPOINTS, reason="NOT TESTED: built without -Dfailpoints=true")
 @pytest.mark.parametrize("point", [
     "runner.start.before_lock", "runner.start.after_lock", "runner.start.before_runtime",
+    "mnt.overlay.before_mount", "mnt.overlay.before_attach", "mnt.overlay.after_mount",
     "runner.run.after_started", "runner.log.write", "runner.exit.before_write", "runner.exit.after_write"])
 def test_runner_dies_anywhere(make, runtime, point):
     run = make(runtime, "echo hi; exit 3", env={"CUSP_FAILPOINTS": f"{point}=abort"})
