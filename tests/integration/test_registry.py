@@ -1,16 +1,14 @@
 """The container registry: the four areas of the OCI distribution specification, bad input, crashes, and what it is
-for: an image that was pushed runs as a job. Standard clients at the end (skopeo; podman where it is installed)."""
+for: an image that was pushed runs as a job. Standard clients: test_registry_clients.py."""
 import gzip
 import hashlib
 import io
 import json
 import os
 import platform
-import shutil
 import socket
 import subprocess
 import tarfile
-import tempfile
 
 import pytest
 import requests
@@ -686,82 +684,3 @@ def test_young_blobs_without_a_manifest_survive_a_prune(reg, fake):
     d = reg.blob(b"a push under way")["digest"]
     prune(fake)
     assert reg.do("HEAD", f"/v2/{REPO}/blobs/{d}").status_code == 200
-
-
-# ---- standard clients
-
-needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
-
-
-def layout(tmp_path, tar):
-    """An OCI layout on disk, for skopeo to push."""
-    root = tmp_path / "layout"
-    (root / "blobs/sha256").mkdir(parents=True)
-
-    def put(data):
-        (root / "blobs/sha256" / sha(data)[7:]).write_bytes(data)
-        return {"digest": sha(data), "size": len(data)}
-
-    base = open(tar, "rb").read()
-    config = json.dumps({"os": "linux", "architecture": ARCH, "config": {"Cmd": ["/bin/echo", "by skopeo"]},
-                         "rootfs": {"type": "layers", "diff_ids": [sha(base)]}}).encode()
-    m = json.dumps({"schemaVersion": 2, "mediaType": OCI,
-                    "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **put(config)},
-                    "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                                **put(gzip.compress(base, 1))}]}).encode()
-    (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [
-        {"mediaType": OCI, **put(m), "annotations": {"org.opencontainers.image.ref.name": "v1"}}]}))
-    (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    return root
-
-
-@needs_skopeo
-def test_skopeo_copies_in_and_out_and_the_image_runs(local, busybox_image, tmp_path):
-    s = local()
-    src, out = layout(tmp_path, busybox_image), tmp_path / "out"
-    uri = own(s, "demo/repo/skopeo:v1", "localhost")
-
-    def skopeo(*args):
-        r = subprocess.run(["skopeo", "--insecure-policy", *args], capture_output=True, text=True, timeout=120)
-        assert r.returncode == 0, r.stderr
-        return r.stdout
-
-    skopeo("copy", "--dest-tls-verify=false", f"oci:{src}:v1", "docker://" + uri)
-    skopeo("copy", "--src-tls-verify=false", "docker://" + uri, f"oci:{out}:v1")
-    pushed = json.loads((src / "index.json").read_text())["manifests"][0]["digest"]
-    assert json.loads((out / "index.json").read_text())["manifests"][0]["digest"] == pushed
-    for f in (src / "blobs/sha256").iterdir():
-        assert (out / "blobs/sha256" / f.name).read_bytes() == f.read_bytes()
-    assert json.loads(skopeo("inspect", "--tls-verify=false", "docker://" + uri))["Digest"] == pushed
-    assert json.loads(skopeo("list-tags", "--tls-verify=false", "docker://" + uri.rsplit(":", 1)[0]))["Tags"] == ["v1"]
-    # as docker v2 too, and from repository to repository
-    skopeo("copy", "--format=v2s2", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://" + uri,
-           "docker://" + own(s, "demo/repo/copy:v2", "localhost"))
-    for image in (uri, own(s, "demo/repo/copy:v2")):
-        name = s.create(image_job(image))["name"]
-        assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED", s.events(name)
-        assert "by skopeo" in json.dumps(s.logs(name))
-    skopeo("delete", "--tls-verify=false", "docker://" + uri)
-    assert requests.get(f"{s.url}/v2/demo/repo/skopeo/tags/list").json()["tags"] == []
-    s.stop()
-
-
-@pytest.mark.skipif(not shutil.which("podman"), reason="podman is not installed")
-def test_podman_pushes_and_pulls(fake, busybox_image, tmp_path, request):
-    short = tempfile.mkdtemp(prefix="cusp-")  # podman takes no long path
-    request.addfinalizer(lambda: shutil.rmtree(short, ignore_errors=True))
-    podman = ["podman", "--root", str(tmp_path / "root"), "--runroot", short, "--storage-driver=vfs",
-              "--cgroup-manager=cgroupfs"]
-    uri = own(fake, "demo/repo/podman:v1", "localhost")
-
-    def run(*args):
-        r = subprocess.run([*podman, *args], capture_output=True, text=True, timeout=120)
-        assert r.returncode == 0, r.stderr
-        return r.stdout.strip()
-
-    run("import", str(busybox_image), uri)
-    before = run("image", "inspect", "--format", "{{.Id}}", uri)
-    run("push", "--tls-verify=false", uri)
-    run("rmi", uri)
-    run("pull", "--tls-verify=false", uri)
-    assert run("image", "inspect", "--format", "{{.Id}}", uri) == before
