@@ -6,8 +6,8 @@
  * peer vanishes what arrived is kept for a session and dropped for the others. */
 #include "api/gcs_transfer.h"
 
+#include "base/gunzip.h"
 #include "base/limits.h"
-#include "net/unzip.h"
 
 #define PACKED_STEP (32u << 10) /* packed bytes asked for, and bytes unpacked, at a time */
 #define LEAST_ROOM                                                                                 \
@@ -204,8 +204,20 @@ static void unpack(struct transfer *t) {
     while (!t->failed && (t->packed.n || t->has_more) &&
            t->held + PACKED_STEP + 512 <= (t->nr - 1) * t->cap) {
         struct str in = buf_str(&t->packed);
-        if (gunzip_step(t->gunzip, &in, out, sizeof(out), &n, &t->err) < 0 ||
-            multipart_feed(&t->mp, str_n(out, n), &t->err) < 0) {
+        struct err why;
+        if (gunzip_step(t->gunzip, &in, out, sizeof(out), &n, &why) < 0) {
+            t->failed = true;
+            err_set(&t->err, ERR_INVALID_ARGUMENT, "The body is not gzip, as its header says: %s",
+                    why.msg);
+            return;
+        }
+        if (n == 0 && in.n && gunzip_is_done(t->gunzip)) {
+            t->failed = true;
+            err_set(&t->err, ERR_INVALID_ARGUMENT,
+                    "There are bytes after the end of the gzip body");
+            return;
+        }
+        if (multipart_feed(&t->mp, str_n(out, n), &t->err) < 0) {
             t->failed = true;
             return;
         }
