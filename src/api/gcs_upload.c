@@ -10,8 +10,7 @@
 #include "base/limits.h"
 
 #define PACKED_STEP (32u << 10) /* packed bytes asked for, and bytes unpacked, at a time */
-#define LEAST_ROOM                                                                                 \
-    (32u << 10) /* a piece with less goes as it is: a read of its own must be worth it */
+#define PIECE_ALIGN 4096        /* whole pieces can go past the page cache: blob/direct.c */
 
 void transfer_free(struct transfer *t) {
     blob_upload_unref(t->upload);
@@ -104,7 +103,8 @@ static struct piece *piece_to_fill(struct transfer *t) {
         return NULL;
     }
     if (!p->p) {
-        p->p = xmalloc(t->cap);
+        p->p = t->cap == GCS_PIECE ? aligned_alloc(PIECE_ALIGN, GCS_PIECE) : xmalloc(t->cap);
+        CHECK(p->p);
         p->t = t;
     }
     return p;
@@ -305,10 +305,6 @@ static char *body_room(struct xch *x, void *arg, size_t *ret_n) {
         return NULL;
     }
     struct piece *p = piece_to_fill(t);
-    if (p && p->n && t->cap - p->n < LEAST_ROOM && t->nr > 1) {
-        submit(t);
-        p = piece_to_fill(t);
-    }
     if (!p) {
         return NULL;
     }

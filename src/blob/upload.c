@@ -139,36 +139,38 @@ static int open_temp(struct blob_upload *u, struct err *err) {
     return u->fd < 0 ? err_sys(err, errno, "%s an upload file", how ? "make" : "open") : 0;
 }
 
-static int write_all(struct blob_upload *u, struct str bytes, struct err *err) {
-    if (FAIL_POINT("blob.upload.write", err) < 0) {
-        return -1;
-    }
-    for (size_t at = 0; at < bytes.n;) {
-        ssize_t n = pwrite(u->fd, bytes.p + at, bytes.n - at, (off_t)(u->offset + at));
-        if (n < 0 && errno == EINTR) {
-            continue;
+/* All of them or none. */
+static int write_all(struct blob_upload *u, const struct iovec *v, int nr, struct err *err) {
+    struct iovec left[UPLOAD_BATCH_MAX];
+    CHECK(nr <= UPLOAD_BATCH_MAX);
+    for (int i = 0; i < nr; i++) {
+        if (FAIL_POINT("blob.upload.write", err) < 0) {
+            return -1;
         }
-        if (n < 0) {
-            int e = errno;
-            if (ftruncate(u->fd, (off_t)u->offset) < 0) {
-                u->is_dead = true; /* the length would lie about what was received */
+        left[i] = v[i];
+    }
+    int e = upload_put(u, left, nr);
+    if (e < 0) {
+        if (ftruncate(u->fd, (off_t)u->offset) < 0) {
+            u->is_dead = true; /* the length would lie about what was received */
+        }
+        return err_sys(err, -e, "store uploaded bytes");
+    }
+    for (int i = 0; i < nr; i++) {
+        if (digest_length(u->digest) == u->offset) {
+            digest_update(u->digest, v[i].iov_base, v[i].iov_len);
+            if (!u->put.has_expect_md5 && !u->part && digest_length(u->digest) > BLOB_MD5_INLINE) {
+                digest_drop_md5(u->digest);
             }
-            return err_sys(err, e, "store uploaded bytes");
         }
-        at += (size_t)n;
+        u->offset += v[i].iov_len;
     }
-    if (digest_length(u->digest) == u->offset) {
-        digest_update(u->digest, bytes.p, bytes.n);
-        if (!u->put.has_expect_md5 && !u->part && digest_length(u->digest) > BLOB_MD5_INLINE) {
-            digest_drop_md5(u->digest);
-        }
-    }
-    u->offset += bytes.n;
     return 0;
 }
 
 static int write_file(struct blob_upload *u, const struct blob_write *q, struct err *err) {
-    auto_free char *p = xmalloc(COPY_STEP);
+    auto_free char *p = aligned_alloc(UPLOAD_ALIGN, COPY_STEP);
+    CHECK(p);
     for (uint64_t at = 0; at < q->src_len;) {
         size_t want = q->src_len - at < COPY_STEP ? (size_t)(q->src_len - at) : COPY_STEP;
         ssize_t n = pread(q->src_fd, p, want, (off_t)(q->src_offset + at));
@@ -181,7 +183,8 @@ static int write_file(struct blob_upload *u, const struct blob_write *q, struct 
         if (n == 0) {
             return err_set(err, ERR_ABORTED, "The source object changed while it was being read.");
         }
-        if (FAIL_POINT("blob.copy.slice", err) < 0 || write_all(u, str_n(p, (size_t)n), err) < 0) {
+        const struct iovec v = {p, (size_t)n};
+        if (FAIL_POINT("blob.copy.slice", err) < 0 || write_all(u, &v, 1, err) < 0) {
             return -1;
         }
         at += (uint64_t)n;
@@ -189,17 +192,38 @@ static int write_file(struct blob_upload *u, const struct blob_write *q, struct 
     return 0;
 }
 
-static int write_one(struct blob_upload *u, const struct blob_write *q, struct err *err) {
-    if ((u->fd < 0 && open_temp(u, err) < 0) ||
-        (q->from_file ? write_file(u, q, err) : write_all(u, q->bytes, err)) < 0) {
+static bool is_plain(const struct blob_write *q) {
+    return !q->from_file && !q->sync;
+}
+
+/* The writes from *at on that go together; moves *at past them. */
+static int write_some(struct blob_upload *u, struct list **at, size_t *ret_nr, struct err *err) {
+    struct iovec v[UPLOAD_BATCH_MAX];
+    int nr = 0;
+    const struct blob_write *q;
+    if (u->fd < 0 && open_temp(u, err) < 0) {
+        return -1;
+    }
+    do {
+        q = CONTAINER_OF(*at, struct blob_write, link);
+        if (!q->from_file) {
+            v[nr++] = (struct iovec){(void *)q->bytes.p, q->bytes.n};
+        }
+        *at = (*at)->next;
+        ++*ret_nr;
+    } while (is_plain(q) && nr < UPLOAD_BATCH_MAX && *at != &u->batch &&
+             is_plain(CONTAINER_OF(*at, struct blob_write, link)));
+    if ((q->from_file ? write_file(u, q, err) : write_all(u, v, nr, err)) < 0) {
         return -1;
     }
     if (q->sync && fdatasync(u->fd) < 0) {
         return err_sys(err, errno, "store uploaded bytes");
     }
     if (u->offset - u->flushed >= FLUSH_STEP) {
-        (void)sync_file_range(u->fd, (off_t)u->flushed, (off_t)(u->offset - u->flushed),
-                              SYNC_FILE_RANGE_WRITE);
+        if (!u->is_direct) {
+            (void)sync_file_range(u->fd, (off_t)u->flushed, (off_t)(u->offset - u->flushed),
+                                  SYNC_FILE_RANGE_WRITE);
+        }
         u->flushed = u->offset; /* only a hint: the fsync decides */
     }
     return 0;
@@ -208,9 +232,10 @@ static int write_one(struct blob_upload *u, const struct blob_write *q, struct e
 static void write_run(struct lane_work *w) {
     struct blob_upload *u = CONTAINER_OF(w, struct blob_upload, work);
     u->failed = false;
-    for (struct list *at = u->batch.next; at != &u->batch && !u->failed; at = at->next) {
-        u->failed = write_one(u, CONTAINER_OF(at, struct blob_write, link), &u->err) < 0;
-        u->nr_written += !u->failed;
+    for (struct list *at = u->batch.next; at != &u->batch && !u->failed;) {
+        size_t nr = 0;
+        u->failed = write_some(u, &at, &nr, &u->err) < 0;
+        u->nr_written += u->failed ? 0 : nr;
     }
 }
 
@@ -356,6 +381,9 @@ static int check_hashes(struct blob_upload *u, struct err *err) {
 static void settle_run(struct blob_req *r) {
     struct blob_upload *u = r->arg;
     r->failed = true;
+    if (u->fd >= 0) {
+        upload_end_direct(u); /* from now on it is read */
+    }
     if (u->fin_refused) {
         err_set(&r->err, ERR_ABORTED, "another request took over this upload");
         return;

@@ -5,6 +5,8 @@
 
 #include "blob/blob_int.h"
 
+#include <sys/uio.h>
+
 struct blob_upload {
     struct blob *b;
     unsigned refs;
@@ -21,6 +23,8 @@ struct blob_upload {
     int fd;                /* -1: file not made yet */
     uint64_t offset;       /* bytes in the file */
     uint64_t flushed;      /* writeback was started up to here */
+    bool is_direct;        /* fd has O_DIRECT; the lane's */
+    bool no_direct;        /* the file system does not take it */
     struct digest *digest; /* of the first digest_length() bytes */
     uint64_t epoch;
     /* Writes: all that wait go to the lane together, where they run in order. */
@@ -63,5 +67,14 @@ void session_wake(struct blob_upload *u);
  * in upload_finish_end. */
 void part_record(struct blob_req *r);
 void upload_finish_end(struct blob_req *r);
+
+/* ---- direct.c */
+#define UPLOAD_ALIGN 4096u  /* what any disk takes: offset, length and address */
+#define UPLOAD_BATCH_MAX 16 /* pieces that go to the kernel together */
+
+/* Writes all of v, which it uses up, at u->offset, which stays. 0 or -errno. */
+int upload_put(struct blob_upload *u, struct iovec *v, int nr);
+/* Before the file is read through u->fd. */
+void upload_end_direct(struct blob_upload *u);
 
 #endif
