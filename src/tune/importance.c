@@ -1,9 +1,13 @@
-/* See importance.h: a model like the tuner's, then its mean asked at many spread points. */
+/* See importance.h: a model like the tuner's around a trend, then its mean asked at many spread
+ * points. The tuner's own model would not do: most trials of a study lie near its best, and far
+ * from them the model's mean falls back to the mean of those, as if nothing mattered there. */
 #include "tune/importance.h"
 
 #include "base/mem.h"
+#include "tune/fit.h"
 #include "tune/history.h"
 #include "tune/model.h"
+#include "tune/trend.h"
 
 #include <math.h>
 
@@ -11,10 +15,20 @@
 #define LEVELS 17        /* of a number at which its own effect is looked at */
 #define EFFECT_POINTS 128
 #define EFFECT_BUDGET 32768 /* points for all features' effects together */
+#define FIT_ROWS 256        /* the model is fitted to no more, */
+#define TAME 10.0           /* times as far from the median as the worst tenth begins */
+#define ROWS 800            /* and looks at no more */
+
+/* Labels are trend + scale * what gp says. */
+struct surface {
+    struct trend trend;
+    struct gp gp;
+    double scale;
+};
 
 struct asked {
     const struct space *space;
-    const struct gp *gp;
+    const struct surface *surface;
     double sign; /* the model's larger is better; back to the user's direction */
     double *shift;
     struct gp_at at;
@@ -24,9 +38,10 @@ static void predict(struct asked *a, const double *x, size_t m, double *ret) {
     size_t d = a->space->d;
     for (size_t i = 0; i < m; i += 256) {
         size_t k = m - i < 256 ? m - i : 256;
-        gp_predict(a->gp, x + i * d, k, false, &a->at);
+        gp_predict(&a->surface->gp, x + i * d, k, false, &a->at);
         for (size_t c = 0; c < k; c++) {
-            ret[i + c] = a->sign * a->at.mean[c];
+            double around = a->surface->scale * a->at.mean[c];
+            ret[i + c] = a->sign * (trend_at(&a->surface->trend, x + (i + c) * d) + around);
         }
     }
 }
@@ -117,9 +132,92 @@ static void own_effect(struct asked *a, size_t j, double all, struct tune_import
     ret->best = s->features[j].is_category ? at[best] : space_decode_one(p, at[best]);
 }
 
-static bool explain(const struct space *s, const struct gp *g, bool minimize,
+/* Rows of the history and their labels, `keep` at most; returns how many. */
+static size_t choose_rows(const struct history *h, const struct space *s, const double *y,
+                          size_t keep, double *ret_x, double *ret_y) {
+    auto_free size_t *rows = xcalloc(h->n + 1, sizeof(*rows));
+    size_t nr = h->n;
+    if (nr > keep) {
+        nr = model_choose(s, h->x, y, h->n, keep / 4, keep / 8, keep, rows);
+    }
+    for (size_t i = 0; i < nr; i++) {
+        size_t from = h->n > keep ? rows[i] : i;
+        memcpy(ret_x + i * s->d, h->x + from * s->d, s->d * sizeof(double));
+        ret_y[i] = y[from];
+    }
+    return nr;
+}
+
+static int cmp(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Labels in the metric's own proportions, unlike the tuner's, which are spread out near the best;
+ * only what is worse than nine tenths by far (a training that diverged) is brought nearer. */
+static void tame(double *y, size_t n) {
+    double scale = 0, mean = 0;
+    auto_free double *sorted = xmalloc((n + 1) * sizeof(*sorted));
+    memcpy(sorted, y, n * sizeof(*sorted));
+    qsort(sorted, n, sizeof(*sorted), cmp);
+    double median = sorted[n / 2];
+    double least = n >= 10 ? median - TAME * (median - sorted[n / 10]) : sorted[0];
+    for (size_t i = 0; i < n; i++) { /* 1e300 squared has no room */
+        y[i] = fmax(y[i], least);
+        scale = fmax(scale, fabs(y[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        y[i] /= scale > 0 ? scale : 1;
+        mean += y[i] / (double)n;
+    }
+    double sd = sqrt(variance(y, n));
+    for (size_t i = 0; i < n; i++) {
+        y[i] = sd > 1e-14 ? (y[i] - mean) / sd : 0;
+    }
+}
+
+/* What the trend leaves of the labels, in units of its deviation, which is returned. */
+static double take_trend(const struct trend *t, const struct space *s, const double *x, size_t n,
+                         double *y) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] -= trend_at(t, x + i * s->d);
+    }
+    double scale = sqrt(variance(y, n));
+    for (size_t i = 0; i < n; i++) {
+        y[i] = scale > 1e-12 ? y[i] / scale : 0;
+    }
+    return scale;
+}
+
+static void surface_init(struct surface *f, const struct space *s, enum tune_noise noise,
+                         const struct history *h, const double *y) {
+    size_t most = h->n < ROWS ? h->n : ROWS;
+    auto_free double *x = xcalloc(most * s->d + 1, sizeof(*x)), *v = xcalloc(most + 1, sizeof(*v));
+    auto_free double *theta = xcalloc(fit_size(s), sizeof(*theta));
+    fit_prior_means(s, noise, theta);
+    size_t n = choose_rows(h, s, y, most < FIT_ROWS ? most : FIT_ROWS, x, v);
+    tame(v, n);
+    trend_init(&f->trend, s, x, v, n);
+    take_trend(&f->trend, s, x, n, v);
+    struct fit_data data = {.space = s, .noise = noise, .x = x, .y = v, .n = n};
+    fit_theta(&data, false, theta);
+    struct gp_theta t = fit_view(s, theta);
+    n = choose_rows(h, s, y, most, x, v);
+    tame(v, n);
+    f->scale = take_trend(&f->trend, s, x, n, v);
+    gp_init(&f->gp, s);
+    gp_build(&f->gp, &t, x, n);
+    gp_label(&f->gp, v);
+}
+
+static void surface_fini(struct surface *f) {
+    trend_fini(&f->trend);
+    gp_fini(&f->gp);
+}
+
+static bool explain(const struct space *s, const struct surface *f, bool minimize,
                     struct tune_importance *ret) {
-    struct asked a = {.space = s, .gp = g, .sign = minimize ? -1 : 1};
+    struct asked a = {.space = s, .surface = f, .sign = minimize ? -1 : 1};
     auto_free double *index = xcalloc(s->d + 1, sizeof(*index));
     auto_free double *shift = xcalloc(2 * s->d + 1, sizeof(*shift));
     struct rng rng;
@@ -141,6 +239,14 @@ static bool explain(const struct space *s, const struct gp *g, bool minimize,
     return sum > 0;
 }
 
+static bool is_not_flat(const double *y, size_t n) {
+    size_t i = 1;
+    while (i < n && y[i] == y[0]) {
+        i++;
+    }
+    return i < n;
+}
+
 bool tuner_importance(const struct tune_study *study, const struct tune_trial *trials, size_t nr,
                       size_t metric, struct tune_importance *ret) {
     struct space s;
@@ -156,16 +262,15 @@ bool tuner_importance(const struct tune_study *study, const struct tune_trial *t
                                                   : p->lo;
     }
     struct history h;
-    struct model m;
     history_init(&h, &s, study, trials, nr);
-    model_init(&m, &s, study->noise);
     const double *y = h.y + metric * h.n;
-    bool ok = s.d && h.n >= TUNE_IMPORTANCE_TRIALS && variance(y, h.n) > 0;
+    bool ok = s.d && h.n >= TUNE_IMPORTANCE_TRIALS && is_not_flat(y, h.n);
     if (ok) {
-        model_update(&m, h.x, y, h.n);
-        ok = explain(&s, &m.base, study->metrics[metric].minimize, ret);
+        struct surface f;
+        surface_init(&f, &s, study->noise, &h, y);
+        ok = explain(&s, &f, study->metrics[metric].minimize, ret);
+        surface_fini(&f);
     }
-    model_fini(&m);
     history_fini(&h);
     space_fini(&s);
     return ok;
