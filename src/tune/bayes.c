@@ -16,6 +16,7 @@
 #define NEAR_POINTS 5
 #define ANCHORS 16
 #define NEGLECT_TURN 4 /* each such suggestion goes to a category that is short of trials */
+#define QUICK_FROM 300 /* trials; with more every point of the search costs too much */
 #define LIMIT_ROWS 300 /* of the feasibility model: the newest */
 
 void bayes_init(struct bayes *b, const struct space *s, const struct tune_study *study) {
@@ -392,7 +393,7 @@ static bool next(struct round *r, struct rng *rng, uint64_t serial, double *ret)
         .nr_seen = r->gps[0].n,
         .radius = d >= 3 && radius < 0.5 ? radius : 0,
         .inv_len = r->acq.objectives[0]->inv_len,
-        .pool = n > 500 ? 512 : 0,
+        .is_quick = n > QUICK_FROM,
     };
     auto_free double *pins = xcalloc(d + 1, sizeof(*pins));
     if (serial % NEGLECT_TURN == NEGLECT_TURN - 1 && neglect_find(s, r->known, r->nr_known, pins)) {

@@ -1,6 +1,7 @@
 /* The kernel's radial part over arrays, where most exponentials of the tuner are. Written so that
  * the compiler vectorises it: no calls, no branches. */
 #include "tune/gp.h"
+#include "tune/wide.h"
 
 #include <math.h>
 
@@ -36,7 +37,7 @@ static inline double exp_minus(double r) {
     return p * scale;
 }
 
-void gp_matern(double *restrict r2, double *restrict w, size_t n) {
+WIDE void gp_matern(double *restrict r2, double *restrict w, size_t n) {
     if (w) {
         for (size_t i = 0; i < n; i++) {
             double q = r2[i] > 0 ? r2[i] : 0;

@@ -175,8 +175,9 @@ static void value_pool(const struct search *s, const double *pool, size_t n, siz
         is_bound = acq_bound(s->acq, pool + i * d, n - i < BLOCK ? n - i : BLOCK, value + i);
     }
     if (is_bound) {
-        drop_hopeless(value, global, SCREEN);
-        drop_hopeless(value + global, n - global, SCREEN);
+        size_t keep = s->is_quick ? SCREEN / 2 : SCREEN;
+        drop_hopeless(value, global, keep);
+        drop_hopeless(value + global, n - global, keep);
     }
     for (size_t i = 0; i < n; i++) {
         if (!is_bound || value[i] > -INFINITY) {
@@ -581,7 +582,7 @@ static bool fall_back(const struct search *s, const double *pool, const double *
 }
 
 bool search_best(const struct search *s, double *ret) {
-    size_t d = s->space->d, n = s->pool ? s->pool : POOL;
+    size_t d = s->space->d, n = s->is_quick ? POOL / 2 : POOL;
     auto_free double *pool = xcalloc(n * d + 1, sizeof(*pool));
     auto_free double *value = xcalloc(n + 1, sizeof(*value));
     struct climb cl;

@@ -18,7 +18,7 @@ struct search {
     size_t nr_seen;
     double radius;         /* of the trust region; <= 0: everywhere */
     const double *inv_len; /* d: sets the scale of steps */
-    unsigned pool;         /* 0: as the dimension asks */
+    bool is_quick;         /* half the pool, half as many looked at in full: there are many rows */
     const double *pins;    /* d: values that are given, NAN: free; NULL: all are free */
 };
 
