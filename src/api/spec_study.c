@@ -1,7 +1,7 @@
 /* Study -> tuner: flattening, settings, values. The rules are in spec_study_check.c. */
 #include "api/spec_study.h"
 
-#include "base/jw.h"
+#include "base/shortest.h"
 #include "pb/wkt.h"
 
 #include <math.h>
@@ -273,15 +273,7 @@ const char *study_value_text(struct arena *a, const Aip__Trial__Parameter *p) {
         return v->string_value;
     }
     double x = v->number_value;
-    if (x == floor(x) && fabs(x) < 1e15) {
-        return arena_printf(a, "%.0f", x == 0 ? 0.0 : x);
-    }
-    for (int digits = 15; digits < 17; digits++) {
-        char *text = arena_printf(a, "%.*g", digits, x);
-        double back;
-        if (str_to_double(str_of(text), &back) && back == x) {
-            return text;
-        }
-    }
-    return arena_printf(a, "%.17g", x);
+    char text[SHORTEST_TEXT_MAX];
+    size_t n = shortest_text(x == 0 ? 0 : x, text); /* "0", never "-0" */
+    return arena_strndup(a, text, n);
 }

@@ -1,7 +1,8 @@
 /* JSON writer. */
 #include "base/jw.h"
 
-#include <float.h>
+#include "base/shortest.h"
+
 #include <math.h>
 
 void jw_init(struct jw *w, struct buf *b, int indent) {
@@ -186,23 +187,8 @@ void jw_double(struct jw *w, double v) {
     } else if (isinf(v)) {
         buf_puts(w->b, v > 0 ? "\"Infinity\"" : "\"-Infinity\"");
     } else {
-        char tmp[40];
-        double back;
-        bool whole = v == trunc(v) && fabs(v) < 1e15; /* 1000, not 1e+03 */
-        if (whole) {
-            snprintf(tmp, sizeof(tmp), "%.0f", v);
-        }
-        /* The shortest that reads back. Where fifteen digits or fewer do, "%.15g" has just those:
-         * a normal double gives back every decimal of DBL_DIG digits that it was read from. */
-        for (int prec = fabs(v) < DBL_MIN ? 1 : DBL_DIG; !whole && prec <= DBL_DECIMAL_DIG;
-             prec++) {
-            int n = snprintf(tmp, sizeof(tmp), "%.*g", prec, v);
-            if (prec == DBL_DECIMAL_DIG ||
-                (str_to_double(str_n(tmp, (size_t)n), &back) && back == v)) {
-                break;
-            }
-        }
-        buf_puts(w->b, tmp);
+        char text[SHORTEST_TEXT_MAX];
+        buf_put(w->b, text, shortest_text(v, text));
     }
 }
 

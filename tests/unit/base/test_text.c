@@ -202,6 +202,11 @@ static void test_json_writer_writes_the_shortest_number(void **state) {
     assert_written(5e-324, "5e-324");
     assert_written(2.2250738585072009e-308, "2.225073858507201e-308");
     assert_written(9007199254740993.0, "9007199254740992");
+    assert_written(0x1p-44, "5.684341886080802e-14"); /* %.16g of it does not read back */
+    assert_written(0.000123456789012345678, "0.00012345678901234567");
+    assert_written(123456789012345.67, "123456789012345.67");
+    assert_written(1234567890123456, "1234567890123456");
+    assert_written(-1.7976931348623157e308, "-1.7976931348623157e+308");
     rng_seed(&r, 17);
     for (int i = 0; i < 20000; i++) {
         uint64_t bits = rng_u64(&r);
@@ -218,6 +223,21 @@ static void test_json_writer_writes_the_shortest_number(void **state) {
     }
 }
 
+/* Where the double below is nearer than the one above. */
+static void test_json_writer_reads_powers_of_two_back(void **state) {
+    char plain[40];
+    double back;
+    for (int e = -1074; e < 1024; e++) {
+        auto_buf struct buf b = BUF_INIT(100);
+        struct jw w;
+        jw_init(&w, &b, 0);
+        jw_double(&w, ldexp(1, e));
+        assert_true(str_to_double(buf_str(&b), &back) && back == ldexp(1, e));
+        shortest(back, plain, sizeof(plain));
+        assert_true(b.n <= strlen(plain) || back == trunc(back));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_refuse_junk_and_overflow),
@@ -231,6 +251,7 @@ int main(void) {
         cmocka_unit_test(test_json_writer_finds_what_to_escape_at_every_place),
         cmocka_unit_test(test_json_writer_indents_far_and_writes_every_integer),
         cmocka_unit_test(test_json_writer_writes_the_shortest_number),
+        cmocka_unit_test(test_json_writer_reads_powers_of_two_back),
     };
     return cmocka_run_group_tests_name("base text", tests, NULL, NULL);
 }
