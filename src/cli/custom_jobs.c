@@ -225,7 +225,11 @@ static int timeline(const struct cli *c, const char *id, struct err *err) {
                    json_text(ev, "type"));
         json_object_foreach(json_object_get(ev, "facts"), key, v) {
             buf_printf(&line, " %s=", key);
-            fact_text(&line, str_of(json_string_value(v)));
+            fact_text(&line,
+                      str_of(json_string_value(json_is_array(v) ? json_array_get(v, 0) : v)));
+            if (json_array_size(v) > 1) {
+                buf_printf(&line, " (and %zu more)", json_array_size(v) - 1);
+            }
         }
         while (line.p[line.n - 1] == ' ') {
             line.n--;

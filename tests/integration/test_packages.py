@@ -78,7 +78,7 @@ def test_sdist_and_wheel_together_and_the_second_run_installs_nothing(server):
     assert any("Successfully installed" in x for x in said(server, first, "packages"))
     # What ran is on record: lineage of models is made from this.
     staged = next(e for e in server.events(first["name"])["events"] if e["type"] == "ATTEMPT_STAGED")["facts"]
-    assert staged["package"] == f"{b} sha256:{hashlib.sha256(helper).hexdigest()}", staged
+    assert f"{b} sha256:{hashlib.sha256(helper).hexdigest()}" in staged["package"] and len(staged["package"]) == 2, staged
     second = server.wait(server.create(job_of(a, b, args=["--x=2"]))["name"], 30)
     assert second["state"] == "JOB_STATE_SUCCEEDED" and said(server, second)[-1] == "args ['--x=2']"
     assert not said(server, second, "packages"), "installed again"
