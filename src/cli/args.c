@@ -52,6 +52,15 @@ int args_parse(struct args *a, int argc, char **argv, struct err *err) {
     return 0;
 }
 
+int args_parse_flags(struct args *a, int argc, char **argv, struct err *err) {
+    if (args_parse(a, argc, argv, err)) {
+        return -1;
+    }
+    return a->nr_words
+               ? err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a->words[0])
+               : 0;
+}
+
 const struct flag *args_flag(const struct args *a, const char *name) {
     return find((struct args *)(uintptr_t)a, str_of(name));
 }

@@ -47,6 +47,8 @@ struct args {
  * argv[0] is the first word after the command; after "--" everything is a word. Values and words
  * point into argv; args_fini is needed after failure too. */
 int args_parse(struct args *a, int argc, char **argv, struct err *err);
+/* The same of a command that takes no words. */
+int args_parse_flags(struct args *a, int argc, char **argv, struct err *err);
 void args_fini(struct args *a);
 #define auto_args __attribute__((cleanup(args_fini)))
 const char *args_get(const struct args *a, const char *name); /* last value or NULL */

@@ -423,11 +423,8 @@ int cmd_conformance(const struct cli *c, int argc, char **argv, struct err *err)
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     auto_facts struct env_facts facts = {0};
     uint64_t limit = RUN_LIMIT_S;
-    if (args_parse(&a, argc, argv, err)) {
+    if (args_parse_flags(&a, argc, argv, err)) {
         return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
     if (args_get(&a, "--timeout") &&
         (!str_to_u64(str_of(args_get(&a, "--timeout")), &limit) || !limit || limit > 3600)) {

@@ -38,38 +38,22 @@ static void print_end(const struct cli *c, const json_t *job) {
 }
 
 static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
-    json_t *job;
     auto_free char *path = job_path(c, "/v1", id);
-    if (wait_for_resource(c, path, NULL, &job, err)) {
-        return -1;
-    }
-    int rc = resource_outcome(c, job, after_log, print_end);
-    json_decref(job);
-    return rc;
+    return resource_outcome(c, path, after_log, print_end, err);
 }
 
-static const struct resource_words made_words = {"CustomJob", "custom-jobs", "its log"};
+static const struct resource_words made_words = {"CustomJob", "custom-jobs", "its log", job_logs,
+                                                 outcome};
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = CREATE_FLAGS;
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    if (args_parse(&a, argc, argv, err)) {
+    if (args_parse_flags(&a, argc, argv, err)) {
         return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
     json_t *body = job_body_from_flags(&a, err);
     auto_free char *path = job_path(c, "/v1", "");
-    auto_free char *name = NULL;
-    bool follow = args_on(&a, "--stream-logs");
-    if (!body || resource_create(c, path, body, &made_words, follow, &name, err)) {
-        return -1;
-    }
-    if (!follow) {
-        return 0;
-    }
-    return job_logs(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
+    return resource_create(c, path, &a, body, &made_words, err);
 }
 
 static void run_text(struct buf *b, json_t *job) {
@@ -86,11 +70,8 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     static const char *const heads[] = {"JOB", "NAME", "STATE", "CREATED", "RAN"};
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--order-by"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    if (args_parse(&a, argc, argv, err)) {
+    if (args_parse_flags(&a, argc, argv, err)) {
         return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
     auto_free char *base = job_path(c, "/v1", "");
     json_t *all;

@@ -43,14 +43,8 @@ static void print_end(const struct cli *c, const json_t *job) {
 }
 
 static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
-    json_t *job;
     auto_free char *path = path_of(c, id);
-    if (wait_for_resource(c, path, NULL, &job, err)) {
-        return -1;
-    }
-    int rc = resource_outcome(c, job, after_log, print_end);
-    json_decref(job);
-    return rc;
+    return resource_outcome(c, path, after_log, print_end, err);
 }
 
 /* ---- what its trials print ---- */
@@ -173,7 +167,7 @@ fail:
 }
 
 static const struct resource_words made_words = {"HyperparameterTuningJob", "hp-tuning-jobs",
-                                                 "its trials' log"};
+                                                 "its trials' log", trial_logs, outcome};
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--display-name"},
@@ -190,25 +184,11 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
                            {.name = "--stream-logs", .is_bool = true}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     json_t *body;
-    if (args_parse(&a, argc, argv, err)) {
-        return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
-    }
-    if (body_of(&a, &body, err)) {
+    if (args_parse_flags(&a, argc, argv, err) || body_of(&a, &body, err)) {
         return -1;
     }
     auto_free char *path = path_of(c, "");
-    auto_free char *name = NULL;
-    bool follow = args_on(&a, "--stream-logs");
-    if (resource_create(c, path, body, &made_words, follow, &name, err)) {
-        return -1;
-    }
-    if (!follow) {
-        return 0;
-    }
-    return trial_logs(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
+    return resource_create(c, path, &a, body, &made_words, err);
 }
 
 /* ---- list ---- */
@@ -233,11 +213,8 @@ static void print_jobs(const json_t *all) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--order-by"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    if (args_parse(&a, argc, argv, err)) {
+    if (args_parse_flags(&a, argc, argv, err)) {
         return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
     auto_free char *base = path_of(c, "");
     json_t *all;

@@ -105,40 +105,51 @@ int resource_list(const struct cli *c, const char *base, const char *key, const 
     return 0;
 }
 
-int resource_create(const struct cli *c, const char *base, json_t *body,
-                    const struct resource_words *words, bool is_followed, char **ret_name,
-                    struct err *err) {
+static void say_made(const struct cli *c, const json_t *made, bool is_followed,
+                     const struct resource_words *words) {
+    const char *name = json_text(made, "name"), *id = name_id(name);
+    if (c->json && !is_followed) {
+        out_json(made);
+        return;
+    }
+    if (!c->quiet) {
+        fprintf(stderr, "%s [%s] is submitted.\n", words->kind, name);
+    }
+    if (!c->quiet && !is_followed) {
+        fprintf(stderr,
+                "\nFollow %s: cusp %s stream-logs %s\n"
+                "%-*s cusp %s describe %s\n",
+                words->log, words->command, id, (int)(strlen("Follow :") + strlen(words->log)),
+                "See how it fares:", words->command, id);
+    }
+    if (!is_followed) {
+        printf("%s\n", id);
+    }
+}
+
+int resource_create(const struct cli *c, const char *base, const struct args *a, json_t *body,
+                    const struct resource_words *words, struct err *err) {
     json_t *made;
+    bool follow = args_on(a, "--stream-logs");
+    if (!body) {
+        return -1;
+    }
     int rc = http_json(c, "POST", base, body, &made, err);
     json_decref(body);
     if (rc) {
         return -1;
     }
-    const char *name = json_text(made, "name"), *id = name_id(name);
-    if (c->json && !is_followed) {
-        out_json(made);
-    } else {
-        if (!c->quiet) {
-            fprintf(stderr, "%s [%s] is submitted.\n", words->kind, name);
-        }
-        if (!c->quiet && !is_followed) {
-            fprintf(stderr,
-                    "\nFollow %s: cusp %s stream-logs %s\n"
-                    "%-*s cusp %s describe %s\n",
-                    words->log, words->command, id, (int)(strlen("Follow :") + strlen(words->log)),
-                    "See how it fares:", words->command, id);
-        }
-        if (!is_followed) {
-            printf("%s\n", id);
-        }
-    }
-    *ret_name = xstrdup(name);
+    auto_free char *name = xstrdup(json_text(made, "name"));
+    say_made(c, made, follow, words);
     json_decref(made);
-    return 0;
+    if (!follow) {
+        return 0;
+    }
+    return words->stream(c, name, NULL, true, err) ? -1 : words->outcome(c, name, true, err);
 }
 
-int resource_outcome(const struct cli *c, const json_t *ended, bool after_log,
-                     void (*more)(const struct cli *c, const json_t *ended)) {
+static int print_outcome(const struct cli *c, const json_t *ended, bool after_log,
+                         void (*more)(const struct cli *c, const json_t *ended)) {
     const char *state = json_text(ended, "state");
     bool ok = strcmp(state_short(state), "SUCCEEDED") == 0;
     if (c->json && after_log) {
@@ -151,4 +162,15 @@ int resource_outcome(const struct cli *c, const json_t *ended, bool after_log,
         more(c, ended);
     }
     return ok ? EXIT_OK : EXIT_JOB_FAILED;
+}
+
+int resource_outcome(const struct cli *c, const char *path, bool after_log,
+                     void (*more)(const struct cli *c, const json_t *ended), struct err *err) {
+    json_t *ended;
+    if (wait_for_resource(c, path, NULL, &ended, err)) {
+        return -1;
+    }
+    int rc = print_outcome(c, ended, after_log, more);
+    json_decref(ended);
+    return rc;
 }

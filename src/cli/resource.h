@@ -20,18 +20,21 @@ int resource_act(const struct cli *c, const char *method, const char *path, cons
  * filter_key: the filter's name in the request, "filter". *ret: an array, the caller's. */
 int resource_list(const struct cli *c, const char *base, const char *key, const char *filter_key,
                   const struct args *a, json_t **ret, struct err *err);
-/* POST body (taken) to base. The reply is printed as JSON, or what was made and how to go on.
- * kind: "CustomJob"; command: "custom-jobs"; log: "its log"; is_followed: its log comes next.
- * *ret_name: the new resource's, the caller's. */
+/* Waits for its end, and says how it was and what more says about it. after_log: JSON on one line,
+ * as the entries before it. The exit code. */
+int resource_outcome(const struct cli *c, const char *path, bool after_log,
+                     void (*more)(const struct cli *c, const json_t *ended), struct err *err);
+
+/* What is created, and followed with --stream-logs, in the kind's own way. */
 struct resource_words {
-    const char *kind, *command, *log;
+    const char *kind, *command, *log; /* "CustomJob", "custom-jobs", "its log" */
+    int (*stream)(const struct cli *c, const char *id, const char *task, bool follow,
+                  struct err *err);
+    int (*outcome)(const struct cli *c, const char *id, bool after_log, struct err *err);
 };
-int resource_create(const struct cli *c, const char *base, json_t *body,
-                    const struct resource_words *words, bool is_followed, char **ret_name,
-                    struct err *err);
-/* How it ended, and what more says about it. after_log: JSON on one line, as the entries before it.
- * The exit code. */
-int resource_outcome(const struct cli *c, const json_t *ended, bool after_log,
-                     void (*more)(const struct cli *c, const json_t *ended));
+/* POST body (taken; NULL: *err is set already) to base. Prints the reply as JSON, or what was made
+ * and how to go on; with --stream-logs in a, its log and its outcome. The exit code. */
+int resource_create(const struct cli *c, const char *base, const struct args *a, json_t *body,
+                    const struct resource_words *words, struct err *err);
 
 #endif

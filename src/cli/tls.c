@@ -184,11 +184,8 @@ int cmd_tls(const struct cli *c, int argc, char **argv, struct err *err) {
         return err_set(err, ERR_INVALID_ARGUMENT, "tls has no command \"%s\" (see cusp tls --help)",
                        verb);
     }
-    if (args_parse(&a, argc - 1, argv + 1, err)) {
+    if (args_parse_flags(&a, argc - 1, argv + 1, err)) {
         return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
     auto_free char *dir = folder_of(&a, err);
     if (!dir) {

@@ -27,13 +27,6 @@ static bool has_child(const json_t *p) {
     return *child_of(p) != 0;
 }
 
-/* Until the pipeline is over, or (child) until its job is there. */
-static int wait_for(const struct cli *c, const char *id, bool child, json_t **ret,
-                    struct err *err) {
-    auto_free char *path = path_of(c, id);
-    return wait_for_resource(c, path, child ? has_child : NULL, ret, err);
-}
-
 static void print_model(const json_t *p) {
     if (*model_of(p)) {
         printf("  model %s, version %s\n", model_of(p), version_of(p));
@@ -51,22 +44,17 @@ static void print_end(const struct cli *c, const json_t *p) {
     print_error(p);
 }
 
-/* after_log: JSON on one line, as the entries before it. */
 static int outcome(const struct cli *c, const char *id, bool after_log, struct err *err) {
-    json_t *p;
-    if (wait_for(c, id, false, &p, err)) {
-        return -1;
-    }
-    int rc = resource_outcome(c, p, after_log, print_end);
-    json_decref(p);
-    return rc;
+    auto_free char *path = path_of(c, id);
+    return resource_outcome(c, path, after_log, print_end, err);
 }
 
 /* The log of its job, as soon as there is one. */
 static int stream(const struct cli *c, const char *id, const char *task, bool follow,
                   struct err *err) {
     json_t *p;
-    if (wait_for(c, id, true, &p, err)) {
+    auto_free char *path = path_of(c, id);
+    if (wait_for_resource(c, path, has_child, &p, err)) {
         return -1;
     }
     auto_free char *child = xstrdup(child_of(p));
@@ -193,7 +181,7 @@ static int body_of(const struct args *a, json_t **ret, struct err *err) {
 }
 
 static const struct resource_words made_words = {"TrainingPipeline", "training-pipelines",
-                                                 "its job's log"};
+                                                 "its job's log", stream, outcome};
 
 static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag job_flags[] = CREATE_FLAGS;
@@ -217,25 +205,11 @@ static int create(const struct cli *c, int argc, char **argv, struct err *err) {
     }
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     json_t *body;
-    if (args_parse(&a, argc, argv, err)) {
-        return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
-    }
-    if (body_of(&a, &body, err)) {
+    if (args_parse_flags(&a, argc, argv, err) || body_of(&a, &body, err)) {
         return -1;
     }
     auto_free char *path = path_of(c, "");
-    auto_free char *name = NULL;
-    bool follow = args_on(&a, "--stream-logs");
-    if (resource_create(c, path, body, &made_words, follow, &name, err)) {
-        return -1;
-    }
-    if (!follow) {
-        return 0;
-    }
-    return stream(c, name, NULL, true, err) ? -1 : outcome(c, name, true, err);
+    return resource_create(c, path, &a, body, &made_words, err);
 }
 
 /* ---- list, describe ---- */
@@ -260,11 +234,8 @@ static void print_table(const json_t *all) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    if (args_parse(&a, argc, argv, err)) {
+    if (args_parse_flags(&a, argc, argv, err)) {
         return -1;
-    }
-    if (a.nr_words) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unexpected \"%s\" (see --help)", a.words[0]);
     }
     auto_free char *base = path_of(c, "");
     json_t *all;
