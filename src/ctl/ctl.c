@@ -16,9 +16,9 @@ struct ctl *ctl_new(const struct ctl_config *cfg) {
     c->owner = pthread_self();
     list_init(&c->jobs);
     list_init(&c->graveyard);
-    parents_init(&c->pipelines, c, &pipeline_kind);
+    parents_init(&c->pipelines, c, &pipeline_kind, cfg->pipelines != NULL);
     suggest_pool_init(&c->own_pool, NULL);
-    parents_init(&c->tunings, c, &tuning_kind);
+    parents_init(&c->tunings, c, &tuning_kind, cfg->tunings != NULL);
     list_init(&c->tunings_read);
     list_init(&c->ops);
     list_init(&c->done_ops);

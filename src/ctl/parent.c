@@ -5,8 +5,9 @@
 
 static void on_timer(struct timer *timer);
 
-void parents_init(struct parents *ps, struct ctl *c, const struct parent_kind *kind) {
-    *ps = (struct parents){.kind = kind, .ctl = c};
+void parents_init(struct parents *ps, struct ctl *c, const struct parent_kind *kind,
+                  bool is_served) {
+    *ps = (struct parents){.kind = kind, .ctl = c, .is_served = is_served};
     list_init(&ps->live);
     list_init(&ps->graveyard);
     map_init(&ps->by_name);
@@ -280,7 +281,7 @@ void parent_make_tuning(struct parent *p, struct arena *a, struct tuning_create 
 
 static int admit(const struct parents *ps, struct err *err) {
     const struct parent_kind *k = ps->kind;
-    if (!k->is_served(ps->ctl)) {
+    if (!ps->is_served) {
         return err_set(err, ERR_UNIMPLEMENTED, "this server runs no %ss", k->noun);
     }
     if (ps->nr >= *k->max) {
@@ -376,7 +377,7 @@ static void on_loaded(struct store_load *l, const struct err *err) {
 
 void parents_load(struct parents *ps, void (*then)(struct ctl *c, const struct err *err)) {
     struct ctl *c = ps->ctl;
-    if (!ps->kind->is_served(c)) {
+    if (!ps->is_served) {
         then(c, NULL);
         return;
     }

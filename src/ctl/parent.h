@@ -19,8 +19,6 @@ struct parent_kind {
     const char *noun;    /* for people: "training pipeline" */
     const uint64_t *max; /* how many may be unfinished; one of `limits` */
     const char *max_name;
-    /* Does this server run them? */
-    bool (*is_served)(const struct ctl *c);
     /* Of a row: nothing has happened to it yet. NULL with *err. */
     struct parent *(*make)(struct ctl *c, const struct store_row *row, struct err *err);
     /* Nothing of it is with the store, or with anybody, any more. */
@@ -60,6 +58,7 @@ struct parent_kind {
 struct parents {
     const struct parent_kind *kind;
     struct ctl *ctl;
+    bool is_served;        /* this server runs them */
     struct list live;      /* struct parent; those too whose creation is not durable yet */
     struct list graveyard; /* ended; freed when nobody calls them back */
     struct map by_name;    /* the live ones */
@@ -99,7 +98,8 @@ struct parent {
     bool pumping, retired;
 };
 
-void parents_init(struct parents *ps, struct ctl *c, const struct parent_kind *kind);
+void parents_init(struct parents *ps, struct ctl *c, const struct parent_kind *kind,
+                  bool is_served);
 void parents_fini(struct parents *ps);
 /* Reads the live ones, then calls back, at once when there are none of the kind. */
 void parents_load(struct parents *ps, void (*then)(struct ctl *c, const struct err *err));

@@ -93,10 +93,6 @@ static void begin(struct parent *p, usec_t created) {
                   (struct pipeline_event){.type = PIPELINE_EV_CREATED, .time = created});
 }
 
-static bool is_served(const struct ctl *c) {
-    return c->cfg.pipelines != NULL;
-}
-
 static const char *state(const struct parent *p) {
     return pipeline_state_name(pipeline_of(p)->status.state);
 }
@@ -134,7 +130,6 @@ const struct parent_kind pipeline_kind = {
     .noun = "training pipeline",
     .max = &limits.max_pipelines,
     .max_name = "max_pipelines",
-    .is_served = is_served,
     .make = make,
     .free = destroy,
     .replay = replay,

@@ -155,10 +155,6 @@ static void begin(struct parent *p, usec_t created) {
     tuning_queue(tuning_of(p), (struct tuning_event){.type = TUNING_EV_CREATED});
 }
 
-static bool is_served(const struct ctl *c) {
-    return c->cfg.tunings != NULL;
-}
-
 static const char *state(const struct parent *p) {
     return job_state_name(tuning_of(p)->status.state);
 }
@@ -180,7 +176,6 @@ const struct parent_kind tuning_kind = {
     .noun = "hyperparameter tuning job",
     .max = &limits.max_tunings,
     .max_name = "max_tunings",
-    .is_served = is_served,
     .make = make,
     .free = destroy,
     .replay = replay,
