@@ -1,5 +1,6 @@
 #include "api/listing.h"
 
+#include "api/names.h"
 #include "api/read_mask.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -105,4 +106,17 @@ void listing_run(struct listing *li, const struct listing_asked *q) {
     } else {
         listing_start(li);
     }
+}
+
+void listing_below(struct call *c, const char *parent, struct str kind,
+                   const struct listing_kind *k, const struct listing_asked *q) {
+    struct listing *li = arena_own(c->arena, sizeof(*li));
+    struct name_parts n;
+    struct err err;
+    if (name_parse(c->api->projects, c->arena, str_of(parent), "parent", &n, &err)) {
+        call_fail(c, &err);
+        return;
+    }
+    *li = (struct listing){.call = c, .kind = k, .list = {.kind = kind, .parent = n.parent}};
+    listing_run(li, q);
 }

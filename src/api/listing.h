@@ -54,6 +54,9 @@ int listing_read(struct listing *li, const struct listing_asked *q, struct err *
 void listing_start(struct listing *li);
 /* Both; mistakes are answered. */
 void listing_run(struct listing *li, const struct listing_asked *q);
+/* The stored ones of a kind in a request's parent: all of it. Answers the call. */
+void listing_below(struct call *c, const char *parent, struct str kind,
+                   const struct listing_kind *k, const struct listing_asked *q);
 
 /* A page size as asked -> what is used: `otherwise` for 0, at most `most`. INVALID_ARGUMENT on
  * page_size when it is negative. */

@@ -135,6 +135,20 @@ int name_parse(struct projects *p, struct arena *a, struct str name, const char 
     return 0;
 }
 
+int name_parse_home(struct projects *p, struct arena *a, const char *name, const char *what,
+                    struct name_parts *ret, struct err *err) {
+    struct name_parts n;
+    if (name_parse(p, a, str_of(name), "parent", &n, err)) {
+        return -1;
+    }
+    if (str_eqc(n.location, "-")) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "parent",
+                         "Location \"-\" stands for all locations in lists; %s.", what);
+    }
+    *ret = n;
+    return 0;
+}
+
 int name_parse_in(struct projects *p, struct arena *a, struct str name, const char *collection,
                   const char *field, struct name_parts *ret, struct err *err) {
     struct name_parts n;

@@ -19,7 +19,11 @@ struct name_parts {
 /* "projects/P/locations/L[/…]". INVALID_ARGUMENT names the field and the rule. */
 int name_parse(struct projects *p, struct arena *a, struct str name, const char *field,
                struct name_parts *ret, struct err *err) MUST_CHECK;
-/* As above, and rest must be COLLECTION/ID with a non-empty id. */
+/* "parent" of a request that makes something there: one location, so not "-". what: "a job needs
+ * one", for the error. */
+int name_parse_home(struct projects *p, struct arena *a, const char *name, const char *what,
+                    struct name_parts *ret, struct err *err) MUST_CHECK;
+/* As name_parse, and rest must be COLLECTION/ID with a non-empty id. */
 int name_parse_in(struct projects *p, struct arena *a, struct str name, const char *collection,
                   const char *field, struct name_parts *ret, struct err *err) MUST_CHECK;
 /* A resource's name as it is stored ("projects/NUMBER/locations/LOC/COLLECTION/ID"). */

@@ -305,16 +305,8 @@ static const struct listing_kind listed = {
 
 void svc_dataset_list(struct call *c) {
     Aip__ListDatasetsRequest *req = (Aip__ListDatasetsRequest *)c->req;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    struct name_parts n;
-    struct err err;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    *li = (struct listing){
-        .call = c, .kind = &listed, .list = {.kind = STR(DATASET_KIND), .parent = n.parent}};
-    listing_run(li, &(struct listing_asked){LISTING_ASKED(req), .order_by = str_of(req->order_by)});
+    listing_below(c, req->parent, STR(DATASET_KIND), &listed,
+                  &(struct listing_asked){LISTING_ASKED(req), .order_by = str_of(req->order_by)});
 }
 
 /* ---- update ---- */

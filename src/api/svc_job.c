@@ -50,13 +50,8 @@ void svc_job_create(struct call *c) {
     struct err err;
     struct violations vs;
     Aip__CustomJob *job = req->custom_job;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &parent, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    if (str_eqc(parent.location, "-")) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "parent",
-                  "Location \"-\" stands for all locations in lists; a job needs one.");
+    if (name_parse_home(c->api->projects, c->arena, req->parent, "a job needs one", &parent,
+                        &err)) {
         call_fail(c, &err);
         return;
     }
@@ -149,14 +144,6 @@ static const struct listing_kind listed = {
 
 void svc_job_list(struct call *c) {
     Aip__ListCustomJobsRequest *req = (Aip__ListCustomJobsRequest *)c->req;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    struct name_parts n;
-    struct err err;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    *li = (struct listing){
-        .call = c, .kind = &listed, .list = {.kind = STR(KIND), .parent = n.parent}};
-    listing_run(li, &(struct listing_asked){LISTING_ASKED(req), .order_by = c->order_by});
+    listing_below(c, req->parent, STR(KIND), &listed,
+                  &(struct listing_asked){LISTING_ASKED(req), .order_by = c->order_by});
 }

@@ -178,14 +178,7 @@ static void on_checked(struct model_upload_check *ck, const struct err *err) {
 
 /* "PARENT" of a request that makes something in it. */
 static int parent_of(struct call *c, const char *parent, struct name_parts *ret, struct err *err) {
-    if (name_parse(c->api->projects, c->arena, str_of(parent), "parent", ret, err)) {
-        return -1;
-    }
-    if (str_eqc(ret->location, "-")) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "parent",
-                         "Location \"-\" stands for all locations in lists; a model needs one.");
-    }
-    return 0;
+    return name_parse_home(c->api->projects, c->arena, parent, "a model needs one", ret, err);
 }
 
 void svc_model_upload(struct call *c) {

@@ -129,13 +129,8 @@ void svc_pipeline_create(struct call *c) {
     struct err err;
     cr->call = c;
     cr->msg = req->training_pipeline;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &cr->parent, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    if (str_eqc(cr->parent.location, "-")) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "parent",
-                  "Location \"-\" stands for all locations in lists; a pipeline needs one.");
+    if (name_parse_home(c->api->projects, c->arena, req->parent, "a pipeline needs one",
+                        &cr->parent, &err)) {
         call_fail(c, &err);
         return;
     }
@@ -201,14 +196,6 @@ static const struct listing_kind listed = {
 
 void svc_pipeline_list(struct call *c) {
     Aip__ListTrainingPipelinesRequest *req = (Aip__ListTrainingPipelinesRequest *)c->req;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    struct name_parts n;
-    struct err err;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    *li = (struct listing){
-        .call = c, .kind = &listed, .list = {.kind = STR(PIPELINE_KIND), .parent = n.parent}};
-    listing_run(li, &(struct listing_asked){LISTING_ASKED(req), .order_by = c->order_by});
+    listing_below(c, req->parent, STR(PIPELINE_KIND), &listed,
+                  &(struct listing_asked){LISTING_ASKED(req), .order_by = c->order_by});
 }

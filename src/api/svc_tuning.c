@@ -86,13 +86,8 @@ void svc_tuning_create(struct call *c) {
     struct violations vs;
     struct str spec;
     struct err err;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &parent, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    if (str_eqc(parent.location, "-")) {
-        err_field(&err, ERR_INVALID_ARGUMENT, "parent",
-                  "Location \"-\" stands for all locations in lists; a tuning job needs one.");
+    if (name_parse_home(c->api->projects, c->arena, req->parent, "a tuning job needs one", &parent,
+                        &err)) {
         call_fail(c, &err);
         return;
     }
@@ -174,14 +169,6 @@ static const struct listing_kind listed = {
 void svc_tuning_list(struct call *c) {
     Aip__ListHyperparameterTuningJobsRequest *req =
         (Aip__ListHyperparameterTuningJobsRequest *)c->req;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    struct name_parts n;
-    struct err err;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &n, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    *li = (struct listing){
-        .call = c, .kind = &listed, .list = {.kind = STR(TUNING_KIND), .parent = n.parent}};
-    listing_run(li, &(struct listing_asked){LISTING_ASKED(req), .order_by = c->order_by});
+    listing_below(c, req->parent, STR(TUNING_KIND), &listed,
+                  &(struct listing_asked){LISTING_ASKED(req), .order_by = c->order_by});
 }

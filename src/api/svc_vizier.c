@@ -53,14 +53,7 @@ int vizier_trial_parse(struct call *c, const char *name, const char *field, stru
 }
 
 static int parse_parent(struct call *c, const char *name, struct name_parts *ret, struct err *err) {
-    if (name_parse(c->api->projects, c->arena, str_of(name), "parent", ret, err)) {
-        return -1;
-    }
-    if (str_eqc(ret->location, "-")) {
-        return err_field(err, ERR_INVALID_ARGUMENT, "parent",
-                         "Location \"-\" stands for all locations in lists; a study has one.");
-    }
-    return 0;
+    return name_parse_home(c->api->projects, c->arena, name, "a study has one", ret, err);
 }
 
 static void reply_row(struct call *c, const struct store_row *row) {
@@ -280,17 +273,9 @@ static const struct listing_kind listed = {
 
 void svc_vizier_list_studies(struct call *c) {
     Aip__ListStudiesRequest *req = (Aip__ListStudiesRequest *)c->req;
-    struct listing *li = arena_own(c->arena, sizeof(*li));
-    struct name_parts parent;
-    struct err err;
-    if (name_parse(c->api->projects, c->arena, str_of(req->parent), "parent", &parent, &err)) {
-        call_fail(c, &err);
-        return;
-    }
-    *li = (struct listing){
-        .call = c, .kind = &listed, .list = {.kind = STR(STUDY_KIND), .parent = parent.parent}};
-    listing_run(li, &(struct listing_asked){
-                        .filter = "", .page_token = req->page_token, .page_size = req->page_size});
+    listing_below(c, req->parent, STR(STUDY_KIND), &listed,
+                  &(struct listing_asked){
+                      .filter = "", .page_token = req->page_token, .page_size = req->page_size});
 }
 
 /* ---- delete ---- */
