@@ -1,5 +1,5 @@
-"""Tuning jobs by official clients, unmodified: HyperparameterTuningJob of the Python SDK, JobServiceClient of Node, gcloud ai
-hp-tuning-jobs, curl with the documented body."""
+"""Tuning jobs by official clients, unmodified: HyperparameterTuningJob of the Python SDK, JobServiceClient of Node, Java and
+Go, grpcurl by what reflection says, gcloud ai hp-tuning-jobs, curl with the documented body."""
 import json
 import os
 import shutil
@@ -57,6 +57,18 @@ def test_node(make_server, protocol):
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": env["CUSP_CA"]}
     script = os.path.join(os.path.dirname(program("node", "run")), "tuning.js")
     done = subprocess.run(["node", script, protocol], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
+    s.stop()
+
+
+@pytest.mark.parametrize("transport", ["grpc", pytest.param("grpc-tls", marks=extended)])
+@pytest.mark.parametrize("client", ["java", "go", "reflection"])
+def test_those_of_protocol_buffers(make_server, client, transport):
+    if missing(client):
+        pytest.skip(f"{client}: {missing(client)}")
+    s, env = with_tls(make_server)
+    done = subprocess.run([program(client, "run"), "--tunings", transport], env=env, capture_output=True, text=True, timeout=120,
+                          check=False)
     assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
     s.stop()
 

@@ -60,14 +60,20 @@ func cannot(why string) {
 func main() {
 	transport := flag.String("transport", "", "run the cases over this one")
 	study := flag.String("studies", "", "walk through Vizier's methods over this one instead")
+	tunings := flag.String("tunings", "", "walk through tuning jobs over this one instead")
 	flag.Parse()
 	s := settings{endpoint: os.Getenv("CUSP_ENDPOINT"), hostport: os.Getenv("CUSP_HOSTPORT"),
 		ca: os.Getenv("CUSP_CA"), project: env("CUSP_PROJECT", "demo"),
-		location: env("CUSP_LOCATION", "us-central1"), image: os.Getenv("CUSP_IMAGE"), transport: *transport + *study}
+		location: env("CUSP_LOCATION", "us-central1"), image: os.Getenv("CUSP_IMAGE"),
+		transport: *transport + *study + *tunings}
 	ctx, cancel := context.WithTimeout(context.Background(), 115*time.Second)
 	defer cancel()
-	if *study != "" {
-		if err := walkStudies(ctx, s); err != nil {
+	if *study != "" || *tunings != "" {
+		walk := walkStudies
+		if *tunings != "" {
+			walk = walkTuning
+		}
+		if err := walk(ctx, s); err != nil {
 			fmt.Fprintln(os.Stderr, "go driver:", err)
 			os.Exit(1)
 		}
