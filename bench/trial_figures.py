@@ -1,5 +1,7 @@
 """Trials of tuning jobs: how many containers a second, and what a study of ten thousand costs those who look at it."""
 import json
+import os
+import sqlite3
 import time
 
 from lab import PARENT, Short, job_body, median, need_root
@@ -7,6 +9,7 @@ from lab import PARENT, Short, job_body, median, need_root
 TUNINGS = f"/v1/{PARENT}/hyperparameterTuningJobs"
 OVER = ("_SUCCEEDED", "_FAILED", "_CANCELLED")
 NO_OPS, MANY, LOOKS = 200, 10000, 15
+ENDED, EACH = 100, 1000
 
 
 def body(trials, parallel, *command, labels=None, algorithm="ALGORITHM_UNSPECIFIED"):
@@ -76,7 +79,54 @@ def many(lab, table):
               f"{nr} trials, median of {LOOKS}; the slowest {max(looks) * 1000:.0f} ms")
 
 
+def copies(db, name, n):
+    """The rows of an ended tuning job and of its trials' jobs, n times over under other names, as if it had been run as often."""
+    c = sqlite3.connect(db)
+    ids = [r[0] for r in c.execute("SELECT id FROM resource WHERE is_live = 0")]
+    columns = [r[1] for r in c.execute("PRAGMA table_info(resource)")][2:]
+    for k in range(n):
+        for old in ids:
+            new = c.execute(f"INSERT INTO resource (name, {', '.join(columns)}) SELECT "
+                            f"substr(name, 1, length(name) - 4) || ? || substr(name, -4), {', '.join(columns)} FROM resource "
+                            "WHERE id = ?", (f"{k:03}", old)).lastrowid
+            c.execute("INSERT INTO event SELECT ?, seq, type, version, time, body FROM event WHERE resource = ?", (new, old))
+    c.commit()
+    c.close()
+    return name[:-4] + "000" + name[-4:]
+
+
+def ended(lab, table):
+    """Histories of what has ended are not read at the start: it takes as long with a hundred of them as with none."""
+    s = lab.server("ended", "--engine=fake")
+    s.start()
+    c = s.client()
+    labels = {"cusp-test-metric": "loss", "cusp-test-run-ms": "1", "cusp-test-metric-steps": "1"}
+    name = c.json("POST", TUNINGS, body(EACH, 32, labels=labels, algorithm="RANDOM_SEARCH"))["name"]
+    wait(c, name, 300)
+    s.stop()
+    copy = copies(os.path.join(s.dir, "cusp.db"), name, ENDED - 1)
+    with_all = median([restart(s) for _ in range(5)])
+    s.start()
+    c = s.client()
+    began = time.monotonic()
+    nr = len(c.json("GET", "/v1/" + copy)["trials"])
+    first = time.monotonic() - began
+    s.stop()
+    empty = lab.server("none", "--engine=fake")
+    without = median([restart(empty) for _ in range(6)][1:])
+    table.add(f"start with {ENDED} ended studies of {EACH} trials, over an empty start", (with_all - without) * 1000, "ms",
+              "<=", 50, f"{with_all * 1000:.0f} ms, empty {without * 1000:.0f} ms; median of 5")
+    table.add(f"first look at one of them, {nr} trials", first * 1000, "ms", "<=", 50, "its events are read then, not before")
+
+
+def restart(s):
+    took = s.start()
+    s.stop()
+    return took
+
+
 def trials(lab, table):
     need_root()
     rate(lab, table)
     many(lab, table)
+    ended(lab, table)
