@@ -4,6 +4,8 @@ import os
 import re
 import sys
 
+import pytest
+
 from conftest import PARENT, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
@@ -198,6 +200,53 @@ def test_a_study_that_makes_no_progress_stops_by_its_rule(fake):
     assert len(j["trials"]) == 4
 
 
+@pytest.mark.parametrize("rule,trials", [
+    ({"maxNumTrials": 4}, 5),  # "more than this many" ends it
+    ({"maxNumTrialsNoProgress": 1, "minNumTrials": 4}, 4),  # what is at least wanted comes first
+    ({"maxNumTrials": 3, "minimumRuntimeConstraint": {"endTime": "2001-01-01T00:00:00Z"}}, 4),
+    ({"maxNumTrials": 2, "minimumRuntimeConstraint": {"maxDuration": "3600s"}}, 8),
+    ({"maximumRuntimeConstraint": {"endTime": "2001-01-01T00:00:00Z"}}, 0),
+    ({"maxNumTrials": 1, "shouldStopAsap": True}, 2)])
+def test_rules_that_end_a_study(fake, rule, trials):
+    j = run(fake, tuning(8, 1, studySpec=study(studyStoppingConfig=rule)))
+    assert len(j.get("trials", [])) == trials, j
+    assert j["state"] == ("JOB_STATE_SUCCEEDED" if trials else "JOB_STATE_FAILED"), j
+    assert j["studySpec"]["studyStoppingConfig"] == rule
+
+
+def test_rules_of_time_are_seen_while_nothing_happens(fake):
+    for rule in ({"maximumRuntimeConstraint": {"maxDuration": "1s"}, "shouldStopAsap": True},
+                 {"maxDurationNoProgress": "1s", "shouldStopAsap": True}):
+        spec = study(studyStoppingConfig=rule)
+        j = run(fake, tuning(8, 1, studySpec=spec, labels={"run_ms": 60000, "metric_steps": 6000, "trials": "2_3"}
+                             if "maximumRuntimeConstraint" in rule else {"run_ms": 700}))
+        assert j["state"] == "JOB_STATE_SUCCEEDED" and len(j["trials"]) < 8, j
+
+
+def test_more_at_a_time_than_trials_is_capped_silently(fake):
+    j = run(fake, tuning(2, 100))
+    assert j["state"] == "JOB_STATE_SUCCEEDED" and len(j["trials"]) == 2 and j["parallelTrialCount"] == 100
+
+
+@pytest.mark.parametrize("rule", [{"decayCurveStoppingSpec": {}},
+                                  {"convexAutomatedStoppingSpec": {"maxStepCount": "20", "useElapsedDuration": False}},
+                                  {"convexAutomatedStoppingSpec": {"maxStepCount": "20", "updateAllStoppedTrials": True}}])
+def test_rules_that_extrapolate(fake, rule):
+    # Trials by chance from a bowl that is 100 high at its rim: with twenty steps each most are plainly lost before their end.
+    spec = study(algorithm="RANDOM_SEARCH", parameters=[
+        {"parameterId": "x", "doubleValueSpec": {"minValue": 0, "maxValue": 10}}], **rule)
+    j = run(fake, tuning(14, 1, studySpec=spec, labels={"run_ms": 300, "metric_steps": 20}))
+    assert j["state"] == "JOB_STATE_SUCCEEDED" and len(j["trials"]) == 14
+    assert all(t["state"] == "SUCCEEDED" for t in j["trials"])
+    early = [t for t in j["trials"] if len(t["measurements"]) < 20]
+    assert early and all(fake.get(t["customJob"])["state"] == "JOB_STATE_CANCELLED" for t in early)
+    best = min(j["trials"], key=final)
+    assert best not in early, best
+    if "convexAutomatedStoppingSpec" in rule:  # they count with what is expected of them at the horizon
+        assert {t["finalMeasurement"]["stepCount"] for t in early} == {"20"}
+    assert {k: j["studySpec"][k] for k in rule}
+
+
 def test_failures_by_the_jobs_own_number(fake):
     # Trials 2 and 4 fail; the second failure is one too many.
     j = run(fake, tuning(8, 1, maxFailedTrialCount=2, labels={"exit": 7, "trials": "2_4_6"}))
@@ -272,6 +321,35 @@ def test_its_log_tells_its_story(fake):
     assert "Trial 1 ended: loss 0; it is the best so far." in lines
     assert "Trial 2 ended without a result:" in story
     assert lines[-1].startswith("Hyperparameter tuning job completed successfully after 2 trials; the best is trial 1")
+
+
+def test_its_events_are_there_in_its_own_words(fake):
+    j = run(fake, tuning(3, 1, maxFailedTrialCount=2, labels={"exit": 9, "trials": "2"}))
+    e = fake.events(j["name"])
+    assert e["name"] == j["name"] and e["state"] == "JOB_STATE_SUCCEEDED" and "seconds" not in e
+    assert e["trials"] == {"max": 3, "parallel": 1, "made": 3, "succeeded": 2, "infeasible": 1, "failed": 1,
+                           "best": int(min((t for t in j["trials"] if t["id"] != "2"), key=final)["id"])}
+    kinds = [x["type"] for x in e["events"]]
+    assert kinds[0] == "TUNING_CREATED" and kinds[-1] == "TUNING_DONE"
+    assert [x["seq"] for x in e["events"]] == list(range(1, len(kinds) + 1)) and "nextAfter" not in e
+    assert kinds.count("TRIALS_CREATED") == 3 and kinds.count("TRIAL_ENDED") == 3 and kinds.count("TRIAL_FAILED") == 1
+    measured = next(x for x in e["events"] if x["type"] == "MEASURED")["facts"]
+    assert measured["trial"] == "1" and len(measured["r"]) == 3  # what is there more than once is a list
+    behind = fake.call("GET", f"/cusp/v1/{j['name']}:events?after=4").json()
+    assert [x["seq"] for x in behind["events"]] == [x["seq"] for x in e["events"]][4:]
+    r = fake.call("GET", f"/cusp/v1/{j['name']}:events?after=x")
+    assert r.status_code == 400 and "after=x" in r.text
+    r = fake.call("GET", f"/cusp/v1/{j['name']}0:events")
+    assert r.status_code == 404 and "The HyperparameterTuningJob" in r.text
+
+
+def test_a_million_measurements(fake):
+    j = run(fake, tuning(1, 1, labels={"run_ms": 1000, "metric_steps": 10**6}))
+    t, = j["trials"]
+    assert t["state"] == "SUCCEEDED" and t["finalMeasurement"]["stepCount"] == str(10**6)
+    steps = [int(m["stepCount"]) for m in t["measurements"]]
+    assert steps == sorted(set(steps)) and 100 < len(steps) <= 10000 and (steps[0], steps[-1]) == (1, 10**6)
+    assert len(fake.call("GET", "/v1/" + j["name"]).content) < 4 << 20
 
 
 def test_copying_pools_does_not_leak_between_trials(fake):

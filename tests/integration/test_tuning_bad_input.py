@@ -59,6 +59,10 @@ STUDIES = [
     (child({"parentCategoricalValues": {"values": []}}), C0 + ".parent_categorical_values.values", "At least one"),
     (child(A, parent={"doubleValueSpec": {"minValue": 0, "maxValue": 1}}), C0, "can have conditions"),
     (child(A, spec={**Q, "parameterId": "p"}), C0 + ".parameter_spec.parameter_id", '"p" is given twice'),
+    # A circle of conditions: p needs q, which needs p.
+    (child(A, spec={"parameterId": "q", "categoricalValueSpec": {"values": ["a"]}, "conditionalParameterSpecs": [
+        {**A, "parameterSpec": {"parameterId": "p", "categoricalValueSpec": {"values": ["a"]}}}]}),
+     C0 + ".parameter_spec.conditional_parameter_specs[0].parameter_spec.parameter_id", '"p" is given twice'),
     (study(medianAutomatedStoppingSpec={}, metrics=[{"metricId": "a"}, {"metricId": "b"}]),
      "study_spec", "one objective"),
     (study(convexAutomatedStoppingSpec={"maxStepCount": "5", "minStepCount": "9"}),

@@ -1,8 +1,11 @@
 """Tuning jobs whose trials are real containers: metrics from the file that cloudml-hypertune writes (reference 02 §7), what
 the trials print listed with the tuning job, and a server that is killed in the middle."""
+import json
 import os
 import subprocess
 import sys
+
+import pytest
 
 from conftest import BUILD, needs_root, wait_until
 
@@ -10,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from tunings import create, final, study, values, wait  # noqa: E402
 
 pytestmark = needs_root
+extended = pytest.mark.skipif(os.environ.get("CUSP_EXTENDED") != "1", reason="only with CUSP_EXTENDED=1")
 SCRIPT = """
 for a; do case $a in --lr=*) lr=${a#--lr=};; esac; done
 echo "trial $CLOUD_ML_TRIAL_ID tries $lr"
@@ -97,6 +101,46 @@ def test_a_server_killed_in_the_middle_loses_and_repeats_nothing(local):
     s.kill9()
     s.start()
     assert s.get(name) == done
+    s.stop()
+
+
+VARIABLES = ("CLOUD_ML_TRIAL_ID", "CLOUD_ML_HP_METRIC_FILE", "AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR",
+             "CLUSTER_SPEC")
+
+
+def test_what_a_trial_is_told(local):
+    s = local()
+    tell = "\n".join(f'echo "{v}=${v}"' for v in VARIABLES) + '\necho "args=$*"' + SCRIPT
+    body = tuning(tell, trials=2, parallel=1)
+    body["trialJobSpec"]["baseOutputDirectory"] = {"outputUriPrefix": "gs://bkt/tune/"}
+    body["trialJobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"] = ["--epochs=3"]
+    j = wait(s, create(s, body)["name"])
+    assert j["state"] == "JOB_STATE_SUCCEEDED", j
+    for t in j["trials"]:
+        lines = [e["textPayload"] for e in entries(s, t["customJob"].split("/")[-1]) if "=" in e.get("textPayload", "")]
+        told = dict(x.split("=", 1) for x in lines)
+        assert told["CLOUD_ML_TRIAL_ID"] == t["id"] and told["CLOUD_ML_HP_METRIC_FILE"].startswith("/")
+        assert told["AIP_MODEL_DIR"] == f"gs://bkt/tune/{t['id']}/model/"
+        assert told["AIP_CHECKPOINT_DIR"] == f"gs://bkt/tune/{t['id']}/checkpoints/"
+        assert told["AIP_TENSORBOARD_LOG_DIR"] == f"gs://bkt/tune/{t['id']}/logs/"
+        assert json.loads(told["CLUSTER_SPEC"])["task"]["trial"] == t["id"], told
+        assert told["args"] == f"--epochs=3 --lr={repr(values(t)['lr'])}"
+    s.stop()
+
+
+MILLION = """busybox awk 'BEGIN { for (i = 1; i <= 1000000; i++)
+  printf "{\\"global_step\\": \\"%d\\", \\"timestamp\\": %d, \\"trial\\": \\"1\\", \\"loss\\": \\"%d\\"}\\n", i, 1700000000 + i, 1000000 - i
+}' >> $CLOUD_ML_HP_METRIC_FILE"""
+
+
+@extended
+def test_a_file_of_a_million_measurements(local):
+    s = local()
+    j = wait(s, create(s, tuning(MILLION, trials=1, parallel=1))["name"], 300)
+    assert j["state"] == "JOB_STATE_SUCCEEDED", j
+    t, = j["trials"]
+    assert t["finalMeasurement"]["stepCount"] == "1000000" and final(t) == 0
+    assert t["measurements"][0]["stepCount"] == "1" and t["measurements"][-1]["stepCount"] == "1000000"
     s.stop()
 
 

@@ -217,6 +217,16 @@ static void random_action(struct world *w) {
     }
 }
 
+/* Somebody sets it; by hours or days, forwards or back. */
+static void random_clock(struct world *w) {
+    usec_t jump = (1 + rng_below(&w->rng, 100)) * (rng_below(&w->rng, 2) ? 1 : 3600) * USEC_PER_SEC;
+    w->clock.wall_offset += rng_below(&w->rng, 2) ? jump : 0 - jump;
+    if (w->trace) {
+        printf("the wall clock is %llu\n",
+               (unsigned long long)(w->clock.now + w->clock.wall_offset));
+    }
+}
+
 static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
     const char *wrong;
     for (unsigned i = 0; i < steps; i++) {
@@ -226,6 +236,8 @@ static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
             }
             world_crash(w, 2);
             world_boot(w);
+        } else if (rng_below(&w->rng, 50) == 0) {
+            random_clock(w);
         } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n + w->pipes.n + w->tunes.n < max_jobs) {
             unsigned what = (unsigned)rng_below(&w->rng, 3);
             if (what == 0) {

@@ -228,6 +228,42 @@ static void test_a_study_killed_ten_times_is_the_same_study(void **state) {
     world_fini(&w);
 }
 
+/* The machine's clock is set back by a day, and later on by two. */
+static void test_a_clock_that_jumps(void **state) {
+    static const int64_t jumps[] = {-86400, 172800};
+    const usec_t day = 86400 * (usec_t)USEC_PER_SEC;
+    struct world w;
+    start(&w);
+    struct tune_wish wish = plain(6, 2);
+    wish_label(&wish.child, "cusp-test-run-ms", 50);
+    size_t i = world_create_tune(&w, &wish);
+    for (size_t k = 0; k < NR_OF(jumps); k++) {
+        until_running(&w, i, 2);
+        w.clock.wall_offset += (usec_t)jumps[k] * USEC_PER_SEC;
+        assert_null(world_invariant(&w));
+        world_settle(&w, 40);
+    }
+    world_settle(&w, STEPS);
+    assert_null(world_final(&w));
+    struct tuning *t = world_tune_replay(&w, i);
+    assert_int_equal(t->status.state, JOB_STATE_SUCCEEDED);
+    assert_true(t->status.end_time >= t->status.start_time);
+    assert_true(t->status.start_time >= t->status.create_time);
+    for (uint64_t id = 1; id <= 6; id++) {
+        const struct study_trial *x = trial(t, id);
+        assert_int_equal(x->state, STUDY_TRIAL_SUCCEEDED);
+        assert_true(x->end_time >= x->start_time);
+        assert_int_equal(x->nr_measurements, 3);
+        assert_true(x->final.elapsed <= 3 * day);
+        for (size_t m = 1; m < x->nr_measurements; m++) {
+            assert_true(study_trial_measurement(t->study, x, m).step >
+                        study_trial_measurement(t->study, x, m - 1).step);
+        }
+    }
+    tuning_free(t);
+    world_fini(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_budget_is_used_and_the_best_is_named),
@@ -237,6 +273,7 @@ int main(void) {
         cmocka_unit_test(test_a_cancel_stops_what_runs),
         cmocka_unit_test(test_editing_names_the_rule),
         cmocka_unit_test(test_a_study_killed_ten_times_is_the_same_study),
+        cmocka_unit_test(test_a_clock_that_jumps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
