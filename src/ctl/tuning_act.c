@@ -181,7 +181,7 @@ static void stop_all(struct tuning *t) {
     list_each (r, &t->runs, link) {
         const struct study_trial *x = study_trial(t->study, r->trial);
         if (x->state == STUDY_TRIAL_ACTIVE || x->state == STUDY_TRIAL_REQUESTED) {
-            if (x->state == STUDY_TRIAL_REQUESTED && !x->job) {
+            if (x->state == STUDY_TRIAL_REQUESTED) {
                 tuning_queue_study(t, tuning_named(r), false);
             }
             tuning_queue_study(t,

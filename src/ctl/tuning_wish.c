@@ -119,7 +119,8 @@ static int stop(struct tuning *t, struct tuning_wish *w, struct err *err) {
                                                      .reason = "It was stopped before it began."}));
         return 0;
     }
-    if (x->state == STUDY_TRIAL_REQUESTED && !x->job && !is_started_by(t, x->id)) {
+    /* Its job may run, and report, before it hears of it: that needs a time to count from. */
+    if (x->state == STUDY_TRIAL_REQUESTED && !is_started_by(t, x->id)) {
         struct tuning_fact *f = tuning_fact_study(t, tuning_named(tuning_run_of(t, x->id)));
         f->is_of_wish = true;
         list_push_tail(&t->granting, &f->link);

@@ -379,6 +379,10 @@ static const char *check_outcome(struct world *w, size_t i) {
             wrong = sim_complain(&t->base, "trial %llu has no result and no reason",
                                  (unsigned long long)x->id);
         }
+        if (x->state == STUDY_TRIAL_SUCCEEDED && (!x->start_time || !s.start_time)) {
+            wrong = sim_complain(&t->base, "trial %llu has a result and no beginning",
+                                 (unsigned long long)x->id);
+        }
     }
     tuning_free(r);
     return wrong;

@@ -228,6 +228,28 @@ static void test_a_study_killed_ten_times_is_the_same_study(void **state) {
     world_fini(&w);
 }
 
+/* One that is told to stop while its job is on the way may have a result all the same. */
+static void test_a_trial_stopped_at_any_moment_has_begun(void **state) {
+    unsigned succeeded = 0;
+    for (unsigned steps = 0; steps < 60; steps++) {
+        auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+        struct world w;
+        start(&w);
+        struct tune_wish wish = plain(1, 1);
+        size_t i = world_create_tune(&w, &wish);
+        until_answered(&w);
+        world_settle(&w, steps);
+        world_trial_tune(&w, i, SIM_STOP, 1);
+        world_settle(&w, STEPS);
+        assert_null(world_final(&w));
+        struct tuning_status s = status_of(&w, a, i);
+        succeeded += s.state == JOB_STATE_SUCCEEDED;
+        assert_true(s.state != JOB_STATE_SUCCEEDED || s.start_time);
+        world_fini(&w);
+    }
+    assert_true(succeeded > 1);
+}
+
 /* The machine's clock is set back by a day, and later on by two. */
 static void test_a_clock_that_jumps(void **state) {
     static const int64_t jumps[] = {-86400, 172800};
@@ -273,6 +295,7 @@ int main(void) {
         cmocka_unit_test(test_a_cancel_stops_what_runs),
         cmocka_unit_test(test_editing_names_the_rule),
         cmocka_unit_test(test_a_study_killed_ten_times_is_the_same_study),
+        cmocka_unit_test(test_a_trial_stopped_at_any_moment_has_begun),
         cmocka_unit_test(test_a_clock_that_jumps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
