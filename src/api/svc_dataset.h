@@ -73,4 +73,12 @@ char **dataset_mask_paths(struct call *c, const Google__Protobuf__FieldMask *m,
                           const char *const *allowed, size_t nr, size_t *ret_nr,
                           struct violations *vs);
 
+/* GET /cusp/v1/DATASET:WORD, {"WORD": [...]}: the dataset's errands of a type that are under way,
+ * each written by put. False: another path. */
+struct errand;
+struct errand_type;
+bool dataset_errands_reply(struct api *api, struct xch *x, const char *word,
+                           const struct errand_type *type,
+                           void (*put)(struct jw *w, const struct errand *e));
+
 #endif

@@ -1,6 +1,8 @@
 /* See svc_dataset.h. */
 #include "api/svc_dataset.h"
 
+#include "api/cusp_path.h"
+#include "api/errand.h"
 #include "base/limits.h"
 
 /* ---- names ---- */
@@ -208,4 +210,37 @@ char **dataset_mask_paths(struct call *c, const Google__Protobuf__FieldMask *m,
     }
     *ret_nr = n;
     return paths;
+}
+
+bool dataset_errands_reply(struct api *api, struct xch *x, const char *word,
+                           const struct errand_type *type,
+                           void (*put)(struct jw *w, const struct errand *e)) {
+    auto_buf struct buf b = BUF_INIT(1 << 20);
+    const struct errand *e = NULL;
+    struct name_parts n;
+    struct str name;
+    struct err err;
+    struct jw w;
+    char suffix[32];
+    snprintf(suffix, sizeof(suffix), ":%s", word);
+    if (!cusp_path_match(x, suffix, &name)) {
+        return false;
+    }
+    if (name_parse_in(api->projects, xch_arena(x), name, "datasets", "name", &n, &err)) {
+        reply_error(x, &err);
+        return true;
+    }
+    jw_init(&w, &b, 2);
+    jw_object(&w);
+    jw_key(&w, word);
+    jw_array(&w);
+    while ((e = errands_next(api->errands, type, e))) {
+        if (e->is_running && str_eq(rec_get(&e->facts, "dataset"), n.canonical)) {
+            put(&w, e);
+        }
+    }
+    jw_end_array(&w);
+    jw_end_object(&w);
+    reply_json(x, 200, buf_str(&b));
+    return true;
 }

@@ -2,10 +2,10 @@
  * /cusp/v1/DATASET:exports, which says how far exports have come. */
 #include "api/svc.h"
 
-#include "api/cusp_path.h"
 #include "api/dataset_export.h"
 #include "api/errand.h"
 #include "api/names.h"
+#include "api/svc_dataset.h"
 #include "pb/rpc.h"
 
 #define FIELD "export_config"
@@ -211,7 +211,8 @@ void svc_dataset_export(struct call *c) {
 
 /* ---- how far they are ---- */
 
-static void put_export(struct jw *w, const struct export_errand *x) {
+static void put_export(struct jw *w, const struct errand *e) {
+    const struct export_errand *x = (const struct export_errand *)e;
     jw_object(w);
     jw_key(w, "operation");
     jw_str(w, operation_name(x->errand.op));
@@ -224,30 +225,5 @@ static void put_export(struct jw *w, const struct export_errand *x) {
 }
 
 bool dataset_exports_handle(struct api *api, struct xch *x) {
-    auto_buf struct buf b = BUF_INIT(1 << 20);
-    struct errand *e = NULL;
-    struct name_parts n;
-    struct str name;
-    struct err err;
-    struct jw w;
-    if (!cusp_path_match(x, ":exports", &name)) {
-        return false;
-    }
-    if (name_parse_in(api->projects, xch_arena(x), name, "datasets", "name", &n, &err)) {
-        reply_error(x, &err);
-        return true;
-    }
-    jw_init(&w, &b, 2);
-    jw_object(&w);
-    jw_key(&w, "exports");
-    jw_array(&w);
-    while ((e = errands_next(api->errands, &dataset_export_errand, e))) {
-        if (e->is_running && str_eq(rec_get(&e->facts, "dataset"), n.canonical)) {
-            put_export(&w, (struct export_errand *)e);
-        }
-    }
-    jw_end_array(&w);
-    jw_end_object(&w);
-    reply_json(x, 200, buf_str(&b));
-    return true;
+    return dataset_errands_reply(api, x, "exports", &dataset_export_errand, put_export);
 }

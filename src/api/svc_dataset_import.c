@@ -3,7 +3,6 @@
  * imports have come. */
 #include "api/svc_dataset.h"
 
-#include "api/cusp_path.h"
 #include "api/errand.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -492,7 +491,8 @@ void svc_dataset_import(struct call *c) {
 
 /* ---- how far they are ---- */
 
-static void put_import(struct jw *w, const struct import *im) {
+static void put_import(struct jw *w, const struct errand *e) {
+    const struct import *im = (const struct import *)e;
     const struct import_watch *v = &im->watch;
     jw_object(w);
     jw_key(w, "operation");
@@ -509,30 +509,5 @@ static void put_import(struct jw *w, const struct import *im) {
 }
 
 bool dataset_imports_handle(struct api *api, struct xch *x) {
-    struct str name;
-    struct name_parts n;
-    struct err err;
-    auto_buf struct buf b = BUF_INIT(1 << 20);
-    struct errand *e = NULL;
-    struct jw w;
-    if (!cusp_path_match(x, ":imports", &name)) {
-        return false;
-    }
-    if (name_parse_in(api->projects, xch_arena(x), name, "datasets", "name", &n, &err)) {
-        reply_error(x, &err);
-        return true;
-    }
-    jw_init(&w, &b, 2);
-    jw_object(&w);
-    jw_key(&w, "imports");
-    jw_array(&w);
-    while ((e = errands_next(api->errands, &dataset_import_errand, e))) {
-        if (e->is_running && str_eq(rec_get(&e->facts, "dataset"), n.canonical)) {
-            put_import(&w, (struct import *)e);
-        }
-    }
-    jw_end_array(&w);
-    jw_end_object(&w);
-    reply_json(x, 200, buf_str(&b));
-    return true;
+    return dataset_errands_reply(api, x, "imports", &dataset_import_errand, put_import);
 }
