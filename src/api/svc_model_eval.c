@@ -110,6 +110,9 @@ struct importing {
     struct eval_name parent;
     struct model_change change;
     struct store_get get;
+    const char
+        *what; /* the row that it hangs on: "ModelEvaluation"; and what is done when it is there */
+    void (*join)(void *arg, struct store_txn *t, const struct model_found *f);
     ProtobufCMessage *reply;
 };
 
@@ -202,6 +205,32 @@ void svc_model_evaluation_import(struct call *c) {
 
 /* ---- slices ---- */
 
+static void on_parent(struct store_get *g, const struct store_row *row, const struct err *err) {
+    struct importing *in = g->arg;
+    struct call *c = in->call;
+    struct err e;
+    if (err ? err->code == ERR_NOT_FOUND : !row) {
+        err_set(&e, ERR_NOT_FOUND, "The %s \"%.*s\" does not exist.", in->what, STR_ARG(g->name));
+        call_fail(c, &e);
+    } else if (err) {
+        call_fail(c, err);
+    } else {
+        in->parent.version = arena_str(c->arena, store_row_label(row, STR(MODEL_VERSION_LABEL)));
+        attach(in, in->join);
+    }
+}
+
+/* To a row that must be there; its name is parent.row. */
+static void attach_to(struct importing *in, const char *what,
+                      void (*join)(void *arg, struct store_txn *t, const struct model_found *f)) {
+    struct call *c = in->call;
+    in->what = what;
+    in->join = join;
+    in->get =
+        (struct store_get){.name = in->parent.row, .arena = c->arena, .cb = on_parent, .arg = in};
+    c->api->store->ops->get(c->api->store, &in->get);
+}
+
 static void join_slices(void *arg, struct store_txn *t, const struct model_found *f) {
     struct importing *in = arg;
     struct call *c = in->call;
@@ -224,22 +253,6 @@ static void join_slices(void *arg, struct store_txn *t, const struct model_found
     in->reply = &resp->base;
 }
 
-static void on_evaluation(struct store_get *g, const struct store_row *row, const struct err *err) {
-    struct importing *in = g->arg;
-    struct call *c = in->call;
-    struct err e;
-    if (err ? err->code == ERR_NOT_FOUND : !row) {
-        err_set(&e, ERR_NOT_FOUND, "The ModelEvaluation \"%.*s\" does not exist.",
-                STR_ARG(g->name));
-        call_fail(c, &e);
-    } else if (err) {
-        call_fail(c, err);
-    } else {
-        in->parent.version = arena_str(c->arena, store_row_label(row, STR(MODEL_VERSION_LABEL)));
-        attach(in, join_slices);
-    }
-}
-
 void svc_model_slices_import(struct call *c) {
     Aip__BatchImportModelEvaluationSlicesRequest *req =
         (Aip__BatchImportModelEvaluationSlicesRequest *)c->req;
@@ -258,9 +271,7 @@ void svc_model_slices_import(struct call *c) {
         call_fail(c, &err);
         return;
     }
-    in->get = (struct store_get){
-        .name = in->parent.row, .arena = c->arena, .cb = on_evaluation, .arg = in};
-    c->api->store->ops->get(c->api->store, &in->get);
+    attach_to(in, "ModelEvaluation", join_slices);
 }
 
 /* ---- annotations of a slice: kept as events of its row, so they go with it. No method of the
@@ -289,22 +300,6 @@ static void join_annotations(void *arg, struct store_txn *t, const struct model_
     }
     resp->imported_evaluated_annotations_count = (int32_t)req->n_evaluated_annotations;
     in->reply = &resp->base;
-}
-
-static void on_slice(struct store_get *g, const struct store_row *row, const struct err *err) {
-    struct importing *in = g->arg;
-    struct call *c = in->call;
-    struct err e;
-    if (err ? err->code == ERR_NOT_FOUND : !row) {
-        err_set(&e, ERR_NOT_FOUND, "The ModelEvaluationSlice \"%.*s\" does not exist.",
-                STR_ARG(g->name));
-        call_fail(c, &e);
-    } else if (err) {
-        call_fail(c, err);
-    } else {
-        in->parent.version = arena_str(c->arena, store_row_label(row, STR(MODEL_VERSION_LABEL)));
-        attach(in, join_annotations);
-    }
 }
 
 /* Their fields are output only in the contract, but this is how they come to be. */
@@ -345,9 +340,7 @@ void svc_model_annotations_import(struct call *c) {
         call_fail_violations(c, &vs);
         return;
     }
-    in->get =
-        (struct store_get){.name = in->parent.row, .arena = c->arena, .cb = on_slice, .arg = in};
-    c->api->store->ops->get(c->api->store, &in->get);
+    attach_to(in, "ModelEvaluationSlice", join_annotations);
 }
 
 /* ---- get ---- */
