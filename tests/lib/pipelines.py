@@ -1,7 +1,8 @@
 """Training pipelines as tests make them: bodies for the scripted engine, create, wait, the fields of a refusal."""
 import copy
 
-from conftest import PARENT, fake_job, wait_until
+from conftest import fake_job
+from resources import Kind
 
 CUSTOM = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
 TUNING = "gs://google-cloud-aiplatform/schema/trainingjob/definition/hyperparameter_tuning_task_1.0.0.yaml"
@@ -31,28 +32,5 @@ def tuned(trials=6, parallel=2, *, inputs=None, labels=None, **more):
     return pipeline(task, labels={"metric": "acc", "run_ms": 5, **(labels or {})}, trainingTaskDefinition=TUNING, **more)
 
 
-def post(s, body, parent=PARENT):
-    return s.call("POST", f"/v1/{parent}/trainingPipelines", body)
-
-
-def create(s, body):
-    r = post(s, body)
-    assert r.status_code == 200, r.text
-    return r.json()
-
-
-def wait(s, name, seconds=60):
-    def over():
-        p = s.get(name)
-        return p if p.get("state") in OVER else None
-    return wait_until(over, seconds, f"{name} to end; log:\n{s.log()[-1500:]}")
-
-
-def refusal(s, body, code=400):
-    r = post(s, body)
-    assert r.status_code == code, r.text
-    e = r.json()["error"]
-    fields = {}
-    for v in (v for d in e.get("details", []) for v in d.get("fieldViolations", [])):
-        fields.setdefault(v["field"], v["description"])
-    return e, fields
+PIPELINES = Kind("trainingPipelines", OVER)
+post, create, wait, refusal = PIPELINES.post, PIPELINES.create, PIPELINES.wait, PIPELINES.refusal

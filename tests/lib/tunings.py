@@ -1,7 +1,8 @@
 """Tuning jobs as tests make them: bodies for the scripted engine, create, wait, the fields of a refusal."""
 import copy
 
-from conftest import PARENT, TERMINAL, fake_job, wait_until
+from conftest import PARENT, TERMINAL, fake_job
+from resources import Kind
 
 COLLECTION = f"/v1/{PARENT}/hyperparameterTuningJobs"
 POOL = {"replicaCount": 1, "machineSpec": {"machineType": "n1-standard-4"}, "containerSpec": {"imageUri": "busybox"}}
@@ -23,36 +24,8 @@ def tuning(trials=4, parallel=2, *, labels=None, **more):
     return body
 
 
-def post(s, body):
-    return s.call("POST", COLLECTION, body)
-
-
-def create(s, body):
-    r = post(s, body)
-    assert r.status_code == 200, r.text
-    return r.json()
-
-
-def wait(s, name, seconds=90):
-    def over():
-        j = s.get(name)
-        return j if j.get("state") in TERMINAL else None
-    return wait_until(over, seconds, f"{name} to end; log:\n{s.log()[-1500:]}")
-
-
-def run(s, body):
-    return wait(s, create(s, body)["name"])
-
-
-def refusal(s, body, code=400):
-    """The error, and what it says of each field."""
-    r = post(s, body)
-    assert r.status_code == code, r.text
-    e = r.json()["error"]
-    fields = {}
-    for v in (v for d in e.get("details", []) for v in d.get("fieldViolations", [])):
-        fields.setdefault(v["field"], v["description"])
-    return e, fields
+JOBS = Kind("hyperparameterTuningJobs", TERMINAL, seconds=90)
+post, create, wait, run, refusal = JOBS.post, JOBS.create, JOBS.wait, JOBS.run, JOBS.refusal
 
 
 def values(trial):
