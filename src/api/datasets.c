@@ -78,6 +78,10 @@ void datasets_free(struct datasets *d) {
     free(d);
 }
 
+struct loop *datasets_loop(struct datasets *d) {
+    return d->loop;
+}
+
 struct blob *datasets_blob(struct datasets *d) {
     return d->blob;
 }

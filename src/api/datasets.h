@@ -26,6 +26,7 @@ void datasets_recover(struct datasets *d, void (*cb)(void *arg, const struct err
 void datasets_stop(struct datasets *d, void (*cb)(void *arg), void *arg);
 void datasets_free(struct datasets *d); /* after datasets_stop; NULL is fine */
 struct blob *datasets_blob(struct datasets *d);
+struct loop *datasets_loop(struct datasets *d);
 /* For short reads of items. */
 struct lane *datasets_lane(struct datasets *d);
 

@@ -4,6 +4,7 @@
 #include "api/svc_dataset.h"
 
 #include "api/errand.h"
+#include "api/import_contents.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/vec.h"
@@ -22,6 +23,7 @@ struct import {
     const char **patterns; /* of source i: pattern_from[i] to pattern_from[i + 1] */
     size_t *pattern_from;
     struct import_watch watch;
+    struct import_contents contents;
     struct item_merge_stats merged;
     struct buf last_bucket; /* is_ours */
     bool last_is_ours;
@@ -94,13 +96,16 @@ static bool is_ours(struct import *im, struct str uri) {
 }
 
 /* Objects of our own buckets must be there; what lies elsewhere is not for us to know. */
-static int check_uri(void *arg, struct str uri, struct err *err) {
+static int check_uri(void *arg, struct str uri, bool *ret_has_size, uint64_t *ret_size,
+                     struct err *err) {
     struct import *im = arg;
-    uint64_t size;
     struct err why;
-    if (!is_ours(im, uri) ||
-        blob_stat_uri(datasets_blob(im->errand.api->datasets), uri.p, &size, &why) == 0 ||
-        why.code != ERR_NOT_FOUND) {
+    if (!is_ours(im, uri)) {
+        return 0;
+    }
+    *ret_has_size =
+        blob_stat_uri(datasets_blob(im->errand.api->datasets), uri.p, ret_size, &why) == 0;
+    if (*ret_has_size || why.code != ERR_NOT_FOUND) {
         return 0;
     }
     *err = why;
@@ -154,7 +159,10 @@ static int run(struct dataset_edit *e, const char *from, const char *to, struct 
         return -1;
     }
     im->watch.cancel = &e->cancel;
-    if (import_run(w, im->sources, im->nr, &io, &im->watch, err) ||
+    import_contents_init(&im->contents, datasets_loop(im->errand.api->datasets),
+                         datasets_blob(im->errand.api->datasets));
+    if (items_write_contents(w, &im->contents.contents, err) ||
+        import_run(w, im->sources, im->nr, &io, &im->watch, err) ||
         (atomic_load(&im->watch.lines) == atomic_load(&im->watch.failed) &&
          nothing_read(im, err))) {
         items_write_drop(w);

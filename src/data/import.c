@@ -71,7 +71,8 @@ static void dress(struct importer *m, struct data_item *item) {
 /* -1: the import cannot go on. */
 static int take_item(struct importer *m, uint64_t line, struct data_item *item, struct err *err) {
     struct err why = {0};
-    if (!item->is_inline && m->io->check && m->io->check(m->io->arg, item->text, &why)) {
+    if (!item->is_inline && m->io->check &&
+        m->io->check(m->io->arg, item->text, &item->has_size, &item->size, &why)) {
         note_failure(m, line, &why);
         return 0;
     }

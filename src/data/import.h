@@ -23,8 +23,10 @@ struct import_source {
 struct import_io {
     /* A file at its beginning (the importer closes it), and its size. NOT_FOUND names the URI. */
     int (*open)(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size, struct err *err);
-    /* Is there such an object? Called once an item that is a file. NULL: not asked. */
-    int (*check)(void *arg, struct str uri, struct err *err);
+    /* Is there such an object? Called once an item that is a file. *ret_has_size: its bytes can be
+     * looked at, by `contents`. NULL: not asked. */
+    int (*check)(void *arg, struct str uri, bool *ret_has_size, uint64_t *ret_size,
+                 struct err *err);
     void *arg;
 };
 

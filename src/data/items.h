@@ -84,6 +84,8 @@ struct data_item {
     bool is_inline;  /* text holds the item (textContent), not its URI */
     struct str text; /* "gs://..." or the text itself */
     struct str mime; /* may be empty */
+    bool has_size;   /* items_put: the object's bytes can be looked at, and are so many */
+    uint64_t size;
     enum ml_use use;
     struct item_labels labels; /* without ml_use */
     usec_t create_time, update_time;
@@ -160,9 +162,21 @@ struct items_writer;
  * left behind and is replaced. */
 struct items_writer *items_write_begin(const char *from, const char *to, usec_t now,
                                        struct err *err);
-/* Adds an item, or adds its annotations and labels to the one of the same id: what the later says
- * of a label counts. in->id, seq and times are not looked at, nor are ids of annotations.
- * RESOURCE_EXHAUSTED names the limit. */
+/* What objects hold, so that the same bytes under two names are one item (reference 08 §4). Called
+ * by items_put, for items with has_size and those they are compared with. */
+struct item_contents {
+    /* False: it cannot be said, or there is no such object now. May read the whole object. */
+    bool (*crc32c)(void *arg, const char *uri, uint32_t *ret);
+    /* The caller closes it. err may be NULL. */
+    int (*open)(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size, struct err *err);
+    void *arg;
+};
+/* c stays the caller's and outlives w. Without it items are the same when their URI or text is. */
+int items_write_contents(struct items_writer *w, const struct item_contents *c,
+                         struct err *err) MUST_CHECK;
+/* Adds an item, or adds its annotations and labels to the one of the same id or the same bytes:
+ * what the later says of a label counts. in->id, seq and times are not looked at, nor are ids of
+ * annotations. RESOURCE_EXHAUSTED names the limit. */
 int items_put(struct items_writer *w, const struct data_item *in, struct err *err) MUST_CHECK;
 /* Of an item of `from`, by its seq; ML_USE_NONE takes it away. NOT_FOUND. */
 int items_set_use(struct items_writer *w, uint64_t seq, enum ml_use use,

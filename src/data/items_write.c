@@ -19,11 +19,13 @@
     "PRAGMA mmap_size = 0"
 
 #define SCHEMA                                                                                     \
-    "PRAGMA application_id = 1668641641; PRAGMA user_version = 1;"                                 \
+    "PRAGMA application_id = 1668641641; PRAGMA user_version = 2;"                                 \
     "CREATE TABLE item ("                                                                          \
     "  seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, media INTEGER NOT NULL,"               \
     "  inline INTEGER NOT NULL, use INTEGER NOT NULL, created INTEGER NOT NULL,"                   \
-    "  updated INTEGER NOT NULL, text TEXT NOT NULL, mime TEXT, labels BLOB);"                     \
+    "  updated INTEGER NOT NULL, text TEXT NOT NULL, mime TEXT, labels BLOB,"                      \
+    "  size INTEGER, crc INTEGER);"                                                                \
+    "CREATE INDEX item_content ON item(size, crc) WHERE size IS NOT NULL;"                         \
     "CREATE TABLE annotation ("                                                                    \
     "  item INTEGER NOT NULL, n INTEGER NOT NULL, id INTEGER NOT NULL, kind INTEGER NOT NULL,"     \
     "  single INTEGER NOT NULL, spec INTEGER NOT NULL, created INTEGER NOT NULL,"                  \
@@ -31,13 +33,20 @@
     "  PRIMARY KEY (item, n)) WITHOUT ROWID;"                                                      \
     "CREATE TABLE spec (id INTEGER PRIMARY KEY, name TEXT NOT NULL, created INTEGER NOT NULL);"    \
     "CREATE TABLE fact (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-_Static_assert(ITEMS_APPLICATION_ID == 1668641641 && ITEMS_VERSION == 1, "as in SCHEMA");
+_Static_assert(ITEMS_APPLICATION_ID == 1668641641 && ITEMS_VERSION == 2, "as in SCHEMA");
+
+#define FROM_VERSION_1                                                                             \
+    "ALTER TABLE item ADD COLUMN size INTEGER; ALTER TABLE item ADD COLUMN crc INTEGER;"           \
+    "CREATE INDEX item_content ON item(size, crc) WHERE size IS NOT NULL;"                         \
+    "PRAGMA user_version = 2"
 
 enum stmt {
     PUT_ITEM,
     PUT_ANNOTATION,
     PUT_SPEC,
     GET_BY_ID,
+    GET_BY_SEQ,
+    SAY_SIZE,
     GET_SPEC,
     LAST_ANNOTATION,
     HAS_ANNOTATION,
@@ -55,6 +64,8 @@ static const char *const texts[STMT_NR] = {
     [PUT_SPEC] = "INSERT INTO spec (id, name, created) VALUES (?1,?2,?3) "
                  "ON CONFLICT (id) DO NOTHING",
     [GET_BY_ID] = "SELECT " ITEM_COLUMNS " FROM item WHERE id = ?1",
+    [GET_BY_SEQ] = "SELECT " ITEM_COLUMNS " FROM item WHERE seq = ?1",
+    [SAY_SIZE] = "UPDATE item SET size = ?2, crc = NULL WHERE seq = ?1 AND size IS NOT ?2",
     [GET_SPEC] = "SELECT name FROM spec WHERE id = ?1",
     [LAST_ANNOTATION] = "SELECT max(n) FROM annotation WHERE item = ?1",
     [HAS_ANNOTATION] = "SELECT 1 FROM annotation WHERE item = ?1 AND id = ?2",
@@ -73,7 +84,8 @@ struct items_writer {
     usec_t now;
     struct item_counts counts;
     struct item_merge_stats stats;
-    struct arena *a; /* of one item */
+    struct arena *a;              /* of one item */
+    struct item_matcher *matcher; /* NULL: bytes are not looked at */
     struct buf labels, item_labels;
     struct {
         uint64_t id;
@@ -107,6 +119,17 @@ static int copy_file(const char *from, const char *path, struct err *err) {
     return out < 0 ? err_sys(err, errno, "make %s", path) : copy_bytes(in, out, err);
 }
 
+/* A file that an older cusp wrote; the copy is ours. */
+static int upgrade(sqlite3 *db, struct err *err) {
+    sqlite3_stmt *st = items_prepare(db, "PRAGMA user_version", err);
+    if (!st) {
+        return -1;
+    }
+    bool is_old = sqlite3_step(st) == SQLITE_ROW && sqlite3_column_int(st, 0) == 1;
+    sqlite3_finalize(st);
+    return is_old ? items_exec(db, FROM_VERSION_1, err) : 0;
+}
+
 static int begin(struct items_writer *w, const char *from, struct err *err) {
     bool is_new = !from || !from[0];
     if (unlink(w->path) && errno != ENOENT) {
@@ -122,7 +145,8 @@ static int begin(struct items_writer *w, const char *from, struct err *err) {
     if (rc != SQLITE_OK) {
         return items_db_error(w->db, rc, err);
     }
-    if (items_exec(w->db, WRITER_SETUP, err) || (is_new && items_exec(w->db, SCHEMA, err))) {
+    if (items_exec(w->db, WRITER_SETUP, err) || (is_new && items_exec(w->db, SCHEMA, err)) ||
+        (!is_new && upgrade(w->db, err))) {
         return -1;
     }
     for (int i = 0; i < STMT_NR; i++) {
@@ -148,7 +172,13 @@ struct items_writer *items_write_begin(const char *from, const char *to, usec_t 
     return w;
 }
 
+int items_write_contents(struct items_writer *w, const struct item_contents *c, struct err *err) {
+    w->matcher = item_matcher_new(w->db, c, err);
+    return w->matcher ? 0 : -1;
+}
+
 static void close_db(struct items_writer *w) {
+    item_matcher_free(take(&w->matcher));
     for (int i = 0; i < STMT_NR; i++) {
         sqlite3_finalize(w->st[i]);
         w->st[i] = NULL;
@@ -307,25 +337,37 @@ static void count_use(struct items_writer *w, enum ml_use from, enum ml_use to) 
     w->counts.of_use[to]++;
 }
 
-/* *ret_seq 0: what has the id is something else. */
-static int merge(struct items_writer *w, uint64_t id, const struct data_item *in, uint64_t *ret_seq,
-                 struct err *err) {
-    sqlite3_stmt *st = w->st[GET_BY_ID];
-    struct data_item old;
-    bool changed = false;
-    sqlite3_bind_int64(st, 1, (int64_t)id);
+/* The item of this id or seq; in the arena. 1: there is one, 0: none, -1. */
+static int get_item(struct items_writer *w, enum stmt by, uint64_t key, struct data_item *ret,
+                    struct err *err) {
+    sqlite3_stmt *st = w->st[by];
+    sqlite3_bind_int64(st, 1, (int64_t)key);
     int rc = sqlite3_step(st);
-    if (rc != SQLITE_ROW) {
-        sqlite3_reset(st);
-        return items_db_error(w->db, rc, err);
+    if (rc == SQLITE_ROW) {
+        item_read(st, w->a, ret);
+        ret->labels = labels_decode(w->a, arena_str(w->a, items_text(st, 9)));
+        ret->text = arena_str(w->a, ret->text);
+        ret->mime = STR("");
     }
-    item_read(st, w->a, &old);
-    old.labels = labels_decode(w->a, arena_str(w->a, items_text(st, 9)));
-    *ret_seq = old.is_inline == in->is_inline && str_eq(old.text, in->text) ? old.seq : 0;
     sqlite3_reset(st);
-    if (*ret_seq == 0) {
-        return 0;
-    }
+    return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : items_db_error(w->db, rc, err);
+}
+
+static bool is_named_alike(const struct data_item *a, const struct data_item *b) {
+    return a->is_inline == b->is_inline && str_eq(a->text, b->text);
+}
+
+/* Its object may have got other bytes since the last import. */
+static int say_size(struct items_writer *w, uint64_t seq, uint64_t size, struct err *err) {
+    sqlite3_bind_int64(w->st[SAY_SIZE], 1, (int64_t)seq);
+    sqlite3_bind_int64(w->st[SAY_SIZE], 2, (int64_t)size);
+    return run(w, SAY_SIZE, err);
+}
+
+static int merge(struct items_writer *w, const struct data_item *at, const struct data_item *in,
+                 struct err *err) {
+    const struct data_item old = *at;
+    bool changed = false;
     struct item_labels all = join_labels(w->a, old.labels, in->labels, &changed);
     if (all.n > limits.max_item_labels) {
         return hit(&limits.max_item_labels, "max_item_labels", "Too many labels on one item", err);
@@ -338,7 +380,7 @@ static int merge(struct items_writer *w, uint64_t id, const struct data_item *in
     count_use(w, old.use, use);
     buf_clear(&w->item_labels);
     labels_encode(&w->item_labels, &all);
-    st = w->st[CHANGE_ITEM];
+    sqlite3_stmt *st = w->st[CHANGE_ITEM];
     sqlite3_bind_int64(st, 1, (int64_t)old.seq);
     sqlite3_bind_int(st, 2, (int)use);
     bind_blob_or_null(st, 3, buf_str(&w->item_labels));
@@ -373,8 +415,74 @@ static int next_place(struct items_writer *w, uint64_t seq, uint64_t *ret, struc
     return rc == SQLITE_ROW ? 0 : items_db_error(w->db, rc, err);
 }
 
+/* The item that `in` is another name of, or NULL: it has to be made. */
+static int find_bytes(struct items_writer *w, uint64_t id, const struct data_item *in,
+                      struct data_item *old, bool *ret_found, int64_t *ret_crc, struct err *err) {
+    uint64_t seq = 0;
+    *ret_found = false;
+    *ret_crc = ITEM_CRC_UNASKED;
+    if (!w->matcher || !item_has_bytes(in)) {
+        return 0;
+    }
+    int rc = get_item(w, GET_BY_ID, id, old, err);
+    if (rc > 0 && is_named_alike(old, in)) {
+        return 0;
+    }
+    if (rc < 0 || item_matcher_find(w->matcher, in, &seq, ret_crc, err)) {
+        return -1;
+    }
+    if (seq) {
+        rc = get_item(w, GET_BY_SEQ, seq, old, err);
+        *ret_found = rc > 0;
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+/* *ret_at: the item as it is now, by its id and seq. */
+static int put_item(struct items_writer *w, const struct data_item *in, struct data_item *ret_at,
+                    bool *ret_is_new, struct err *err) {
+    uint64_t id = item_id_of(in->is_inline, in->text);
+    int64_t crc;
+    bool found;
+    *ret_is_new = false;
+    if (find_bytes(w, id, in, ret_at, &found, &crc, err)) {
+        return -1;
+    }
+    if (found) {
+        return merge(w, ret_at, in, err);
+    }
+    for (;; id = id == INT64_MAX ? 1 : id + 1) { /* another name of the same id: move on */
+        buf_clear(&w->item_labels);
+        labels_encode(&w->item_labels, &in->labels);
+        if (put_row(w, id, in, ret_is_new, err)) {
+            return -1;
+        }
+        if (*ret_is_new) {
+            break;
+        }
+        if (get_item(w, GET_BY_ID, id, ret_at, err) < 0) {
+            return -1;
+        }
+        if (is_named_alike(ret_at, in)) {
+            return merge(w, ret_at, in, err) ||
+                           (w->matcher && in->has_size && say_size(w, ret_at->seq, in->size, err))
+                       ? -1
+                       : 0;
+        }
+    }
+    ret_at->id = id;
+    ret_at->seq = (uint64_t)sqlite3_last_insert_rowid(w->db);
+    w->counts.items++;
+    w->counts.of_use[in->use]++;
+    w->stats.items_new++;
+    return w->matcher && item_has_bytes(in)
+               ? item_matcher_note(w->matcher, ret_at->seq, in, crc, err)
+               : 0;
+}
+
 int items_put(struct items_writer *w, const struct data_item *in, struct err *err) {
-    uint64_t id = item_id_of(in->is_inline, in->text), seq = 0, n = 1;
+    struct data_item at = {0};
+    uint64_t n = 1;
     bool is_new = false;
     arena_clear(w->a);
     if (in->labels.n > limits.max_item_labels) {
@@ -392,25 +500,10 @@ int items_put(struct items_writer *w, const struct data_item *in, struct err *er
             return -1;
         }
     }
-    while (!seq) {
-        buf_clear(&w->item_labels);
-        labels_encode(&w->item_labels, &in->labels);
-        if (put_row(w, id, in, &is_new, err)) {
-            return -1;
-        }
-        if (is_new) {
-            seq = (uint64_t)sqlite3_last_insert_rowid(w->db);
-            w->counts.items++;
-            w->counts.of_use[in->use]++;
-            w->stats.items_new++;
-        } else if (merge(w, id, in, &seq, err)) {
-            return -1;
-        }
-        if (!seq) {
-            id = id == INT64_MAX ? 1 : id + 1;
-        }
+    if (put_item(w, in, &at, &is_new, err)) {
+        return -1;
     }
-    if (!is_new && in->nr_annotations && next_place(w, seq, &n, err)) {
+    if (!is_new && in->nr_annotations && next_place(w, at.seq, &n, err)) {
         return -1;
     }
     if (n - 1 + in->nr_annotations > limits.max_item_annotations) {
@@ -419,8 +512,8 @@ int items_put(struct items_writer *w, const struct data_item *in, struct err *er
     }
     for (size_t i = 0; i < in->nr_annotations; i++) {
         bool added;
-        if (put_annotation(w, id, seq, n, specs[i], &in->annotations[i], !is_new || i > 0, &added,
-                           err)) {
+        if (put_annotation(w, at.id, at.seq, n, specs[i], &in->annotations[i], !is_new || i > 0,
+                           &added, err)) {
             return -1;
         }
         n += added;

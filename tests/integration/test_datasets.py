@@ -291,6 +291,57 @@ def test_identical_items_are_merged(fake):
     assert {i["name"].split("/")[-1] for i in items(fake, other)} == {i["name"].split("/")[-1] for i in after}
 
 
+def test_the_same_bytes_under_two_names_are_one_item(fake):
+    """Reference 08 section 4: identical items are those of the same content. Of objects elsewhere only the URI is known."""
+    ds = make(fake)
+    big = os.urandom(700_000)
+    nearly = big[:-1] + bytes([big[-1] ^ 1])
+    for name, data in (("a.jpg", big), ("b.jpg", nearly), ("c.jpg", big), ("e1.jpg", b""), ("e2.jpg", b"")):
+        put(fake, "i/" + name, data, "pics")
+    with open(os.path.join(fake.data_dir, "buckets/pics/i/d.jpg"), "wb") as f:
+        f.write(big)  # as a job writes it: nobody has computed its checksum
+
+    def line(name, *labels, **own):
+        return json.dumps({"imageGcsUri": name if "://" in name else f"gs://pics/i/{name}",
+                           "classificationAnnotations": [{"displayName": x} for x in labels],
+                           "dataItemResourceLabels": own}) + "\n"
+
+    def uris(dataset):
+        return [i["payload"]["gcsUri"].rsplit("/", 1)[-1] for i in items(fake, dataset)]
+    one = put(fake, "one.jsonl", line("a.jpg", "cat", team="red", kept="yes") + line("b.jpg", "dog") + line("e1.jpg"))
+    two = put(fake, "two.jsonl", line("c.jpg", "black", "cat", team="blue") + line("gs://elsewhere/a.jpg") + line("d.jpg", "big")
+              + line("gs://elsewhere/c.jpg") + line("e2.jpg", "none") + line("c.jpg", "again"))
+    multi = io_format("image_classification_multi_label")
+    do_import(fake, ds, one, importSchemaUri=multi)
+    before = items(fake, ds)
+    do_import(fake, ds, two, importSchemaUri=multi)
+    after = items(fake, ds)
+    assert uris(ds) == ["a.jpg", "b.jpg", "e1.jpg", "a.jpg", "c.jpg"] and [i["name"] for i in after[:3]] == [i["name"] for i in before]
+    assert after[0]["labels"] == {"team": "blue", "kept": "yes"}
+    notes = fake.call("GET", f"/v1/{after[0]['name']}/annotations").json()["annotations"]
+    assert [n["payload"]["displayName"] for n in notes] == ["cat", "black", "big", "again"]
+    assert [n["payload"]["displayName"] for n in fake.call("GET", f"/v1/{after[2]['name']}/annotations").json()["annotations"]] == ["none"]
+    # An object that holds something else now is not what it was; the item that has its name stays.
+    put(fake, "i/c.jpg", b"other", "pics")
+    do_import(fake, ds, put(fake, "three.jsonl", line("c.jpg", "new") + line("a.jpg")), importSchemaUri=multi)
+    assert uris(ds) == ["a.jpg", "b.jpg", "e1.jpg", "a.jpg", "c.jpg", "c.jpg"] and items(fake, ds)[5]["payload"]["gcsUri"] == "gs://pics/i/c.jpg"
+
+
+def test_a_text_is_the_same_in_a_line_and_in_an_object(fake):
+    ds = make(fake, "text")
+    put(fake, "t/1.txt", "good", "pics")
+    put(fake, "t/2.txt", "fine", "pics")
+    kind = io_format("text_classification_single_label")
+
+    def line(key, value, label):
+        return json.dumps({key: value, "classificationAnnotation": {"displayName": label}}) + "\n"
+    lines = put(fake, "l.jsonl", line("textContent", "good", "a") + line("textContent", "evil", "b") + line("textGcsUri", "gs://pics/t/1.txt", "c")
+                + line("textGcsUri", "gs://pics/t/2.txt", "d") + line("textContent", "fine", "e") + line("textContent", "good", "f"))
+    do_import(fake, ds, lines, importSchemaUri=kind)
+    notes = [[n["payload"]["displayName"] for n in fake.call("GET", f"/v1/{i['name']}/annotations").json()["annotations"]] for i in items(fake, ds)]
+    assert notes == [["a", "c", "f"], ["b"], ["d", "e"]]
+
+
 def test_csv_and_wildcards(fake):
     ds = make(fake)
     put(fake, "c/1.csv", "TRAINING,gs://elsewhere/1.jpg,cat\ngs://elsewhere/2.jpg,dog\r\nTRAIN,gs://elsewhere/3.jpg\n")

@@ -1,5 +1,6 @@
 /* Sets of items: what is put is found again, in order; merges; filters; files that nobody sees
  * before they are whole. */
+#include "base/enc.h"
 #include "base/limits.h"
 #include "data/item_line.h"
 #include "data/item_message.h"
@@ -8,7 +9,9 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -169,6 +172,100 @@ static void test_identical_items_are_merged(void **state) {
     assert_null(strstr(old, "dog"));
 }
 
+/* Objects of a made-up store: what is asked of them is counted. */
+struct shelf {
+    const char *const *bytes; /* of gs://b/0, gs://b/1, ... */
+    unsigned asked, opened;
+    bool is_silent; /* knows no checksum */
+};
+
+static const char *bytes_of(struct shelf *s, const char *uri) {
+    return s->bytes[uri[strlen(uri) - 1] - '0'];
+}
+
+static bool shelf_crc32c(void *arg, const char *uri, uint32_t *ret) {
+    struct shelf *s = arg;
+    const char *bytes = bytes_of(s, uri);
+    s->asked++;
+    *ret = bytes[0] == '!' ? 7 : enc_crc32c(0, bytes, strlen(bytes)); /* ! is a coincidence */
+    return !s->is_silent;
+}
+
+static int shelf_open(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size,
+                      struct err *err) {
+    struct shelf *s = arg;
+    const char *bytes = bytes_of(s, uri);
+    s->opened++;
+    *ret_size = strlen(bytes);
+    *ret_fd = memfd_create("object", MFD_CLOEXEC);
+    assert_int_equal(pwrite(*ret_fd, bytes, *ret_size, 0), *ret_size);
+    return 0;
+}
+
+static void put_objects(struct shelf *s, const char *from, const char *to, const char *order,
+                        struct item_counts *ret) {
+    auto_free char *source = from ? path_of(from) : NULL;
+    auto_free char *target = path_of(to);
+    const struct item_contents contents = {shelf_crc32c, shelf_open, s};
+    struct items_writer *w = items_write_begin(source, target, 1700000000000000, NULL);
+    assert_non_null(w);
+    assert_int_equal(items_write_contents(w, &contents, NULL), 0);
+    for (; *order; order++) {
+        char uri[16];
+        snprintf(uri, sizeof(uri), "gs://b/%c", *order);
+        struct data_item item = {.media = ITEM_IMAGE,
+                                 .text = str_of(uri),
+                                 .has_size = true,
+                                 .size = strlen(s->bytes[*order - '0'])};
+        assert_int_equal(items_put(w, &item, NULL), 0);
+    }
+    assert_int_equal(items_write_finish(w, ret, NULL), 0);
+}
+
+static void test_the_same_bytes_are_one_item_and_little_is_read(void **state) {
+    static const char *const bytes[] = {"one", "three", "two", "three", "!aaa", "!bbb", "one"};
+    struct shelf s = {.bytes = bytes};
+    struct item_counts n;
+    put_objects(&s, NULL, "s1.db", "01", &n);
+    assert_int_equal(n.items, 2);
+    assert_int_equal(s.asked + s.opened, 0); /* two sizes: nothing to find out */
+    put_objects(&s, "s1.db", "s2.db", "2", &n);
+    assert_int_equal(n.items, 3);
+    assert_int_equal(s.asked, 2); /* "one" and "two" are of one size, and that is all */
+    assert_int_equal(s.opened, 0);
+    put_objects(&s, "s2.db", "s3.db", "3160", &n);
+    assert_int_equal(n.items, 3);
+    assert_int_equal(s.opened, 4); /* two pairs were compared */
+    put_objects(&s, "s3.db", "s4.db", "45", &n);
+    assert_int_equal(n.items, 5); /* one checksum, but not the same bytes */
+    s.is_silent = true;
+    put_objects(&s, NULL, "s5.db", "1306", &n);
+    assert_int_equal(n.items, 4); /* who cannot say what they hold are what they are called */
+}
+
+/* What was imported before items had sizes is known by its name until it is imported again. */
+static void test_files_of_version_1_go_on(void **state) {
+    static const char *const bytes[] = {"one", "one", "one"};
+    struct shelf s = {.bytes = bytes};
+    struct item_counts n;
+    put_objects(&s, NULL, "v1.db", "0", &n);
+    auto_free char *path = path_of("v1.db");
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP INDEX item_content; ALTER TABLE item DROP COLUMN crc;"
+                                  "ALTER TABLE item DROP COLUMN size; PRAGMA user_version = 1",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    auto_free char *read = dump("v1.db", &(struct item_query){0});
+    assert_non_null(strstr(read, "gs://b/0"));
+    put_objects(&s, "v1.db", "v2.db", "1", &n);
+    assert_int_equal(n.items, 2);
+    put_objects(&s, "v1.db", "v3.db", "01", &n);
+    assert_int_equal(n.items, 1);
+}
+
 static void test_texts_are_not_uris(void **state) {
     struct item_counts n;
     write_set(NULL, "t.db",
@@ -323,6 +420,8 @@ int main(void) {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_ids_do_not_depend_on_order),
         cmocka_unit_test(test_identical_items_are_merged),
+        cmocka_unit_test(test_the_same_bytes_are_one_item_and_little_is_read),
+        cmocka_unit_test(test_files_of_version_1_go_on),
         cmocka_unit_test(test_texts_are_not_uris),
         cmocka_unit_test(test_filters),
         cmocka_unit_test(test_uses_are_set),

@@ -1,0 +1,72 @@
+#include "api/import_contents.h"
+
+#include "sys/loop.h"
+
+#include <pthread.h>
+
+/* One question; on the stack of the thread that asks. */
+struct ask {
+    struct loop_task task;
+    struct blob_req req;
+    struct blob *blob;
+    struct str bucket, name;
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    bool is_done, is_known; /* under the lock */
+    uint32_t crc32c;
+};
+
+static void on_got(struct blob_req *r, const struct err *err) {
+    struct ask *q = r->arg;
+    bool is_known = !err && r->meta->has_crc32c;
+    uint32_t crc32c = is_known ? r->meta->crc32c : 0;
+    blob_req_fini(r);
+    pthread_mutex_lock(&q->lock);
+    q->is_known = is_known;
+    q->crc32c = crc32c;
+    q->is_done = true;
+    pthread_cond_signal(&q->answered);
+    pthread_mutex_unlock(&q->lock); /* from here on there may be no question any more */
+}
+
+static void on_loop(struct loop_task *t) {
+    struct ask *q = CONTAINER_OF(t, struct ask, task);
+    blob_req_init(&q->req);
+    q->req.bucket = q->bucket;
+    q->req.name = q->name;
+    q->req.hashes = BLOB_HASH_CRC32C;
+    q->req.cb = on_got;
+    q->req.arg = q;
+    blob_object_get(q->blob, &q->req);
+}
+
+static bool crc32c_of(void *arg, const char *uri, uint32_t *ret) {
+    struct import_contents *c = arg;
+    struct str rest = str_sub(str_of(uri), sizeof("gs://") - 1, SIZE_MAX);
+    struct ask q = {.blob = c->blob};
+    q.bucket = str_cut(&rest, '/');
+    q.name = rest;
+    pthread_mutex_init(&q.lock, NULL);
+    pthread_cond_init(&q.answered, NULL);
+    loop_task_init(&q.task, on_loop);
+    loop_post_any(c->loop, &q.task);
+    pthread_mutex_lock(&q.lock);
+    while (!q.is_done) {
+        pthread_cond_wait(&q.answered, &q.lock);
+    }
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_destroy(&q.answered);
+    pthread_mutex_destroy(&q.lock);
+    *ret = q.crc32c;
+    return q.is_known;
+}
+
+static int open_uri(void *arg, const char *uri, int *ret_fd, uint64_t *ret_size, struct err *err) {
+    struct import_contents *c = arg;
+    return blob_object_open(c->blob, uri, ret_fd, ret_size, err);
+}
+
+void import_contents_init(struct import_contents *c, struct loop *loop, struct blob *blob) {
+    *c = (struct import_contents){
+        .contents = {.crc32c = crc32c_of, .open = open_uri, .arg = c}, .loop = loop, .blob = blob};
+}
