@@ -63,6 +63,15 @@ def test_training_classes_with_a_dataset(make_server, tmp_path, venv, protocol):
     assert run(make_server, tmp_path, venv, protocol, "dataset") == ["script", "package", "container"]
 
 
+@ways(("v1", "grpc-tls"))
+def test_the_generated_client_tunes_on_a_dataset(make_server, tmp_path, venv, protocol):
+    """The SDK has no class for pipelines of the tuning task; PipelineServiceClient makes them."""
+    if missing("python"):
+        pytest.skip(f"python: {missing('python')}")
+    s, env = with_tls(make_server)
+    assert drive(s, env, tmp_path, venv, "tuned_pipelines.py", protocol) == ["tunes_on_a_dataset"]
+
+
 IMAGES = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
 
 

@@ -8,7 +8,8 @@ import pytest
 from conftest import PARENT, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import CUSTOM, POOL, create, pipeline, refusal, wait  # noqa: E402
+from pipelines import CUSTOM, POOL, create, pipeline, refusal, tuned, wait  # noqa: E402
+from tunings import final  # noqa: E402
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 TABULAR = "gs://google-cloud-aiplatform/schema/dataset/metadata/tabular_1.0.0.yaml"
@@ -58,6 +59,40 @@ def rows(s, wildcard):
 def env_of(s, p, pool=0):
     job = s.get(p["trainingTaskMetadata"]["backingCustomJob"])
     return {e["name"]: e["value"] for e in job["jobSpec"]["workerPoolSpecs"][pool]["containerSpec"]["env"]}
+
+
+def test_every_trial_reads_what_was_exported(fake, table):
+    """Reference 05 section 3 with 6: a pipeline that tunes, on a managed dataset; the best trial's model is kept, and a server
+    that dies meanwhile repeats neither the export nor a trial."""
+    for i in range(1, 5):
+        put(fake, f"hpt/{i}/model/m", f"trial {i}")
+    p = create(fake, tuned(4, 2, labels={"run_ms": 300}, inputDataConfig={
+        "datasetId": table.rsplit("/", 1)[1], "gcsDestination": {"outputUriPrefix": "gs://out/run"},
+        "fractionSplit": {"trainingFraction": 0.6, "validationFraction": 0.2, "testFraction": 0.2}},
+        modelToUpload={"displayName": "best", "containerSpec": {"imageUri": SERVING}}))
+    wait_until(lambda: fake.get(p["name"])["state"] == "PIPELINE_STATE_RUNNING")
+    fake.kill9()
+    fake.start()
+    p = wait(fake, p["name"])
+    assert p["state"] == "PIPELINE_STATE_SUCCEEDED", p
+    child = fake.get(p["trainingTaskMetadata"]["backingHyperparameterTuningJob"])
+    assert [t["id"] for t in child["trials"]] == ["1", "2", "3", "4"]
+    told = set()
+    for t in child["trials"]:
+        env = {e["name"]: e["value"] for e in fake.get(t["customJob"])["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"]}
+        assert env["AIP_DATA_FORMAT"] == "csv"
+        told.add(tuple(env[f"AIP_{x}_DATA_URI"] for x in SETS))
+    assert len(told) == 1
+    sets = [rows(fake, uri) for uri in told.pop()]
+    assert sorted(sum(sets, [])) == sorted(CSV.splitlines()[1:]) and [len(x) for x in sets] == [180, 60, 60]
+    best = min(child["trials"], key=lambda t: (final(t, "acc"), int(t["id"])))
+    assert p["trainingTaskMetadata"]["bestTrialBackingCustomJob"] == best["customJob"]
+    m = fake.get(p["modelToUpload"]["name"])
+    assert m["artifactUri"] == f"gs://out/hpt/{best['id']}/model" and m["trainingPipeline"] == p["name"]
+    assert m["dataStats"]["trainingDataItemsCount"] == "180" and m["modelSourceInfo"]["sourceType"] == "CUSTOM"
+    assert len(fake.call("GET", f"/v1/{PARENT}/models").json()["models"]) == 1
+    lineage = fake.call("GET", f"/cusp/v1/{m['name']}@1:lineage").json()
+    assert best["customJob"] in str(lineage) and table in str(lineage), lineage
 
 
 def test_the_job_reads_what_was_exported(fake, table):
