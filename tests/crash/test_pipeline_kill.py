@@ -116,6 +116,19 @@ def commits_of_a_life(make_server, is_tuned):
 
 
 @pytest.mark.parametrize("is_tuned", [False, True], ids=["job", "best-trial"])
+def test_no_point_is_forgotten(make_server, is_tuned):
+    """Every fail point that is passed from the job's success to the pipeline's is one that the tests above kill at."""
+    s = prepared(make_server)
+    trace = s.data_dir + "-trace"
+    s.start(env={"CUSP_FAILPOINT_TRACE": trace})
+    wait(s, create(s, body(is_tuned))["name"])
+    s.stop()
+    passed = open(trace).read().splitlines()
+    upload = [p for p in passed[passed.index(UPLOAD[0]):passed.index("pipeline.upload.durable") + 1] if not p.startswith("log")]
+    assert set(upload) == set(UPLOAD + COMMIT), upload
+
+
+@pytest.mark.parametrize("is_tuned", [False, True], ids=["job", "best-trial"])
 def test_killed_at_every_commit(make_server, is_tuned):
     """From the create on; the upload is among the last ones. Quick: around the upload, at each moment.
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import PARENT, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import CUSTOM, POOL, create, pipeline, refusal, tuned, wait  # noqa: E402
+from pipelines import CUSTOM, POOL, TUNING, create, pipeline, refusal, tuned, wait  # noqa: E402
 from tunings import final  # noqa: E402
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
@@ -224,6 +224,58 @@ CARELESS = {
     "modelToUpload": {"display_name": "careless", "predictSchemata": {}, "artifactUri": "",
                       "containerSpec": {"imageUri": SERVING, "command": [], "args": [], "ports": []}},
     "labels": {}}
+
+
+# The template of pipelines that tune: labels within the inputs as well, ALGORITHM and TIMEOUT as it prints them.
+TUNES = {
+    "careful": {
+        "displayName": "careful", "trainingTaskDefinition": TUNING,
+        "inputDataConfig": {"datasetId": None, "gcsDestination": {"outputUriPrefix": "gs://out/run"}},
+        "trainingTaskInputs": {
+            "studySpec": {"metrics": [{"metricId": "acc", "goal": "MAXIMIZE"}],
+                          "parameters": [{"parameterId": "lr", "scaleType": "UNIT_LINEAR_SCALE",
+                                          "doubleValueSpec": {"minValue": 0.0001, "maxValue": 0.1}}],
+                          "algorithm": "RANDOM_SEARCH"},
+            "maxTrialCount": 2, "parallelTrialCount": 2, "maxFailedTrialCount": 1,
+            "trialJobSpec": {"workerPoolSpecs": [POOL], "scheduling": {"timeout": "3600s", "restartJobOnWorkerRestart": False},
+                             "baseOutputDirectory": {"outputUriPrefix": "gs://out/hpt"}},
+            "labels": {"label-name-1": "label-value-1"}},
+        "modelToUpload": {"displayName": "careful", "predictSchemata": {}, "containerSpec": {"imageUri": SERVING}}},
+    "careless": {
+        "display_name": "careless", "training_task_definition": TUNING,
+        "inputDataConfig": {"dataset_id": None, "gcsDestination": {"outputUriPrefix": "gs://out/run/"}},
+        "trainingTaskInputs": {
+            "study_spec": {"metrics": [{"metric_id": "acc", "goal": 1}],
+                           "parameters": [{"parameterId": "lr", "scaleType": 1, "double_value_spec": {"minValue": "0.0001", "maxValue": 0.1}}],
+                           "ALGORITHM": "RANDOM_SEARCH"},
+            "maxTrialCount": "2", "parallel_trial_count": 2.0, "maxFailedTrialCount": None,
+            "trialJobSpec": {"workerPoolSpecs": [{**POOL, "replicaCount": 1.0}, {}], "scheduling": {"TIMEOUT": 3600},
+                             "base_output_directory": {"output_uri_prefix": "gs://out/hpt/"}},
+            "labels": {}},
+        "modelToUpload": {"displayName": "careless", "artifactUri": "", "containerSpec": {"imageUri": SERVING, "ports": []}}},
+}
+
+
+@pytest.mark.parametrize("reader", ["careful", "careless"])
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_the_documented_body_that_tunes_runs_to_a_model(fake, table, reader, version):
+    for i in (1, 2):
+        put(fake, f"hpt/{i}/model/m", f"trial {i}")
+    body = {**TUNES[reader], "labels": tuned(labels={"metric": "acc"})["labels"]}
+    key = "datasetId" if reader == "careful" else "dataset_id"
+    body["inputDataConfig"] = {**body["inputDataConfig"], key: table.rsplit("/", 1)[1]}
+    r = fake.call("POST", f"/{version}/{PARENT}/trainingPipelines", body)
+    assert r.status_code == 200, r.text
+    assert r.json()["trainingTaskInputs"] == body["trainingTaskInputs"]
+    p = wait(fake, r.json()["name"])
+    assert p["state"] == "PIPELINE_STATE_SUCCEEDED", p
+    child = fake.get(p["trainingTaskMetadata"]["backingHyperparameterTuningJob"])
+    assert child["studySpec"]["algorithm"] == "RANDOM_SEARCH" and child["trialJobSpec"]["scheduling"]["timeout"] == "3600s"
+    assert child["labels"] == {**body["labels"], **body["trainingTaskInputs"]["labels"]}
+    best = max(child["trials"], key=lambda t: (final(t, "acc"), -int(t["id"])))
+    m = fake.get(p["modelToUpload"]["name"])
+    assert m["artifactUri"] == f"gs://out/hpt/{best['id']}/model" and m["displayName"] == reader
+    assert p["trainingTaskMetadata"]["bestTrialBackingCustomJob"] == best["customJob"]
 
 
 @pytest.mark.parametrize("reader", ["careful", "careless"])
