@@ -94,7 +94,7 @@ def test_a_driver_that_hangs_is_ended_with_its_children(conformance, drivers, tm
     assert "out of time (1 s)" in p.stdout and "1/10" in p.stdout
     child = (tmp_path / "child").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", child], stdout=subprocess.PIPE, text=True).stdout.strip()
-    assert state in ("", "Z"), "the driver's child is still there"
+    assert state[:1] in ("", "Z"), "the driver's child is still there"
 
 
 def test_floods_and_odd_lines_are_survived(conformance, drivers):
