@@ -5,6 +5,8 @@ import math
 import statistics
 from pathlib import Path
 
+import numpy as np
+
 import scores
 import trace
 from plot import lines
@@ -65,6 +67,56 @@ def costs(traces, at):
     return {p: (statistics.median(v), sorted(v)[int(0.95 * (len(v) - 1))]) for p, v in by.items() if v}
 
 
+SMOOTH = ("f1-d10", "f2-d10", "f8-d10", "f10-d10")
+DRAWS = 20_000
+
+
+@functools.lru_cache(maxsize=None)
+def drawn(name, seed):
+    rng = np.random.default_rng([seed, 5])
+    p = made(name, seed)
+    return np.array([p.true(p.draw(rng))[0] for _ in range(DRAWS)])
+
+
+def random_needs(traces):
+    """A table: how many times cusp's trials random search needs for what those reached."""
+    rows = []
+    for name in SMOOTH:
+        mine = [t for t in traces if (t["problem"], t["peer"], t["status"]) == (name, "cusp", "done")]
+        # A random setting is as good with a chance that the draws tell; none of them: less than one in all.
+        ratios = sorted((DRAWS / max(1, as_good) / len(t["trials"]), not as_good) for t in mine
+                        for as_good in [int(np.sum(drawn(name, t["seed"]) <= scores.handed_out(t)))])
+        if ratios:
+            rows.append([name, len(ratios)] + [f"{'more than ' if none else ''}{r:,.0f}" for r, none in
+                                               (ratios[0], ratios[len(ratios) // 2])])
+    return table(["problem", "runs", "times the trials, worst run", "median"], rows) if rows else "(not run)"
+
+
+def by_family(areas, families, peers):
+    """The only fair one: on the same runs."""
+    all_families = sorted(set(families.values()))
+    rows = []
+    for p in peers:
+        row = [p]
+        for f in all_families:
+            n, gap, prob = scores.paired(*({c: a for c, a in areas.get(who, {}).items() if families[c[0]] == f} for who in ("cusp", p)))
+            row.append(f"{gap:+.3f} ({n}, {prob:.2g})" if n else "")
+        rows.append(row)
+    return table(["optimiser", *all_families], rows)
+
+
+def joint(areas):
+    """Mean ranks of everyone with enough runs, on the runs that all of them played; fewer optimisers, more runs."""
+    out, order = [], sorted(areas, key=lambda p: -len(areas[p]))
+    for k in range(3, len(order) + 1):
+        some = {p: areas[p] for p in order[:k]}
+        cases = set.intersection(*(set(a) for a in some.values()))
+        if "cusp" in some and len(cases) >= 10:
+            ranks = sorted(scores.ranks(some).items(), key=lambda x: x[1])
+            out.append([len(cases), ", ".join(f"{p} {r:.2f}" for p, r in ranks)])
+    return table(["runs", "mean rank"], out) if out else ""
+
+
 def report(traces):
     played, versions = curves(traces), {t["peer"]: t["version"] for t in traces}
     families = {t["problem"]: t["family"] for t in traces}
@@ -90,7 +142,12 @@ def report(traces):
     all_families = sorted(set(families.values()))
     rows = [[p] + [f"{middle(a for (c, _), a in areas[p].items() if families[c] == f):.3f} ({sum(families[c] == f for c, _ in areas[p])})"
                    if any(families[c] == f for c, _ in areas[p]) else "" for f in all_families] for p in peers]
-    parts.append("Median area of each family (runs):\n\n" + table(["optimiser", *all_families], rows))
+    parts.append("Mean ranks on the runs that all of a row played:\n\n" + joint(areas))
+    parts.append("cusp's area less the other's, median over the runs that both played, by family (runs, p of Wilcoxon's test, "
+                 "not adjusted); negative: cusp is better:\n\n" + by_family(areas, families, others))
+    parts.append("**Random search** needs this many times the trials of cusp's runs for what those reached, on smooth functions of ten "
+                 f"parameters (from {DRAWS:,} random settings of each):\n\n" + random_needs(traces))
+    parts.append("Median area of each family (runs), not the same runs for all:\n\n" + table(["optimiser", *all_families], rows))
     rows = []
     for name in sorted(families):
         row = [name]

@@ -25,6 +25,12 @@ def regrets(trace, best, reference=None):
     return out
 
 
+def handed_out(trace):
+    """The true value of the setting with the best value told (one objective)."""
+    told = [t for t in trace["trials"] if t["told"] is not None]
+    return min(told, key=lambda t: t["told"][0])["true"][0] if told else math.inf
+
+
 def normal(regret, typical, resolution):
     """0..1 as said above."""
     if regret >= typical:

@@ -172,10 +172,16 @@ def test_the_page_says_who_was_better(tmp_path):
         return {"peer": peer, "version": "1", "problem": "f1-d5", "family": "bbob", "seed": seed, "budget": 50, "parallel": 1,
                 "status": "done", "why": "", "trials": trials}
     traces = [run(peer, factor, seed) for peer, factor in (("cusp", 0.1), ("other", 1.0)) for seed in range(3)]
+    p = bbob.bbob(1, 10, 1)
+    near = [{**x, "told": [p.best + 1e-3], "true": [p.best + 1e-3]} for x in traces[0]["trials"]]
+    traces.append({**traces[0], "problem": "f1-d10", "trials": near})
     traces.append({**traces[0], "peer": "third", "problem": "branches", "status": "unsupported", "why": "branches", "trials": []})
     text, played, families = report.report(traces)
     cusp, other = (next(r for r in text.splitlines() if r.startswith(f"| {n} |")) for n in ("cusp", "other"))
     assert text.index(cusp) < text.index(other) and "1.00 : 2.00" in other and "| 0.25 |" in other
+    assert "| f1-d10 | 1 | more than 400 | more than 400 |" in text  # none of 20,000, after 50 trials
+    paired = [r for r in text.splitlines() if r.startswith("| other |") and "(3, 0.25)" in r]
+    assert len(paired) == 1 and paired[0].startswith("| other | -")
     assert "- third: unsupported (branches): branches" in text
     pictures = report.plots(played, families, tmp_path)
     assert pictures == ["![bbob](hpo/bbob.svg)"] and (tmp_path / "bbob.svg").read_text().count("<polyline") == 2
