@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #define COMPARE_AT_ONCE ((size_t)256 << 10)
+/* Smaller objects are read: that is faster than to ask for what is known of them. */
+#define ASK_FROM ((uint64_t)1 << 20)
 #define CRC_UNKNOWN (-1) /* it was asked for, and cannot be said */
 
 enum stmt { ANY_OF_SIZE, UNASKED, ALIKE, NOTE, STMT_NR };
@@ -87,28 +89,14 @@ static int note(struct item_matcher *m, uint64_t seq, uint64_t size, int64_t crc
     return rc;
 }
 
-static int64_t ask(const struct item_matcher *m, struct str uri) {
-    uint32_t crc;
-    auto_free char *z = str_dup(uri);
-    return m->contents->crc32c(m->contents->arg, z, &crc) ? (int64_t)crc : CRC_UNKNOWN;
-}
-
-/* The first of a size was not asked for its checksum: until now it was the only one. */
-static int ask_unasked(struct item_matcher *m, uint64_t size, struct err *err) {
-    for (;;) {
-        sqlite3_stmt *st = m->st[UNASKED];
-        sqlite3_bind_int64(st, 1, (int64_t)size);
-        int rc = step(m, UNASKED, err);
-        uint64_t seq = rc > 0 ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
-        int64_t crc = rc > 0 ? ask(m, items_text(st, 1)) : 0;
-        sqlite3_reset(st);
-        if (rc <= 0 || (rc = note(m, seq, size, crc, err)) < 0) {
-            return rc;
-        }
-    }
-}
-
 /* ---- bytes ---- */
+
+static char *buffers(struct item_matcher *m) {
+    if (!m->buffers) {
+        m->buffers = xmalloc(2 * COMPARE_AT_ONCE);
+    }
+    return m->buffers;
+}
 
 struct bytes {
     int fd; /* -1: in memory */
@@ -145,14 +133,10 @@ static ssize_t bytes_read(const struct bytes *b, uint64_t at, char *to) {
 }
 
 static bool are_same(struct item_matcher *m, const struct bytes *a, const struct bytes *b) {
-    if (!m->buffers) {
-        m->buffers = xmalloc(2 * COMPARE_AT_ONCE);
-    }
+    char *one = buffers(m), *two = one + COMPARE_AT_ONCE;
     for (uint64_t at = 0;; at += COMPARE_AT_ONCE) {
-        ssize_t na = bytes_read(a, at, m->buffers);
-        ssize_t nb = bytes_read(b, at, m->buffers + COMPARE_AT_ONCE);
-        if (na < 0 || na != nb ||
-            memcmp(m->buffers, m->buffers + COMPARE_AT_ONCE, (size_t)na) != 0) {
+        ssize_t na = bytes_read(a, at, one), nb = bytes_read(b, at, two);
+        if (na < 0 || na != nb || memcmp(one, two, (size_t)na) != 0) {
             return false;
         }
         if ((size_t)na < COMPARE_AT_ONCE) {
@@ -170,6 +154,49 @@ static bool same_bytes(struct item_matcher *m, const struct data_item *in, bool 
     mem_auto_close(&a.fd);
     mem_auto_close(&b.fd);
     return same;
+}
+
+/* ---- checksums ---- */
+
+static int64_t read_crc(struct item_matcher *m, struct str uri, uint64_t size) {
+    struct bytes b;
+    uint32_t crc = 0;
+    uint64_t at = 0;
+    ssize_t n = 0;
+    if (bytes_open(m, false, uri, &b)) {
+        return CRC_UNKNOWN;
+    }
+    do {
+        n = bytes_read(&b, at, buffers(m));
+        crc = n > 0 ? enc_crc32c(crc, m->buffers, (size_t)n) : crc;
+        at += n > 0 ? (uint64_t)n : 0;
+    } while ((size_t)n == COMPARE_AT_ONCE && at <= ASK_FROM);
+    close(b.fd);
+    return n >= 0 && at == size ? (int64_t)crc : CRC_UNKNOWN; /* else it has changed meanwhile */
+}
+
+static int64_t ask(struct item_matcher *m, struct str uri, uint64_t size) {
+    uint32_t crc;
+    auto_free char *z = str_dup(uri);
+    if (size < ASK_FROM) {
+        return size ? read_crc(m, uri, size) : 0;
+    }
+    return m->contents->crc32c(m->contents->arg, z, &crc) ? (int64_t)crc : CRC_UNKNOWN;
+}
+
+/* The first of a size was not asked for its checksum: until now it was the only one. */
+static int ask_unasked(struct item_matcher *m, uint64_t size, struct err *err) {
+    for (;;) {
+        sqlite3_stmt *st = m->st[UNASKED];
+        sqlite3_bind_int64(st, 1, (int64_t)size);
+        int rc = step(m, UNASKED, err);
+        uint64_t seq = rc > 0 ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
+        int64_t crc = rc > 0 ? ask(m, items_text(st, 1), size) : 0;
+        sqlite3_reset(st);
+        if (rc <= 0 || (rc = note(m, seq, size, crc, err)) < 0) {
+            return rc;
+        }
+    }
 }
 
 /* ---- calls ---- */
@@ -198,7 +225,7 @@ int item_matcher_find(struct item_matcher *m, const struct data_item *in, uint64
         return rc < 0 || rc > 0 ? -1 : 0;
     }
     if (!in->is_inline) {
-        *ret_crc = ask(m, in->text);
+        *ret_crc = ask(m, in->text, size);
     }
     if (*ret_crc == CRC_UNKNOWN) {
         return 0;
@@ -208,7 +235,7 @@ int item_matcher_find(struct item_matcher *m, const struct data_item *in, uint64
     sqlite3_bind_int64(st, 2, *ret_crc);
     sqlite3_bind_int(st, 3, (int)in->media);
     while (*ret_seq == 0 && (rc = step(m, ALIKE, err)) > 0) {
-        if (same_bytes(m, in, sqlite3_column_int(st, 1) != 0, items_text(st, 2))) {
+        if (!size || same_bytes(m, in, sqlite3_column_int(st, 1) != 0, items_text(st, 2))) {
             *ret_seq = (uint64_t)sqlite3_column_int64(st, 0);
         }
     }

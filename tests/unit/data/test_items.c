@@ -175,6 +175,7 @@ static void test_identical_items_are_merged(void **state) {
 /* Objects of a made-up store: what is asked of them is counted. */
 struct shelf {
     const char *const *bytes; /* of gs://b/0, gs://b/1, ... */
+    size_t more;              /* zeros before them */
     unsigned asked, opened;
     bool is_silent; /* knows no checksum */
 };
@@ -196,9 +197,9 @@ static int shelf_open(void *arg, const char *uri, int *ret_fd, uint64_t *ret_siz
     struct shelf *s = arg;
     const char *bytes = bytes_of(s, uri);
     s->opened++;
-    *ret_size = strlen(bytes);
+    *ret_size = s->more + strlen(bytes);
     *ret_fd = memfd_create("object", MFD_CLOEXEC);
-    assert_int_equal(pwrite(*ret_fd, bytes, *ret_size, 0), *ret_size);
+    assert_int_equal(pwrite(*ret_fd, bytes, strlen(bytes), (off_t)s->more), strlen(bytes));
     return 0;
 }
 
@@ -216,7 +217,7 @@ static void put_objects(struct shelf *s, const char *from, const char *to, const
         struct data_item item = {.media = ITEM_IMAGE,
                                  .text = str_of(uri),
                                  .has_size = true,
-                                 .size = strlen(s->bytes[*order - '0'])};
+                                 .size = s->more + strlen(s->bytes[*order - '0'])};
         assert_int_equal(items_put(w, &item, NULL), 0);
     }
     assert_int_equal(items_write_finish(w, ret, NULL), 0);
@@ -224,7 +225,7 @@ static void put_objects(struct shelf *s, const char *from, const char *to, const
 
 static void test_the_same_bytes_are_one_item_and_little_is_read(void **state) {
     static const char *const bytes[] = {"one", "three", "two", "three", "!aaa", "!bbb", "one"};
-    struct shelf s = {.bytes = bytes};
+    struct shelf s = {.bytes = bytes, .more = 1 << 20};
     struct item_counts n;
     put_objects(&s, NULL, "s1.db", "01", &n);
     assert_int_equal(n.items, 2);
@@ -241,6 +242,20 @@ static void test_the_same_bytes_are_one_item_and_little_is_read(void **state) {
     s.is_silent = true;
     put_objects(&s, NULL, "s5.db", "1306", &n);
     assert_int_equal(n.items, 4); /* who cannot say what they hold are what they are called */
+}
+
+static void test_small_objects_are_read_instead(void **state) {
+    static const char *const bytes[] = {"one", "two", "", "one", ""};
+    struct shelf s = {.bytes = bytes};
+    struct item_counts n;
+    put_objects(&s, NULL, "r1.db", "0124", &n);
+    assert_int_equal(n.items, 3);
+    assert_int_equal(s.opened,
+                     2); /* each once for its checksum; of nothing there is nothing to see */
+    put_objects(&s, "r1.db", "r2.db", "3", &n);
+    assert_int_equal(n.items, 3);
+    assert_int_equal(s.opened, 5); /* for its checksum, and two to be compared */
+    assert_int_equal(s.asked, 0);
 }
 
 /* What was imported before items had sizes is known by its name until it is imported again. */
@@ -421,6 +436,7 @@ int main(void) {
         cmocka_unit_test(test_ids_do_not_depend_on_order),
         cmocka_unit_test(test_identical_items_are_merged),
         cmocka_unit_test(test_the_same_bytes_are_one_item_and_little_is_read),
+        cmocka_unit_test(test_small_objects_are_read_instead),
         cmocka_unit_test(test_files_of_version_1_go_on),
         cmocka_unit_test(test_texts_are_not_uris),
         cmocka_unit_test(test_filters),
