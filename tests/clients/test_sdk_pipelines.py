@@ -84,7 +84,7 @@ def test_training_classes_on_real_containers(make_server, tmp_path, venv, protoc
         pytest.skip(f"python: {missing('python')}")
     s, env = with_tls(make_server, "--engine=local", "--stop-grace-s=1")
     with open(IMAGES[-1]) as f:
-        r = s.call("POST", "/cusp/v1/images:importPath", f.read())
+        r = s.http.post(s.url + "/cusp/v1/images:importPath", data=f.read(), headers={"Content-Type": "application/json"}, timeout=600)
     assert r.status_code == 200, r.text
     done = drive(s, env, tmp_path, venv, "real_pipelines.py", protocol)
     assert done == [f"{kind}-{how}" for kind in ("script", "package", "container") for how in ("data-sync", "bare-later")]
