@@ -4,7 +4,10 @@ import os
 import shutil
 import sys
 
-from conftest import PARENT, wait_until
+import pytest
+import requests
+
+from conftest import PARENT, TERMINAL, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from tunings import create, final, tuning, values, wait  # noqa: E402
@@ -49,3 +52,39 @@ def test_killed_ten_times(make_server):
     jobs = killed.call("GET", f"/v1/{PARENT}/customJobs?pageSize=100").json()["customJobs"]
     assert sorted(j["name"] for j in jobs) == sorted(t["customJob"] for t in got["trials"])
     killed.stop()
+
+
+@pytest.mark.parametrize("point", ["store.commit.before_begin", "store.commit.before_commit", "store.commit.after_commit"])
+def test_killed_in_commits(make_server, point):
+    """Many lives, each of which dies in one of its commits: of a trial with its job, of a start, of measurements, of an end."""
+    calm, killed, name = twins(make_server, tuning(6, 1, labels={"run_ms": 30}))
+    calm.start()
+    want = answers(calm, wait(calm, name))
+    calm.stop()
+    lives = 0
+    for commits in (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 5, 7):
+        killed.start(env={"CUSP_FAILPOINTS": f"{point}=abort@{commits}"})
+        wait_until(lambda: killed.proc.poll() is not None or over(killed, name), 60, "the end of a life")
+        if killed.proc.poll() is None:
+            killed.stop()
+            break
+        lives += 1
+    assert lives >= 5
+    killed.start()
+    got = wait(killed, name)
+    assert got["state"] == "JOB_STATE_SUCCEEDED" and answers(killed, got) == want
+    jobs = killed.call("GET", f"/v1/{PARENT}/customJobs?pageSize=100").json()["customJobs"]
+    assert sorted(j["name"] for j in jobs) == sorted(t["customJob"] for t in got["trials"])
+    killed.stop()
+
+
+def answers(s, job):
+    """The scripted engine forgets its containers: a job that was lost tries again, and has measured what it did before too."""
+    return [(id, setting, state, result) for id, setting, state, result, _ in story(s, job)]
+
+
+def over(s, name):
+    try:
+        return s.get(name).get("state") in TERMINAL
+    except requests.RequestException:
+        return False
