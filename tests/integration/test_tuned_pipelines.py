@@ -59,6 +59,10 @@ def test_without_a_model_it_only_tunes(fake):
     assert done["state"] == "PIPELINE_STATE_SUCCEEDED" and "modelToUpload" not in done
     assert child_of(fake, done)["labels"] == {**p["labels"], **labels}
     assert done["trainingTaskMetadata"]["bestTrialBackingCustomJob"]
+    story = fake.events(p["name"])
+    assert story["state"] == "PIPELINE_STATE_SUCCEEDED" and "trials" not in story
+    assert [e["type"] for e in story["events"]] == ["PIPELINE_CREATED", "CHILD_CREATED", "CHILD_RUNNING", "CHILD_DONE"]
+    assert story["events"][3]["facts"]["best_job"] == done["trainingTaskMetadata"]["bestTrialBackingCustomJob"]
 
 
 def test_its_error_is_the_tuning_jobs(fake):
