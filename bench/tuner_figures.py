@@ -64,6 +64,8 @@ def play(cmd, f, trials, log, patience=math.inf, seed=3):
             if time.monotonic() > until:
                 break
             a = p.call({"op": "ask", "id": i})
+            if None in a["setting"].values():
+                break  # Vizier's service, when it has run out of its own time
             values.append(f(a["setting"]))
             t = p.call({"op": "tell", "id": i, "values": values[-1:]})
             asks.append(a["cpu"])

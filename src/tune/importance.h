@@ -26,7 +26,7 @@ struct tune_importance {
 
 /* Of metric number `metric`, one entry a parameter into ret (nr_params). False, and ret zeroed,
  * when fewer than TUNE_IMPORTANCE_TRIALS trials are done or all their values are equal. Trials as
- * for tuner_suggest. It fits a model and asks it some 20,000 times: 20 ms with 100 trials of ten
+ * for tuner_suggest. It fits a model and asks it some 20,000 times: 50 ms with 100 trials of ten
  * parameters, half a second with thousands, so not for the loop thread. */
 bool tuner_importance(const struct tune_study *study, const struct tune_trial *trials,
                       size_t nr_trials, size_t metric, struct tune_importance *ret);
