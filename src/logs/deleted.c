@@ -49,6 +49,15 @@ bool tombs_hide(const struct log_tombs *t, const Google__Logging__V2__LogEntry *
     return false;
 }
 
+bool tombs_hide_log(const struct log_tombs *t, struct str log_id, usec_t last) {
+    for (size_t i = 0; i < t->items.n; i++) {
+        if (str_eq(t->items.p[i].log_id, log_id)) {
+            return last <= t->items.p[i].when;
+        }
+    }
+    return false;
+}
+
 void tombs_fini(struct log_tombs *t) {
     vec_fini(&t->items);
 }

@@ -1,36 +1,59 @@
 /* The names of a project's logs. */
 #include "logs/catalog.h"
+#include "logs/locate.h"
 #include "logs/search.h"
 #include "logs/written.h"
 
 struct names {
     struct log_names *n;
+    struct log_tombs tombs;
     struct map seen;
     VEC_OF(char *) ids;
+    usec_t newest; /* end of the latest log of a job that is complete */
 };
 
-static void add_name(void *arg, struct str id) {
+/* last: when the newest line of it was received. */
+static void add_name(void *arg, struct str id, usec_t last) {
     struct names *n = arg;
-    if (!map_get(&n->seen, id)) {
+    if (!map_get(&n->seen, id) && !tombs_hide_log(&n->tombs, id, last)) {
         vec_push(&n->ids, str_dup(id));
         map_put(&n->seen, id, n);
     }
 }
 
+/* Of which job it was is not known any more. */
+static void add_task(void *arg, struct str task) {
+    const struct names *n = arg;
+    add_name(arg, task, n->newest);
+}
+
+static void service_name(const char *job, char ret[64]) {
+    (void)snprintf(ret, 64, "ml.googleapis.com%%2F%s", job);
+}
+
+struct open_job {
+    struct names *n;
+    const char *id;
+};
+
 static void add_stream(void *arg, const char *dir, const char *task, uint32_t attempt) {
-    if (attempt > 0) {
-        add_name(arg, str_of(task));
-    }
+    const struct open_job *job = arg;
+    char own[64];
+    usec_t last = 0;
+    (void)seg_first(dir, &last);
+    service_name(job->id, own);
+    add_name(job->n, str_of(attempt > 0 ? task : own), last);
 }
 
 static void add_job(struct names *n, const struct catalog_item *it) {
-    char id[24];
+    char id[24], own[64];
     snprintf(id, sizeof(id), "%llu", (unsigned long long)it->job);
-    auto_free char *own = xasprintf("ml.googleapis.com%%2F%s", id);
-    add_name(n, str_of(own));
+    struct open_job open = {n, id};
+    service_name(id, own);
     if (it->is_open) {
-        (void)streams_each(n->n->logs, id, add_stream, n);
+        (void)streams_each(n->n->logs, id, add_stream, &open);
     }
+    add_name(n, str_of(own), it->is_open ? 0 : it->last);
 }
 
 static int by_text(const void *a, const void *b) {
@@ -40,15 +63,21 @@ static int by_text(const void *a, const void *b) {
 static void find_names(struct names *found) {
     struct logs *g = found->n->logs;
     uint64_t project = found->n->project;
-    map_init(&found->seen);
-    (void)!written_names(g, project, add_name, found, NULL);
-    catalog_each_task(g, project, add_name, found);
     struct catalog c;
+    map_init(&found->seen);
+    struct arena *a = arena_new(ARENA_NO_MAX);
+    tombs_load(g, project, a, &found->tombs);
+    (void)!written_names(g, project, add_name, found, NULL);
     (void)!catalog_load(g, project, 0, USEC_NEVER, &c, NULL);
     for (size_t i = 0; i < c.items.n; i++) {
-        add_job(found, &c.items.p[i]);
+        const struct catalog_item *it = &c.items.p[i];
+        found->newest = !it->is_open && it->last > found->newest ? it->last : found->newest;
+        add_job(found, it);
     }
+    catalog_each_task(g, project, add_task, found);
     catalog_fini(&c);
+    tombs_fini(&found->tombs);
+    arena_free(a);
 }
 
 static void names_fini(struct names *found) {

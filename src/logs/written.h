@@ -23,7 +23,7 @@ struct log_write {
 };
 void log_write_start(struct logs *g, struct log_write *w);
 
-/* Hides all entries of a log that are there now. NOT_FOUND: there never were any. */
+/* Hides all entries of a log that are there now. NOT_FOUND: there are none. */
 struct log_delete {
     uint64_t project;
     struct str log_id; /* as in names: escaped */
@@ -47,6 +47,8 @@ struct log_tombs {
 };
 void tombs_load(struct logs *g, uint64_t project, struct arena *a, struct log_tombs *ret);
 bool tombs_hide(const struct log_tombs *t, const Google__Logging__V2__LogEntry *e);
+/* Whether a log with nothing received after `last` is gone. */
+bool tombs_hide_log(const struct log_tombs *t, struct str log_id, usec_t last);
 void tombs_fini(struct log_tombs *t);
 
 /* The next written entries behind s->after that match, sorted in the search's order. */
@@ -68,11 +70,12 @@ struct written_index;
 int written_tail(struct logs *g, uint64_t project, const char *dir, uint32_t file,
                  int (*fn)(void *arg, const struct written_index *x), void *arg,
                  struct err *err) MUST_CHECK;
-/* Calls fn with every log id that was written to. */
-int written_names(struct logs *g, uint64_t project, void (*fn)(void *arg, struct str id), void *arg,
+/* Calls fn with every log id that was written to, and when it last was. */
+int written_names(struct logs *g, uint64_t project,
+                  void (*fn)(void *arg, struct str id, usec_t last), void *arg,
                   struct err *err) MUST_CHECK;
 
-/* names.c: whether the project has had a log of that name. */
+/* names.c: whether the project has a log of that name that was not deleted. */
 bool names_has(struct logs *g, uint64_t project, struct str id);
 
 /* The writer: loop side state. */

@@ -230,20 +230,20 @@ int written_find(struct logs *g, const struct log_search *s, size_t scope,
 /* ---- names */
 
 struct name_walk {
-    void (*fn)(void *arg, struct str id);
+    void (*fn)(void *arg, struct str id, usec_t last);
     void *arg;
 };
 
 static int walk_names(void *arg, const struct written_index *x) {
     struct name_walk *w = arg;
     for (size_t i = 0; i < x->names.n; i++) {
-        w->fn(w->arg, str_of(x->names.p[i]));
+        w->fn(w->arg, str_of(x->names.p[i].id), x->names.p[i].last);
     }
     return 0;
 }
 
-int written_names(struct logs *g, uint64_t project, void (*fn)(void *arg, struct str id), void *arg,
-                  struct err *err) {
+int written_names(struct logs *g, uint64_t project,
+                  void (*fn)(void *arg, struct str id, usec_t last), void *arg, struct err *err) {
     struct name_walk w = {fn, arg};
     return each_index(g, project, walk_names, &w, err);
 }

@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define INDEX_HEADER "cusp-widx 1\n"
+#define INDEX_HEADER "cusp-widx 2\n"
 #define HEADER_LEN 16u
 #define BLOCK_LEN 48u
 #define READ_BYTES (1u << 20)
@@ -22,7 +22,7 @@ void written_index_init(struct written_index *x, uint32_t file) {
 
 void written_index_fini(struct written_index *x) {
     for (size_t i = 0; i < x->names.n; i++) {
-        free(x->names.p[i]);
+        free(x->names.p[i].id);
     }
     vec_fini(&x->names);
     vec_fini(&x->blocks);
@@ -39,10 +39,14 @@ uint64_t written_index_bit(struct str job) {
     return UINT64_C(1) << ((h ^ h >> 16) & 63);
 }
 
-static void add_name(struct written_index *x, struct str name) {
-    if (x->names.n < WRITTEN_NAMES_MAX && !map_get(&x->seen, name)) {
-        vec_push(&x->names, str_dup(name));
-        map_put(&x->seen, name, x);
+static void add_name(struct written_index *x, struct str name, usec_t received) {
+    uintptr_t at = (uintptr_t)map_get(&x->seen, name);
+    if (at) {
+        usec_t *last = &x->names.p[at - 1].last;
+        *last = received > *last ? received : *last;
+    } else if (x->names.n < WRITTEN_NAMES_MAX) {
+        vec_push(&x->names, ((struct written_name){str_dup(name), received}));
+        map_put(&x->seen, name, (void *)(uintptr_t)x->names.n);
     }
 }
 
@@ -61,7 +65,9 @@ static void add_entry(struct written_index *x, struct written_block *b, struct a
     const Google__Logging__V2__LogEntry *e = (Google__Logging__V2__LogEntry *)m;
     const char *id = strstr(e->log_name, "/logs/");
     if (id) {
-        add_name(x, str_of(id + 6));
+        const Google__Protobuf__Timestamp *t = e->receive_timestamp;
+        add_name(x, str_of(id + 6),
+                 t ? (usec_t)t->seconds * USEC_PER_SEC + (usec_t)t->nanos / 1000 : 0);
     }
     for (size_t i = 0; e->resource && i < e->resource->n_labels; i++) {
         if (strcmp(e->resource->labels[i]->key, "job_id") == 0) {
@@ -146,8 +152,7 @@ static void save(const struct written_index *x, int at, const char *name) {
         put64(&b, k->jobs);
     }
     for (size_t i = 0; i < x->names.n; i++) {
-        (void)buf_puts(&b, x->names.p[i]);
-        (void)buf_putc(&b, '\n');
+        (void)buf_printf(&b, "%llu %s\n", (unsigned long long)x->names.p[i].last, x->names.p[i].id);
     }
     put64(&b, enc_crc32c(0, b.p, b.n));
     /* Not there: it is made again. */
@@ -177,7 +182,11 @@ static bool load(struct written_index *x, int at, const char *name) {
     }
     struct str names = str_n(p, (size_t)(b.p + b.n - 8 - p));
     while (names.n) {
-        add_name(x, str_cut(&names, '\n'));
+        struct str id = str_cut(&names, '\n');
+        uint64_t last;
+        if (str_to_u64(str_cut(&id, ' '), &last)) {
+            add_name(x, id, last);
+        }
     }
     return true;
 }

@@ -16,12 +16,16 @@ struct written_block {
     usec_t min, max; /* timestamps, whole microseconds */
     uint64_t jobs;   /* index_bit of each job label's value */
 };
+struct written_name {
+    char *id;    /* escaped as in names */
+    usec_t last; /* when the last entry of it was received */
+};
 struct written_index {
     uint32_t file;
     uint64_t upto; /* what lies before is in blocks; 0: nothing yet */
     VEC_OF(struct written_block) blocks;
-    VEC_OF(char *) names; /* log ids, escaped as in names, each once */
-    struct map seen;      /* of names */
+    VEC_OF(struct written_name) names; /* each once */
+    struct map seen;                   /* id -> its place in names, plus 1 */
 };
 void written_index_init(struct written_index *x, uint32_t file);
 void written_index_fini(struct written_index *x);

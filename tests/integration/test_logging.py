@@ -200,6 +200,31 @@ def test_written_entries(fake):
     assert fake.call("DELETE", "/v2/projects/demo/logs/mine").json() == {} and entries(fake) == []
 
 
+def log_names(server):
+    return [n.split("/logs/")[1] for n in server.call("GET", "/v2/projects/demo/logs").json().get("logNames", [])]
+
+
+def test_a_deleted_log_is_not_named_until_it_is_written_to(fake):
+    write(fake, {"textPayload": "a"})
+    write(fake, {"textPayload": "b", "logName": "projects/demo/logs/other"})
+    job = job_with_service_lines(fake)
+    rep = Replica(fake, job)
+    rep.line("of the replica", now_us())
+    own = f"ml.googleapis.com%2F{job}"
+    assert set(log_names(fake)) == {"mine", "other", own, "workerpool0-0"}
+    for name in ("mine", own, "workerpool0-0"):
+        assert fake.call("DELETE", f"/v2/projects/demo/logs/{name.replace('%', '%25')}").status_code == 200
+    assert log_names(fake) == ["other"]
+    assert fake.call("DELETE", "/v2/projects/demo/logs/mine").status_code == 404
+    fake.kill9()
+    fake.start()
+    assert log_names(fake) == ["other"]
+    write(fake, {"textPayload": "again"})
+    rep.line("more", now_us())
+    assert log_names(fake) == ["mine", "other", "workerpool0-0"]
+    assert [e["textPayload"] for e in entries(fake, 'log_id("mine")')] == ["again"]
+
+
 def test_no_line_is_lost_on_kill(fake):
     sent, stop = [], threading.Event()
 
