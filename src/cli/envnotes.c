@@ -71,6 +71,17 @@ static void python(const struct env_facts *f, const struct env_sink *to) {
             "channel = grpc.insecure_channel(\"{h}:{p}\")\n"
             "jobs = "
             "aiplatform_v1.JobServiceClient(transport=JobServiceGrpcTransport(channel=channel))\n");
+    snippet(to, f, "rest", "google-cloud-logging, REST",
+            "from google.auth.credentials import AnonymousCredentials\n"
+            "from google.cloud import logging\n"
+            "logs = logging.Client(project=\"{P}\", credentials=AnonymousCredentials(), "
+            "_use_grpc=False,\n"
+            "                      client_options={\"api_endpoint\": \"{u}\"})\n");
+    snippet(to, f, "grpc-tls", "google-cloud-logging, gRPC (its default transport)",
+            "from google.auth.credentials import AnonymousCredentials\n"
+            "from google.cloud import logging\n"
+            "logs = logging.Client(project=\"{P}\", credentials=AnonymousCredentials(),\n"
+            "                      client_options={\"api_endpoint\": \"{H}:{p}\"})\n");
 }
 
 /* google-auth-library looks for credentials even when none are needed, so it is given some. */
@@ -100,6 +111,15 @@ static void node(const struct env_facts *f, const struct env_sink *to) {
             "const {grpc} = require('google-gax');\n" NODE_AUTH
             "const jobs = new JobServiceClient({apiEndpoint: '{h}', port: {p}, authClient,\n"
             "                                   sslCreds: grpc.credentials.createInsecure()});\n");
+    snippet(to, f, "grpc-tls", "@google-cloud/logging, gRPC",
+            "const {Logging} = require('@google-cloud/logging');\n" NODE_AUTH
+            "const logs = new Logging({projectId: '{P}', apiEndpoint: '{H}', port: {p}, "
+            "authClient});\n");
+    snippet(to, f, "grpc", "@google-cloud/logging, gRPC in clear text",
+            "const {Logging} = require('@google-cloud/logging');\n"
+            "const {grpc} = require('google-gax');\n"
+            "const logs = new Logging({projectId: '{P}', apiEndpoint: '{h}', port: {p},\n"
+            "                          sslCreds: grpc.credentials.createInsecure()});\n");
 }
 
 /* The library has no REST. */
@@ -125,6 +145,14 @@ static void java(const struct env_facts *f, const struct env_sink *to) {
             "        .setChannelConfigurator(b -> b.usePlaintext())\n"
             "        .build())\n"
             "    .build());\n");
+    snippet(
+        to, f, "grpc-tls",
+        "google-cloud-logging, gRPC (over TLS only; by address, it does not take localhost)",
+        "Logging logs = LoggingOptions.newBuilder().setProjectId(\"{P}\").setHost(\"{h}:{p}\")\n"
+        "    .setCredentials(GoogleCredentials.create(\n"
+        "        new AccessToken(\"local\", new Date(System.currentTimeMillis() + "
+        "86400000L))))\n"
+        "    .build().getService();\n");
 }
 
 static void go(const struct env_facts *f, const struct env_sink *to) {
@@ -148,6 +176,16 @@ static void go(const struct env_facts *f, const struct env_sink *to) {
             "cloud.google.com/go/aiplatform/apiv1beta1, REST over TLS (apiv1 has gRPC only)",
             "jobs, err := aiplatform.NewJobRESTClient(ctx, "
             "option.WithEndpoint(\"https://{H}:{p}\"), option.WithoutAuthentication())\n");
+    snippet(to, f, "grpc-tls", "cloud.google.com/go/logging, gRPC",
+            "conn, err := grpc.NewClient(\"{H}:{p}\",\n"
+            "    grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{})))\n"
+            "logs, err := logging.NewClient(ctx, \"projects/{P}\", option.WithGRPCConn(conn))\n");
+    snippet(
+        to, f, "grpc", "cloud.google.com/go/logging, gRPC in clear text",
+        "logs, err := logging.NewClient(ctx, \"projects/{P}\", option.WithEndpoint(\"{h}:{p}\"),\n"
+        "    option.WithoutAuthentication(),\n"
+        "    "
+        "option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))\n");
 }
 
 static void gcloud(const struct env_facts *f, const struct env_sink *to) {
@@ -170,6 +208,8 @@ static void gcloud(const struct env_facts *f, const struct env_sink *to) {
             "    "
             "--worker-pool-spec=machine-type=n1-standard-4,replica-count=1,container-image-uri="
             "IMAGE\n");
+    snippet(to, f, f->clear ? "rest" : "rest-tls", "gcloud logging",
+            "gcloud logging read 'resource.type=\"ml_job\"' --limit=20 --order=asc\n");
 }
 
 static void curl(const struct env_facts *f, const struct env_sink *to) {

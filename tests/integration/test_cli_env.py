@@ -148,9 +148,9 @@ def both(make_server, env):
     return s
 
 
-def snippets(server, client):
+def snippets(server, client, logging=False):
     got = json.loads(cusp(server.user, "env", "--json", client).stdout)["clients"][client]["snippets"]
-    return {x["transport"]: x["code"] for x in got}
+    return {x["transport"]: x["code"] for x in got if ("logging" in x["title"]) == logging}
 
 
 def test_the_server_is_asked_for_its_ca(both):
@@ -169,6 +169,17 @@ def test_python_code_runs_as_printed(both):
         code += f"{snippet}print('{transport}', *{names})\n"
     lines = run_python(both.user, code).splitlines()
     assert sorted(lines) == sorted(f"{t} {both.job}" for t in ("rest", "rest-tls", "grpc", "grpc-tls"))
+
+
+def test_python_logging_runs_as_printed(both):
+    pytest.importorskip("google.cloud.logging", reason="google-cloud-logging is not installed: make deps")
+    code = ""
+    for transport, snippet in snippets(both, "python", logging=True).items():
+        code += (f"{snippet}logs.logger('env-{transport}').log_text('hello')\n"
+                 f"print('{transport}', [e.payload for e in logs.logger('env-{transport}').list_entries()][-1])\n")
+    script = f'eval "$({CUSP} env --shell python)"\nexec {sys.executable} -W ignore -c "$CODE"'
+    p = subprocess.run(["sh", "-euc", script], env={**both.user, "CODE": code}, capture_output=True, text=True, timeout=120)
+    assert p.stdout.splitlines() == ["rest hello", "grpc-tls hello"], p.stdout + p.stderr[-3000:]
 
 
 @pytest.mark.parametrize("transport", ["rest", "rest-tls"])
@@ -191,3 +202,17 @@ def test_node_code_runs_as_printed(both, transport):
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
     assert p.returncode == 0, p.stderr[-3000:]
     assert p.stdout.strip() == both.job
+
+
+@pytest.mark.parametrize("transport", ["grpc", "grpc-tls"])
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_node_logging_runs_as_printed(both, transport):
+    if not os.path.isdir(os.path.join(ROOT, "node_modules/@google-cloud/logging/build")):
+        pytest.skip("@google-cloud/logging is not installed")
+    then = ("logs.log('env').write(logs.log('env').entry({resource: {type: 'global'}}, 'hello'))"
+            ".then(() => logs.getEntries({filter: 'log_id(\"env\")'}))"
+            ".then(([l]) => { console.log(l.map(e => e.data).join()); process.exit(0) })")
+    script = f'eval "$({CUSP} env --shell node)"\nexec node -e "$CODE"'
+    p = subprocess.run(["sh", "-euc", script], cwd=ROOT, env={**both.user, "CODE": snippets(both, "node", True)[transport] + then},
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert p.returncode == 0 and "hello" in p.stdout, p.stderr[-3000:]
