@@ -148,6 +148,32 @@ def test_storage_and_api_by_the_door(local):
     assert s.call("GET", "/oauth2/v3/tokeninfo?access_token=" + bad).status_code == 400
 
 
+def test_every_call_of_a_job_is_in_the_access_log(local):
+    """Each dialect of storage, the registry, logging and the API; what succeeds and what is refused."""
+    s = local()
+    s.call("POST", "/storage/v1/b?project=demo", {"name": "bucket-a"})
+    s.call("POST", "/upload/storage/v1/b/bucket-a/o?uploadType=media&name=x", "hello")
+    json_type = "--header 'Content-Type: application/json'"
+    calls = [("GET", "/storage/v1/b/bucket-a/o", "", 200), ("GET", "/storage/v1/b/bucket-a/o/none", "", 404),
+             ("GET", "/bucket-a/x", "", 200), ("GET", "/download/storage/v1/b/bucket-a/o/x?alt=media", "", 200),
+             ("POST", "/upload/storage/v1/b/bucket-a/o?uploadType=media&name=y", "--post-data from-the-job", 200),
+             ("POST", "/upload/storage/v1/b/bucket-a/o?uploadType=resumable&name=z", f"{json_type} --post-data '{{}}'", 200),
+             ("POST", "/storage/v1/b/bucket-a/o/w/compose", f"{json_type} --post-data '{{\"sourceObjects\":[{{\"name\":\"x\"}}]}}'", 200),
+             ("POST", "/batch/storage/v1", "--header 'Content-Type: multipart/mixed; boundary=b' --post-data nothing", 400),
+             ("GET", "/v2/", "", 200), ("GET", "/v2/demo/none/tags/list", "", 404),
+             ("POST", "/v2/entries:list", f"{json_type} --post-data '{{\"resourceNames\":[\"projects/demo\"]}}'", 200),
+             ("GET", "/v1/projects/demo/locations/us-central1/customJobs", "", 200),
+             ("GET", "/v1/projects/demo/locations/us-central1/customJobs/1", "", 404),
+             ("POST", "/v1/projects/demo/locations/us-central1/customJobs", f"{json_type} --post-data '{{}}'", 400),
+             ("GET", "/computeMetadata/v1/project/project-id", "--header 'Metadata-Flavor: Google'", 200),
+             ("GET", "/no/such/path", "", 404)]
+    job, _ = run(s, "; ".join(f"wget -q -O /dev/null {flags} 'http://169.254.169.254{path}'" for _, path, flags, _ in calls) + "; true",
+                 serviceAccount=ACCOUNT)
+    for method, path, _, status in calls:
+        lines = access_log(s, job=job["name"], by="door", account=ACCOUNT, method=method, replica="workerpool0-0", path=path.split("?")[0])
+        assert any(f" status={status} " in l for l in lines), (path, status, lines)
+
+
 def test_a_job_does_not_administer(local):
     """What would be a way out of the container (a host path as an image) is refused by the door, and only there."""
     s = local()

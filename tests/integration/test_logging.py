@@ -141,9 +141,13 @@ def test_strict_is_what_vertex_does(make_server):
     job = job_with_service_lines(s)
     rep, t = Replica(s, job), now_us()
     rep.line("WARNING:root:low", t, 2)
-    rep.line("out", t + 1, 1)
+    for i, (text, stream) in enumerate([("out", 1), ("Traceback (most recent call last):", 2), ("ValueError: no", 2),
+                                        ("E0101 00:00:00.0 1 a.cc:1] bad", 1), ('{"severity":"WARNING","message":"m"}', 2),
+                                        ('{"level":"error","message":"m"}', 1)]):
+        rep.line(text, t + 1 + i, stream)
     got = entries(s, f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"')
-    assert [e["severity"] for e in got] == ["ERROR", "INFO"]
+    assert [e["severity"] for e in got] == ["ERROR", "INFO", "ERROR", "ERROR", "INFO", "WARNING", "INFO"]
+    assert got[2]["textPayload"] == "Traceback (most recent call last):"  # a line is an entry
     s.stop()
 
 
@@ -416,6 +420,35 @@ def test_tail(fake):
         done.set()
         stream.cancel()
     assert [e.text_payload for e in got] == ["loud", "second"]
+
+
+def test_tail_of_a_jobs_own_lines(fake):
+    """What a replica prints comes to a tail, once and in order, and what had been there does not."""
+    client = python_client(fake, True)
+    from google.cloud.logging_v2.types import TailLogEntriesRequest
+    job = job_with_service_lines(fake)
+    rep = Replica(fake, job)
+    rep.line("old", now_us() - 60_000_000)
+    done = threading.Event()
+
+    def requests():
+        yield TailLogEntriesRequest(resource_names=["projects/demo"], filter=f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"')
+        done.wait(30)
+
+    stream = client._logging_api._gapic_api.tail_log_entries(requests=requests())
+    got = []
+    try:
+        for i in range(20):
+            rep.line(f"step {i}" if i % 2 else f"WARNING:root:step {i}", now_us(), 2)
+        for r in stream:
+            got += r.entries
+            if len(got) >= 20:
+                break
+    finally:
+        done.set()
+        stream.cancel()
+    assert [e.text_payload.split(":")[-1] for e in got] == [f"step {i}" for i in range(20)]
+    assert [e.severity for e in got[:2]] == [400, 200] and len({e.insert_id for e in got}) == 20
 
 
 # ---- gcloud
