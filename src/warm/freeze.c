@@ -10,8 +10,10 @@
 #include "warm/image.h"
 #include "warm/raw.h"
 
+#include <asm/errno.h>
 #include <fcntl.h>
 #include <linux/mman.h>
+#include <linux/ptrace.h>
 
 #define SCRATCH_AT 0x730000000000ull
 #define SMAPS_MAX (24ull << 20)
@@ -21,6 +23,9 @@
 #define PM_SWAPPED (1ull << 62)
 #define PM_FILE (1ull << 61)
 #define ARCH_GET_FS 0x1003
+#define SIGTRAP 5
+#define WALL 0x40000000 /* __WALL */
+#define HOT_GAP 1       /* untouched pages between two touched ones that are taken along */
 
 /* All that is needed while writing, in one mapping that is not written itself. */
 struct scratch {
@@ -416,4 +421,109 @@ warm_find_tid(const uint32_t *first, const uint32_t *second, uint64_t n, const u
         }
     }
     return found;
+}
+
+/* --- the first thawing ------------------------------------------------------------------------ */
+
+/* Also in one mapping. */
+struct watch {
+    struct warm_head head;
+    struct warm_run run[WARM_MAX_RUNS];
+    struct warm_hot hot[WARM_MAX_HOT];
+    uint64_t page[512];
+};
+#define WATCH_BYTES ((sizeof(struct watch) + WARM_PAGE - 1) / WARM_PAGE * WARM_PAGE)
+
+/* Pages of one run that are no longer the image's. */
+static void find_hot(struct watch *w, int pagemap, const struct warm_run *r) {
+    for (uint64_t at = r->start; at < r->end;) {
+        uint64_t n = (r->end - at) / WARM_PAGE;
+        n = n > 512 ? 512 : n;
+        if (RAW4(__NR_pread64, pagemap, w->page, n * 8, at / WARM_PAGE * 8) != (long)(n * 8)) {
+            return;
+        }
+        for (uint64_t i = 0; i < n; i++, at += WARM_PAGE) {
+            struct warm_hot *last = w->head.nr_hot > 0 ? &w->hot[w->head.nr_hot - 1] : NULL;
+            if ((w->page[i] & PM_SWAPPED) == 0 &&
+                (w->page[i] & (PM_PRESENT | PM_FILE)) != PM_PRESENT) {
+                continue;
+            }
+            if (last != NULL && last->start >= r->start && at - last->end <= HOT_GAP * WARM_PAGE) {
+                last->end = at + WARM_PAGE;
+            } else if (w->head.nr_hot < WARM_MAX_HOT) {
+                w->hot[w->head.nr_hot++] = (struct warm_hot){at, at + WARM_PAGE};
+            }
+        }
+    }
+}
+
+static char *digits(char *end, uint64_t v) {
+    do {
+        *--end = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    return end;
+}
+
+static int open_pagemap(int pid) {
+    char path[64], number[24];
+    char *first = digits(number + sizeof(number), (uint64_t)pid);
+    size_t n = (size_t)(number + sizeof(number) - first);
+    memcpy(path, "/proc/", 6);
+    memcpy(path + 6, first, n);
+    memcpy(path + 6 + n, "/pagemap", 9);
+    return (int)RAW3(__NR_open, path, O_RDONLY | O_CLOEXEC, 0);
+}
+
+/* The process has ended but for its memory: notes in the image what it wrote. */
+static void note_hot(struct watch *w, const char *image, int pid) {
+    int fd = (int)RAW3(__NR_open, image, O_RDWR | O_CLOEXEC, 0), pagemap = open_pagemap(pid);
+    struct warm_head *h = &w->head;
+    if (fd >= 0 && pagemap >= 0 && RAW4(__NR_pread64, fd, h, sizeof(*h), 0) == (long)sizeof(*h) &&
+        h->hot_off == 0) {
+        uint64_t bytes = h->nr_runs * sizeof(struct warm_run);
+        uint64_t from = h->tables_off + h->nr_maps * sizeof(struct warm_map);
+        if (RAW4(__NR_pread64, fd, w->run, bytes, from) == (long)bytes) {
+            for (uint32_t i = 0; i < h->nr_runs; i++) {
+                if ((w->run[i].prot & PROT_WRITE) != 0) {
+                    find_hot(w, pagemap, &w->run[i]);
+                }
+            }
+            h->hot_off = (h->size + 15) & ~15ull;
+            bytes = h->nr_hot * sizeof(struct warm_hot);
+            if (RAW4(__NR_pwrite64, fd, w->hot, bytes, h->hot_off) == (long)bytes) {
+                h->size = h->hot_off + bytes;
+                RAW4(__NR_pwrite64, fd, h, sizeof(*h), 0);
+            }
+        }
+    }
+    RAW1(__NR_close, fd);
+    RAW1(__NR_close, pagemap);
+}
+
+/* Waits for the first thawing, a child, and looks at its memory before that goes. Without the right
+ * to trace it, it is only waited for. Returns the status of wait, or -errno. */
+__attribute__((visibility("default"))) int64_t warm_watch(const char *image, int32_t pid) {
+    long s = RAW6(__NR_mmap, 0, WATCH_BYTES, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long traced =
+        s < 0 && s >= -4095 ? s : RAW4(__NR_ptrace, PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXIT);
+    int32_t status = 0;
+    long rc;
+    for (;;) {
+        rc = RAW4(__NR_wait4, pid, &status, traced < 0 ? 0 : WALL, 0);
+        if (rc == -EINTR) {
+            continue;
+        }
+        if (rc < 0 || (status & 0xff) != 0x7f) { /* not a stop */
+            break;
+        }
+        int sig = status >> 8 & 0xff, event = status >> 16;
+        if (event == PTRACE_EVENT_EXIT) {
+            note_hot((struct watch *)s, image, pid);
+        }
+        RAW4(__NR_ptrace, PTRACE_CONT, pid, 0, event != 0 || sig == SIGTRAP ? 0 : sig);
+    }
+    RAW2(__NR_munmap, s, WATCH_BYTES);
+    return rc < 0 ? rc : status;
 }

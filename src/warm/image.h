@@ -4,27 +4,30 @@
  * side: both live in processes whose libc is the image's.
  *
  * File: one page with struct warm_head, then pages of memory, then (at tables_off) the arrays of
- * struct warm_map and struct warm_run and the NUL-terminated paths. All offsets are from the
- * beginning of the file, all addresses and lengths of memory are whole pages. */
+ * struct warm_map and struct warm_run and the NUL-terminated paths, then (at hot_off) what the
+ * first thawing found, an array of struct warm_hot. All offsets are from the beginning of the file,
+ * all addresses and lengths of memory are whole pages. */
 #ifndef CUSP_WARM_IMAGE_H
 #define CUSP_WARM_IMAGE_H
 
 #include <stdint.h>
 
-#define WARM_MAGIC 0x31676d4970737543ull /* "CuspImg1" */
+#define WARM_MAGIC 0x32676d4970737543ull /* "CuspImg2" */
 #define WARM_PAGE 4096ull
 #define WARM_DIR "/.cusp/warm"
 #define WARM_THAW WARM_DIR "/thaw"
 #define WARM_IMAGE WARM_DIR "/image"
 
-/* Set in the environment of the first thawing, which only shows that it works: the thawed Python
- * ends with WARM_CHECK_WARM, and nothing is started cold. Also in sitecustomize.py. */
+/* Set in the environment of the first thawing, which shows that it works and which pages a run
+ * writes: the thawed Python starts and ends like a trial's, without running its program, with
+ * WARM_CHECK_WARM, and nothing is started cold. Also in sitecustomize.py. */
 #define WARM_CHECK "CUSP_WARM_CHECK"
 #define WARM_CHECK_WARM 42
 #define WARM_CHECK_COLD 43
 
 #define WARM_MAX_MAPS 32768u
 #define WARM_MAX_RUNS 65536u
+#define WARM_MAX_HOT 65536u
 #define WARM_MAX_SPECIALS 8u
 #define WARM_NSIG 64
 
@@ -61,6 +64,12 @@ struct warm_run {
     uint32_t prot, unused;
 };
 
+/* Memory that a run which does nothing writes, inside writable runs: the thawing copies it at once,
+ * which costs a fraction of as many page faults. */
+struct warm_hot {
+    uint64_t start, end;
+};
+
 /* The kernel's own mappings (vdso and its data): moved to where the frozen process had them. */
 struct warm_special {
     uint64_t start, end;
@@ -74,6 +83,8 @@ struct warm_head {
     uint64_t magic, size; /* of the file */
     uint64_t tables_off;
     uint32_t nr_maps, nr_runs, paths_len, nr_specials;
+    uint64_t hot_off; /* 0: none */
+    uint64_t nr_hot;
     struct warm_special special[WARM_MAX_SPECIALS];
     uint64_t vdso_off, vdso_len; /* a copy of it: another kernel's does not fit */
     struct warm_cpu cpu;

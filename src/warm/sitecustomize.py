@@ -12,6 +12,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TCB_WORDS = 512
+CHECKED = 42  # how the first thawing ends
 
 
 def tell(text):
@@ -37,23 +38,64 @@ def first_path():
     return ""
 
 
-def keep_at_exit(names):
-    """Registered before anything is imported, so it runs after every other exit function: what the
-    interpreter does not find in sys.modules it does not take to pieces before the process ends,
-    which would copy every page of it. Only modules that were imported before the freezing."""
-    import atexit
+def swap_dicts(a, b):
+    """Exchanges what two dictionaries hold, without touching a key or a value."""
     import ctypes
 
-    kept = []
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))  # for ever
+    head, size = object.__basicsize__, dict.__basicsize__ - object.__basicsize__
+    of_a, of_b = ctypes.string_at(id(a) + head, size), ctypes.string_at(id(b) + head, size)
+    ctypes.memmove(id(a) + head, of_b, size)
+    ctypes.memmove(id(b) + head, of_a, size)
 
-    def hide(modules=sys.modules):
-        kept.extend(modules.pop(n) for n in names if n in modules)
-        # Its dictionary is older than gc.freeze: without the collector that would break its cycles
-        # the interpreter has to clear it by hand, which it does with modules that are still held.
-        kept.append(modules.get("__main__"))
 
-    atexit.register(hide)
+def copies_of(modules):
+    """Where extension modules of the old kind (one phase) have their dictionary once more."""
+    import ctypes
+
+    of = ctypes.pythonapi.PyModule_GetDef
+    of.restype, of.argtypes = ctypes.c_void_p, [ctypes.py_object]
+    at = object.__basicsize__ + 2 * ctypes.sizeof(ctypes.c_void_p)  # PyModuleDef_Base.m_copy
+    defs = {of(m) for m in modules if type(m) is type(sys)} - {None}
+    return [d + at for d in defs if ctypes.c_void_p.from_address(d + at).value]
+
+
+class Keeper:
+    """What was imported before the freezing is not taken to pieces when the process ends: that would
+    copy every page of it. What the interpreter does not find it leaves alone, so sys.modules becomes
+    one without those modules. Registered before anything is imported, its exit function runs after
+    every other one; made and filled before the freezing, it touches little."""
+
+    def __init__(self):
+        self.before, self.names, self.last, self.copies = set(sys.modules), set(), None, ()
+        import atexit
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))  # for ever
+        atexit.register(self.hide)
+
+    def fill(self):
+        """The imports are done."""
+        self.names = set(sys.modules) - self.before - {"atexit"}
+        self.rest = {n: m for n, m in sys.modules.items() if n not in self.names}
+        self.last = next(n for n in reversed(sys.modules) if n in self.names)  # at least ctypes
+        self.copies = copies_of(sys.modules[n] for n in self.names)
+
+    def hide(self):
+        import ctypes
+
+        modules, rest, late = sys.modules, self.rest, []
+        for name in reversed(modules):  # what came later stands behind
+            if name == self.last:
+                break
+            if name not in self.names:
+                late.append(name)
+        for name in [*rest, *reversed(late)]:  # held once, as ever
+            rest[name] = modules.pop(name, None)
+            if rest[name] is None:
+                del rest[name]
+        swap_dicts(modules, rest)
+        for at in self.copies:
+            ctypes.memset(at, 0, ctypes.sizeof(ctypes.c_void_p))
 
 
 def import_all(names):
@@ -145,6 +187,15 @@ def put_on(nr_words, changes):
     reseed()
 
 
+def track_anew(thing):
+    import ctypes
+    import gc
+
+    ctypes.pythonapi.PyObject_GC_UnTrack(ctypes.py_object(thing))
+    if not gc.is_tracked(thing):
+        ctypes.pythonapi.PyObject_GC_Track(ctypes.py_object(thing))
+
+
 def freeze(changes):
     """Returns only in thawed processes."""
     import ctypes
@@ -168,6 +219,8 @@ def freeze(changes):
     nr_words = len(words_of("/proc/self/cmdline"))
     gc.collect()
     gc.freeze()  # collections of the trial need not look at, and so copy, what was imported
+    for mine in (sys.modules["__main__"], sys.modules["__main__"].__dict__):
+        track_anew(mine)  # the trial's: its cycles end as ever
     blocks, pids = [], []
     for wait in (check, pass_on):
         blocks.append(block())
@@ -204,6 +257,29 @@ def pass_on(child):
     return code if code >= 0 else 128 - code
 
 
+def watch(pid):
+    """Waits for the first thawing; what it wrote is noted in the image."""
+    import ctypes
+
+    lib = ctypes.PyDLL(os.path.join(HERE, "freeze.so"))
+    lib.warm_watch.restype = ctypes.c_int64
+    status = lib.warm_watch(os.path.join(HERE, "image").encode(), pid)
+    return status if status >= 0 else os.waitpid(pid, 0)[1]
+
+
+def end_as_a_trial(names):
+    """The first thawing goes the way of every trial, but for the program: imports, and the end."""
+    import importlib
+
+    def instead(event, _):
+        if event.startswith("cpython.run_"):
+            for name in names:
+                importlib.import_module(name)
+            raise SystemExit(CHECKED)
+
+    sys.addaudithook(instead)
+
+
 def check(child):
     """In the first process: the frozen child has ended; a first thawing shows whether it works here."""
     _, status = os.waitpid(child, 0)
@@ -216,8 +292,8 @@ def check(child):
     thaw, said = os.path.join(HERE, "thaw"), os.path.join(HERE, "said")
     errors = [(os.POSIX_SPAWN_OPEN, 2, said, os.O_WRONLY | os.O_CREAT, 0o644)]
     pid = os.posix_spawn(thaw, [thaw, *words_of("/proc/self/cmdline")], env, file_actions=errors)
-    code = ended_with(os.waitpid(pid, 0)[1])
-    if code != 42:
+    code = ended_with(watch(pid))
+    if code != CHECKED:
         with open(said, encoding="utf-8", errors="replace") as f:
             tell(f"thawing it ended with {code}: {f.read()}")
         return 1
@@ -233,10 +309,9 @@ def main():
     ready = False
     try:
         names = [n for n in os.environ.get("CUSP_WARM_IMPORTS", "").split(",") if n]
-        before, loaded, preloaded = dict(os.environb), set(sys.modules), set()
-        keep_at_exit(preloaded)
+        before, keeper = dict(os.environb), Keeper()
         import_all(names)
-        preloaded |= set(sys.modules) - loaded - {"atexit"}
+        keeper.fill()
         odd = odd_descriptors()
         if odd:
             raise RuntimeError("open files: " + ", ".join(odd))
@@ -250,7 +325,7 @@ def main():
     if not ready:
         os._exit(1)
     if "CUSP_WARM_CHECK" in os.environ:
-        os._exit(42)
+        end_as_a_trial(names)
     try:
         import sitecustomize  # the image's own
     except ImportError as e:

@@ -23,6 +23,9 @@
 #define RLIMIT_STACK 3
 #define RSEQ_SIG 0x53053053u
 #define RSEQ_LEN 32
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #define STACK_DEFAULT (8ull << 20)
 #define STACK_GAP (1ull << 20) /* the kernel's guard below a growing stack */
 #define MAPS_MAX 16384
@@ -120,12 +123,18 @@ static int overlap(const struct warm_special *a, const struct warm_special *b) {
     return a->start < b->end && b->start < a->end;
 }
 
+static int hot_fits(void) {
+    return head.hot_off == 0 || (head.nr_hot <= WARM_MAX_HOT && head.hot_off >= head.tables_off &&
+                                 head.hot_off <= head.size &&
+                                 head.size - head.hot_off >= head.nr_hot * sizeof(struct warm_hot));
+}
+
 static const char *check_head(long fd) {
     uint32_t r[4], s[4];
     if (RAW4(__NR_pread64, fd, &head, sizeof(head), 0) != sizeof(head) ||
         head.magic != WARM_MAGIC || RAW3(__NR_lseek, fd, 0, 2 /* SEEK_END */) != (long)head.size ||
         head.nr_maps > WARM_MAX_MAPS || head.nr_runs > WARM_MAX_RUNS ||
-        head.nr_specials > WARM_MAX_SPECIALS) {
+        head.nr_specials > WARM_MAX_SPECIALS || !hot_fits()) {
         return "the memory image is damaged";
     }
     raw_cpuid(1, r);
@@ -257,6 +266,18 @@ static const char *map_all(long image) {
     return why;
 }
 
+/* Pages that any run writes. A kernel that does not know how (before 5.14) leaves them to faults.
+ */
+static void fill_hot(void) {
+    const struct warm_hot *h =
+        (const struct warm_hot *)(WARM_TABLE_AT + head.hot_off - head.tables_off);
+    for (uint64_t i = 0; head.hot_off != 0 && i < head.nr_hot; i++) {
+        if (RAW3(__NR_madvise, h[i].start, h[i].end - h[i].start, MADV_POPULATE_WRITE) == -EINVAL) {
+            return;
+        }
+    }
+}
+
 /* What the kernel keeps about the thread, and what libc believes of the kernel. */
 static void restore_thread(const char *name) {
     long tid = RAW1(__NR_set_tid_address, head.tid_at);
@@ -308,6 +329,7 @@ static const char *thaw(const char *name) {
     if (why != NULL) {
         return why;
     }
+    fill_hot();
     RAW1(__NR_close, fd);
     RAW2(__NR_munmap, WARM_TABLE_AT, tables);
     restore_thread(name);
