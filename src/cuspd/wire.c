@@ -134,6 +134,9 @@ static void more_metrics(void *arg, struct buf *b) {
     metrics_net(b, s->net);
     metrics_disk(b, s->disk, s->loop);
     metrics_logs(b, s->logs);
+    if (s->engine && strcmp(s->engine->ops->name, "local") == 0) {
+        engine_local_metrics(s->engine, b);
+    }
     suggestions_metrics(s->suggestions, b);
 }
 

@@ -1,12 +1,18 @@
 """Warm starts of Python tasks (docs/internals/warm-workers.md): the same as a cold one in every respect but time."""
 import glob
+import json
 import os
 import re
 import signal
+import sys
+import time
 
 import pytest
 
-from conftest import Server, needs_root, reap_containers, runners, wait_until
+from conftest import Server, cgroups_of, needs_root, reap_containers, runners, wait_until
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import tunings  # noqa: E402
 
 BUILT = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
 EXTENDED = bool(os.environ.get("CUSP_EXTENDED"))
@@ -60,10 +66,10 @@ def job_of(script, *args, warm=True, imports="sklearn", env=(), machine="n1-stan
     return job
 
 
-def serve(data_dir, *flags):
-    s = Server(data_dir, "--engine=local", "--stop-grace-s=1", "--mem-mb=512", *flags).start()
+def serve(data_dir, *flags, mem_mb=512):
+    s = Server(data_dir, "--engine=local", "--stop-grace-s=1", f"--mem-mb={mem_mb}", *flags).start()
     with open(BUILT[-1]) as f:
-        r = s.call("POST", "/cusp/v1/images:importPath", f.read())
+        r = s.http.post(s.url + "/cusp/v1/images:importPath", data=f.read(), timeout=600)  # half a gigabyte to unpack
     assert r.status_code == 200, r.text
     return s
 
@@ -88,6 +94,12 @@ def notes(s, job):
 
 def run(s, *args, **kw):
     return s.wait(s.create(job_of(*args, **kw))["name"], 120)
+
+
+def counted(s, name, **labels):
+    """A counter of /metrics."""
+    want = name + ("{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "}" if labels else "")
+    return int(next(x for x in s.call("GET", "/metrics").text.splitlines() if x.startswith(want + " ")).split()[1])
 
 
 def images(s):
@@ -145,6 +157,11 @@ if sys.argv[1] == "atexit":
         def __del__(self): print("deleted")
     late = Late()
     atexit.register(print, "at exit")
+    import colorsys  # a module of the run's own: what it holds dies while it is still whole
+    class Held:
+        def __del__(self): print("held", colorsys.ONE_THIRD > 0, numpy.pi > 3)
+    colorsys.held = Held()
+    late.me = late
 if sys.argv[1] == "memory": x = bytearray(b"x") * (1 << 30)
 if sys.argv[1] == "wait":
     import time
@@ -193,7 +210,123 @@ def test_killed_server_finds_a_warm_trial_running_and_the_image_again(server):
     assert server.wait(job["name"])["state"] == "JOB_STATE_CANCELLED"
 
 
+BESIDE = r"""
+import json, os, sys, time, sklearn
+name = sys.argv[1]
+assert not hasattr(sklearn, "mine") and not os.path.exists("/tmp/mine")
+sklearn.mine = name
+open("/tmp/mine", "w").write(name)
+print("here", name, os.environ["ONLY_" + name], os.getpid(), flush=True)
+while not os.path.exists("/gcs/beside"): time.sleep(0.05)
+print("still", sklearn.mine, open("/tmp/mine").read(), sorted(k for k in os.environ if k.startswith("ONLY_")))
+print("here", name, file=sys.stderr)
+sys.exit(len(name))
+"""
+
+
+@pytest.fixture
+def large(tmp_path):
+    s = serve(tmp_path / "data", "--cpu-milli=64000", mem_mb=131072)
+    yield s
+    s.stop()
+    reap_containers(s.data_dir)
+
+
+def test_trials_beside_each_other_do_not_know_of_each_other(large):
+    """Memory, files, arguments, environment, output, end and control group of their own."""
+    server = large
+    names = ["a", "bb", "ccc", "dddd"] if EXTENDED else ["a", "bb"]
+    env = [(f"ONLY_{n}", n * 2) for n in names]
+    open(server.data_dir + "/buckets/beside", "w").close()
+    warm_up(server, BESIDE, names[0], env=env)
+    os.unlink(server.data_dir + "/buckets/beside")
+    jobs = {n: server.create(job_of(BESIDE, n, env=env, machine=m)) for n, m in
+            zip(names, ["n1-standard-4", "n1-standard-8", "n1-standard-4", "n1-standard-8"])}
+    limits = {}
+    for n, job in jobs.items():
+        wait_until(lambda: said(server, job), 60, "its first line")
+        groups = [g for g in cgroups_of(job["name"].rsplit("/", 1)[1]) if "memory" in g or os.path.exists(g + "/memory.max")]
+        assert groups, "it has no control group"
+        for g in groups:
+            for f in ("memory.limit_in_bytes", "memory.max"):
+                if os.path.exists(f"{g}/{f}") and (v := open(f"{g}/{f}").read().strip()).isdigit():
+                    limits[n] = min(int(v), limits.get(n, 1 << 62))
+    assert limits["bb"] > limits["a"] and set(limits) == set(names)
+    open(server.data_dir + "/buckets/beside", "w").close()
+    for n, job in jobs.items():
+        done = server.wait(job["name"], 120)
+        assert notes(server, done)[0].startswith("Warm start") and f"status of {len(n)}" in done["error"]["message"], done
+        out = said(server, done, stream="stdout")
+        assert out[0].startswith(f"here {n} {n * 2} ") and out[1].startswith(f"still {n} {n} "), out
+        assert said(server, done, stream="stderr") == [f"here {n}"]
+
+
+def test_trials_of_a_tuning_job_carry_its_labels(server):
+    script = ("import json, os, sys, numpy\n"
+              "open(os.environ['CLOUD_ML_HP_METRIC_FILE'], 'a').write(json.dumps({'loss': sys.argv[1].split('=')[1], 'global_step': '1',"
+              " 'timestamp': 1.0, 'trial': os.environ['CLOUD_ML_TRIAL_ID'], 'checkpoint_path': ''}) + '\\n')\n"
+              "print('trial', os.environ['CLOUD_ML_TRIAL_ID'], sys.argv[1:])")
+    spec = job_of(script)["jobSpec"]
+    body = tunings.tuning(1, 1, labels={}, trialJobSpec=spec)
+    body["labels"] = {"cusp-warm-python": "true", "cusp-warm-imports": "numpy"}
+    n = len(images(server))
+    assert tunings.wait(server, tunings.create(server, body)["name"], 120)["state"] == "JOB_STATE_SUCCEEDED"
+    made(server, n + 1)
+    done = tunings.wait(server, tunings.create(server, {**body, "maxTrialCount": 2, "parallelTrialCount": 2})["name"], 120)
+    assert done["state"] == "JOB_STATE_SUCCEEDED" and len(done["trials"]) == 2
+    for t in done["trials"]:
+        child = server.get(t["customJob"].split("/v1/")[-1])
+        assert notes(server, child)[0].startswith("Warm start of Python: numpy"), notes(server, child)
+        assert said(server, child) == [f"trial {t['id']} ['--lr={tunings.values(t)['lr']}']"] or said(server, child)[0].startswith(f"trial {t['id']} ")
+        assert abs(tunings.final(t) - tunings.values(t)["lr"]) < 1e-9
+
+
+def test_a_user_that_is_not_root(server):
+    with open(BUILT[-1]) as f:
+        body = {**json.load(f), "name": "plain-user", "config": {"user": "1234:567"}}
+    r = server.http.post(server.url + "/cusp/v1/images:importPath", json=body, timeout=600)
+    assert r.status_code == 200, r.text
+
+    def job(**kw):
+        j = job_of("import os, numpy; print(os.getuid(), os.getgid(), os.getgroups(), os.access('/etc/shadow', os.R_OK), numpy.arange(3).sum())",
+                   imports="numpy", **kw)
+        j["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["imageUri"] = "plain-user"
+        return server.wait(server.create(j)["name"], 120)
+    n = len(images(server))
+    cold = job(warm=False)
+    assert said(server, cold)[0].startswith("1234 567 ") and said(server, cold)[0].endswith(" False 3"), said(server, cold)
+    job()
+    made(server, n + 1)
+    warm = job()
+    assert notes(server, warm)[0].startswith("Warm start"), notes(server, warm)
+    assert said(server, warm) == said(server, cold)
+
+
+def test_the_longest_unused_image_goes(tmp_path):
+    config = tmp_path / "c.conf"
+    config.write_text("[limits]\nwarm_max_images = 2\n")
+    s = serve(tmp_path / "data", "--config", str(config))
+    try:
+        keys = {}
+        for i, module in enumerate(["string", "shlex", "textwrap"]):
+            warm_up_n = set(images(s))
+            run(s, "print(1)", imports=module)
+            wait_until(lambda: set(images(s)) - warm_up_n, 90, "the memory image")
+            keys[module] = (set(images(s)) - warm_up_n).pop()
+            # What was used lately stays; these were not.
+            os.utime(keys[module] + "/used", (time.time() - 3000 + i,) * 2)
+        wait_until(lambda: not os.path.exists(keys["string"]), 30, "the first image to go")
+        assert os.path.exists(keys["shlex"]) and os.path.exists(keys["textwrap"])
+        assert counted(s, "cusp_warm_images") == 2 and counted(s, "cusp_warm_makings_total", result="made") == 3
+        assert notes(s, run(s, "print(1)", imports="shlex"))[0].startswith("Warm start")
+        assert "is being made" in notes(s, run(s, "print(1)", imports="string"))[0]
+    finally:
+        s.stop()
+        reap_containers(s.data_dir)
+
+
 def test_what_cannot_be_warm_starts_cold_and_says_why(server):
+    before = {why: counted(server, "cusp_warm_fallbacks_total", why=why) for why in ("command", "no_image", "failed", "modules")}
     shell = job_of("")
     shell["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["command"] = ["sh", "-c", "echo from sh"]
     j = server.wait(server.create(shell)["name"])
@@ -206,6 +339,8 @@ def test_what_cannot_be_warm_starts_cold_and_says_why(server):
     assert "importing not_there_at_all failed: ModuleNotFoundError" in notes(server, j)[0]
     j = run(server, "print(1)", imports="a--b")
     assert said(server, j) == ["1"] and "not the name of a module" in notes(server, j)[0]
+    for why, n in before.items():
+        assert counted(server, "cusp_warm_fallbacks_total", why=why) == n + 1, why
 
 
 def test_a_damaged_image_is_a_cold_start(server):
@@ -216,7 +351,8 @@ def test_a_damaged_image_is_a_cold_start(server):
         f.truncate(os.path.getsize(image) - 4096)
     j = run(server, script, "x", imports="json")
     assert j["state"] == "JOB_STATE_SUCCEEDED"
-    assert said(server, j) == ["cusp: no warm start: the memory image is damaged; starting cold", "ran ['-c', 'x']"]
+    assert said(server, j, stream="stderr") == ["cusp: no warm start: the memory image is damaged; starting cold"]
+    assert said(server, j, stream="stdout") == ["ran ['-c', 'x']"]
 
 
 def test_a_making_that_is_killed_leaves_a_reason_and_nothing_else(server):

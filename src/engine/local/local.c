@@ -413,3 +413,7 @@ void engine_local_tidy(struct engine *e) {
 const char *engine_local_describe(struct engine *e) {
     return of(e)->describe;
 }
+
+void engine_local_metrics(struct engine *e, struct buf *b) {
+    warm_metrics(of(e), b);
+}

@@ -6,6 +6,7 @@
 #include "engine/local/warm_policy.h"
 
 struct arena;
+struct buf;
 struct loop;
 struct lane;
 struct image_store;
@@ -83,5 +84,8 @@ void engine_local_tidy(struct engine *e);
 /* What the probe found, for `cuspd` start-up lines and /metrics: "runc 1.1.5, cgroup hybrid,
  * network bridge cusp0 (nft)". */
 const char *engine_local_describe(struct engine *e);
+
+/* Appends to /metrics: warm starts. [loop] */
+void engine_local_metrics(struct engine *e, struct buf *b);
 
 #endif

@@ -35,6 +35,7 @@ struct local {
     char instance[NAMES_INSTANCE_SIZE];
     char *run_root, *log_root, *pkg_root, *bucket_root;
     char *warm_root, *warm_tools; /* warm.h; the tools' layer */
+    struct warm_counts warm;
     struct cgroup_layout cgroups;
     struct probe_result probe;
     struct ipam ipam;

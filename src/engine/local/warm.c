@@ -106,9 +106,11 @@ void warm_stage(struct local_replica *r, const struct env_input *in, const struc
     const char *tools = NULL;
     struct err e = {0};
     if (c.why_not == NULL && warm_tools_layer(eng, &tools, &e) < 0) {
+        c.why = WARM_WHY_DISK;
         c.why_not = arena_strdup(a->arena, e.msg);
     }
     if (c.why_not != NULL) {
+        atomic_fetch_add(&eng->warm.cold[c.why], 1);
         if (speaks(r)) {
             attempt_note_later(a, 200, "Cold start of Python: %s.", c.why_not);
         }
@@ -137,6 +139,7 @@ void warm_stage(struct local_replica *r, const struct env_input *in, const struc
         *argv = warm;
         ret_layers[0] = arena_printf(a->arena, "%s/%s/fs", eng->warm_root, key);
         ret_layers[1] = tools;
+        atomic_fetch_add(&eng->warm.warm, 1);
         if (speaks(r)) {
             attempt_note_later(a, 200, "Warm start of Python: %s imported already (image %.12s).",
                                c.imports, key);
@@ -144,6 +147,7 @@ void warm_stage(struct local_replica *r, const struct env_input *in, const struc
         return;
     }
     const char *why = recent_why(eng, a->arena, key);
+    atomic_fetch_add(&eng->warm.cold[why[0] != 0 ? WARM_WHY_FAILED : WARM_WHY_NO_IMAGE], 1);
     if (speaks(r)) {
         if (why[0] != 0) {
             attempt_note_later(a, 200, "Cold start of Python: %s.", why);
@@ -228,9 +232,11 @@ static void finish_run(struct lane_work *w) {
         explain(m, why);
     }
     if (m->rc < 0) {
+        atomic_fetch_add(&eng->warm.failed, 1);
         warm_note_why(eng, m->key, why);
         log_info("no memory image", "key=%.12s why=\"%s\"", m->key, why);
     } else {
+        atomic_fetch_add(&eng->warm.made, 1);
         log_info("memory image made", "key=%.12s ms=%llu", m->key,
                  (unsigned long long)((time_mono() - m->since) / USEC_PER_MSEC));
     }
@@ -430,4 +436,24 @@ void warm_free(struct local *eng) {
     list_each_safe (m, tmp, &eng->makings, link) {
         making_free(m);
     }
+}
+
+void warm_metrics(const struct local *eng, struct buf *b) {
+    const struct warm_counts *w = &eng->warm;
+    (void)buf_printf(b,
+                     "# TYPE cusp_warm_starts_total counter\ncusp_warm_starts_total %llu\n"
+                     "# TYPE cusp_warm_fallbacks_total counter\n",
+                     (unsigned long long)w->warm);
+    for (enum warm_why i = 0; i < WARM_NR_WHY; i++) {
+        (void)buf_printf(b, "cusp_warm_fallbacks_total{why=\"%s\"} %llu\n", warm_why_name(i),
+                         (unsigned long long)w->cold[i]);
+    }
+    (void)buf_printf(b,
+                     "# TYPE cusp_warm_images gauge\ncusp_warm_images %llu\n"
+                     "# TYPE cusp_warm_image_bytes gauge\ncusp_warm_image_bytes %llu\n"
+                     "# TYPE cusp_warm_makings_total counter\n"
+                     "cusp_warm_makings_total{result=\"made\"} %llu\n"
+                     "cusp_warm_makings_total{result=\"failed\"} %llu\n",
+                     (unsigned long long)w->images, (unsigned long long)w->bytes,
+                     (unsigned long long)w->made, (unsigned long long)w->failed);
 }

@@ -11,8 +11,11 @@
 #ifndef CUSP_ENGINE_LOCAL_WARM_H
 #define CUSP_ENGINE_LOCAL_WARM_H
 
+#include "base/buf.h"
 #include "engine/local/env.h"
 #include "engine/local/warm_policy.h"
+
+#include <stdatomic.h>
 
 struct local;
 struct local_attempt;
@@ -20,6 +23,13 @@ struct local_replica;
 
 #define WARM_JOB "warm" /* stands for the job in run directories of those that are made */
 #define WARM_LAYERS 2u
+
+/* What happened since the server started, counted on lanes. Replicas, not jobs. */
+struct warm_counts {
+    atomic_ullong warm, cold[WARM_NR_WHY]; /* of those that asked */
+    atomic_ullong made, failed;            /* images */
+    atomic_ullong images, bytes;           /* that there are, as of the last look */
+};
 
 /* What makes one image; everything in the attempt's arena. */
 struct warm_want {
@@ -54,6 +64,9 @@ void warm_note_why(struct local *eng, const char *key, const char *why);
 /* Removes images unused for limits.warm_idle_s, the longest unused beyond limits.warm_max_images
  * and limits.warm_max_bytes, and leftovers. What a run directory names stays. */
 void warm_tidy(struct local *eng);
+
+/* Appends to /metrics. Any thread. */
+void warm_metrics(const struct local *eng, struct buf *b);
 
 /* As those of packages.h, of the containers that make images. */
 bool warm_is_running(const struct local *eng, const char *dir);

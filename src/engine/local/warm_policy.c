@@ -17,6 +17,12 @@ int warm_mode_parse(const char *text, enum warm_mode *ret, struct err *err) {
                    text);
 }
 
+const char *warm_why_name(enum warm_why why) {
+    static const char *const names[WARM_NR_WHY] = {"off",     "processor", "modules",  "devices",
+                                                   "command", "disk",      "no_image", "failed"};
+    return names[why];
+}
+
 /* -- what the job says ------------------------------------------------------------------------ */
 
 static const char *find_var(const struct env_var *v, size_t n, const char *name) {
@@ -142,16 +148,21 @@ void warm_choose(struct arena *a, const struct warm_query *q, struct warm_choice
         return; /* with warm_python = all, jobs that nobody named modules for */
     }
     if (q->mode == WARM_OFF) {
+        c.why = WARM_WHY_OFF;
         c.why_not = "this server has warm_python = off";
     } else if (!q->supported) {
+        c.why = WARM_WHY_PROCESSOR;
         c.why_not = "this machine's processor is not supported";
     } else if (why != NULL) {
+        c.why = WARM_WHY_MODULES;
         c.why_not = why[0] != 0 ? why
                                 : "no modules are named (" WARM_LABEL_IMPORTS ", " WARM_VAR_IMPORTS
                                   ")";
     } else if (q->has_devices || q->pool->machine.accel_count > 0) {
+        c.why = WARM_WHY_DEVICES;
         c.why_not = "the task has accelerators";
     } else {
+        c.why = WARM_WHY_COMMAND;
         c.prefix = prefix_of(a, q->argv, &c.why_not);
     }
     *ret = c;

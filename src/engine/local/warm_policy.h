@@ -34,9 +34,25 @@ struct warm_query {
     bool has_devices;
 };
 
+/* Why a task that asked starts cold: the label "why" of cusp_warm_fallbacks_total. */
+enum warm_why {
+    WARM_WHY_OFF,       /* the server's warm_python = off */
+    WARM_WHY_PROCESSOR, /* not built for it */
+    WARM_WHY_MODULES,   /* none named, or not names */
+    WARM_WHY_DEVICES,   /* accelerators */
+    WARM_WHY_COMMAND,   /* not Python, or with options that hide us */
+    WARM_WHY_DISK,      /* our programs could not be written */
+    WARM_WHY_NO_IMAGE,  /* not made yet */
+    WARM_WHY_FAILED,    /* making it failed lately */
+    WARM_NR_WHY
+};
+/* "off", "processor", … */
+const char *warm_why_name(enum warm_why why);
+
 struct warm_choice {
     bool asked;          /* false: an ordinary start, nothing to say */
     const char *why_not; /* asked and not possible; NULL: possible */
+    enum warm_why why;   /* the same for counting; of a choice with why_not */
     const char *imports; /* "a,b.c" */
     size_t prefix;       /* words of argv that are the interpreter and what it runs */
 };

@@ -305,4 +305,6 @@ void warm_tidy(struct local *eng) {
         free(x->name);
     }
     vec_fini(&t.images);
+    eng->warm.images = kept;
+    eng->warm.bytes = bytes;
 }
