@@ -1,5 +1,5 @@
-"""Real client libraries inside a job, with nothing configured: Node, Java, gcloud and gsutil, in transparent and in
-environment mode (reference 22). Python's are in test_identity.py. Extended: CUSP_EXTENDED=1, on the sklearn-cpu image;
+"""Real client libraries inside a job, with nothing configured: Go, gcsfs and pandas, Node, Java, gcloud and gsutil, in
+transparent and in environment mode (reference 22). Python's are in test_identity.py. Extended: CUSP_EXTENDED=1, on the sklearn-cpu image;
 programs and libraries come from this machine as buckets that are directories.
 """
 import glob
@@ -53,6 +53,45 @@ def seen(s, job, mode, path):
     host, token = ("storage.googleapis.com", "valid") if mode == "on" else ("169.254.169.254", "")
     want = {"job": job, "by": "door", "host": host, "status": 200}
     assert any(path in l for l in access_log(s, **({**want, "token": token} if token else want)))
+
+
+# ---- Go
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_go_storage(client_job, mode):
+    s, job, text = client_job(mode, {"prog": storage_client("go") + "/injob"}, "/gcs/prog/injob")
+    assert "token cusp. true" in text and "project demo" in text
+    assert "read from outside" in text and "bucket bucket-a" in text
+    assert s.call("GET", "/storage/v1/b/bucket-a/o/out.txt?alt=media").text == "from the job"
+    seen(s, job, mode, "bucket-a")
+
+
+# ---- gcsfs, pandas
+
+GCSFS = """
+import gcsfs, pandas
+fs = gcsfs.GCSFileSystem()
+print("read", fs.cat("gs://bucket-a/in.txt").decode())
+frame = pandas.DataFrame({"x": [1, 2, 3], "y": [0.5, 0.25, None]})
+frame.to_csv("gs://bucket-a/d/frame.csv", index=False)
+frame.to_parquet("gs://bucket-a/d/frame.parquet")
+print("csv", pandas.read_csv("gs://bucket-a/d/frame.csv").equals(frame))
+print("parquet", pandas.read_parquet("gs://bucket-a/d/frame.parquet").x.sum())
+print("list", sorted(fs.ls("bucket-a/d")), fs.info("gs://bucket-a/in.txt")["size"])
+with fs.open("gs://bucket-a/out.txt", "w") as f:
+    f.write("from the job\\n")
+"""
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_gcsfs_and_pandas(client_job, mode):
+    [site] = glob.glob(storage_client("pandas") + "/venv/lib/python3*/site-packages")
+    s, job, text = client_job(mode, {"site": site}, "python3", "-W", "ignore", "-c", GCSFS,
+                              env={"PYTHONPATH": "/gcs/site", "PYTHONDONTWRITEBYTECODE": "1"})
+    assert "read from outside" in text and "csv True" in text and "parquet 6" in text
+    assert "list ['bucket-a/d/frame.csv', 'bucket-a/d/frame.parquet'] 12" in text
+    assert s.call("GET", "/storage/v1/b/bucket-a/o/out.txt?alt=media").text == "from the job\n"
+    seen(s, job, mode, "bucket-a")
 
 
 # ---- Node
