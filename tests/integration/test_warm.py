@@ -1,8 +1,10 @@
 """Warm starts of Python tasks (docs/internals/warm-workers.md): the same as a cold one in every respect but time."""
 import glob
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -85,7 +87,7 @@ def server(tmp_path_factory, request):
 
 def said(s, job, task="workerpool0-0", **which):
     return [x["message"] for x in s.logs(job["name"])
-            if x["task"] == task and all(x.get(k) == v for k, v in which.items())]
+            if x["task"] == task and all({"stream": "stdout", **x}.get(k) == v for k, v in which.items())]
 
 
 def notes(s, job):
@@ -131,8 +133,8 @@ def test_the_same_as_a_cold_start(server):
         assert not notes(server, others[-1])
     for other in others:
         for stream in ("stdout", "stderr"):
-            want, got = (said(server, j, **{"stream": stream}) for j in (other, warm))
-            assert want == got
+            want, got = (said(server, j, stream=stream) for j in (other, warm))
+            assert want == got and want, stream
     assert len(said(server, warm)) > 30
     # Other arguments and outputs are the same image's; other variables are not.
     other = run(server, REPORT, "--lr=0.2", "ü x", env=[("MINE", "a b")])
@@ -281,9 +283,35 @@ def test_trials_of_a_tuning_job_carry_its_labels(server):
         assert abs(tunings.final(t) - tunings.values(t)["lr"]) < 1e-9
 
 
-def test_a_user_that_is_not_root(server):
+def with_user(layout, to, user):
+    """A copy of an OCI layout whose image is run by another user; the layers are the same files."""
+    shutil.copytree(layout, to, copy_function=os.link)
+    blobs = f"{to}/blobs/sha256/"
+
+    def changed(descriptor, edit):
+        with open(blobs + descriptor["digest"][7:], "rb") as f:
+            document = json.load(f)
+        edit(document)
+        data = json.dumps(document).encode()
+        descriptor.update(digest="sha256:" + hashlib.sha256(data).hexdigest(), size=len(data))
+        with open(blobs + descriptor["digest"][7:], "wb") as f:
+            f.write(data)
+    with open(f"{to}/index.json") as f:
+        index = json.load(f)
+    changed(index["manifests"][0], lambda m: changed(m["config"], lambda c: c.setdefault("config", {}).update(User=user)))
+    os.unlink(f"{to}/index.json")  # a link to the original
+    with open(f"{to}/index.json", "w") as f:
+        json.dump(index, f)
+    return str(to)
+
+
+def test_a_user_that_is_not_root(server, tmp_path):
     with open(BUILT[-1]) as f:
-        body = {**json.load(f), "name": "plain-user", "config": {"user": "1234:567"}}
+        layout = json.load(f)["path"]
+    try:
+        body = {"path": with_user(layout, tmp_path / "layout", "1234:567"), "name": "plain-user"}
+    except OSError as e:
+        pytest.skip(f"NOT TESTED: no hard links between {layout} and {tmp_path}: {e}")
     r = server.http.post(server.url + "/cusp/v1/images:importPath", json=body, timeout=600)
     assert r.status_code == 200, r.text
 
