@@ -44,3 +44,7 @@ require (
 
 // The proxy has lost it.
 exclude google.golang.org/genproto v0.0.0-20261012220534-4341edf3f941
+
+require cusp.test/cases v0.0.0
+
+replace cusp.test/cases => ../../lib/cases

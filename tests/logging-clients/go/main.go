@@ -3,14 +3,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
+
+	. "cusp.test/cases"
 
 	"cloud.google.com/go/logging"
 	apiv2 "cloud.google.com/go/logging/apiv2"
@@ -38,32 +38,20 @@ var (
 	mine   = fmt.Sprintf("logName=%q AND jsonPayload.step:*", name)
 )
 
-func want(ok bool, format string, args ...any) {
-	if !ok {
-		panic(fmt.Sprintf(format, args...))
-	}
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err.Error())
-	}
-}
-
 func all(it *logadmin.EntryIterator) (got []*logging.Entry) {
 	for {
 		e, err := it.Next()
 		if err == iterator.Done {
 			return got
 		}
-		must(err)
+		Must(err)
 		got = append(got, e)
 	}
 }
 
 func field(e *logging.Entry, key string) *structpb.Value {
 	s, ok := e.Payload.(*structpb.Struct)
-	want(ok, "payload %T", e.Payload)
+	Want(ok, "payload %T", e.Payload)
 	return s.Fields[key]
 }
 
@@ -77,23 +65,23 @@ func write() {
 	}
 	log.Log(logging.Entry{Timestamp: t0, Payload: "text", Trace: parent + "/traces/t1", SpanID: "00f1", TraceSampled: true,
 		SourceLocation: &loggingpb.LogEntrySourceLocation{File: "a.go", Line: 7, Function: "f"},
-		HTTPRequest: &logging.HTTPRequest{Request: &http.Request{Method: "GET", URL: &url.URL{Path: "/x"}}, Status: 404, Latency: time.Second / 4}})
-	must(log.Flush())
+		HTTPRequest:    &logging.HTTPRequest{Request: &http.Request{Method: "GET", URL: &url.URL{Path: "/x"}}, Status: 404, Latency: time.Second / 4}})
+	Must(log.Flush())
 	// A retry is not written twice.
-	must(log.LogSync(ctx, logging.Entry{Timestamp: t0, InsertID: "id00", Payload: map[string]any{"step": 0}}))
+	Must(log.LogSync(ctx, logging.Entry{Timestamp: t0, InsertID: "id00", Payload: map[string]any{"step": 0}}))
 }
 
 func list() {
 	got := all(admin.Entries(ctx, logadmin.Filter(mine)))
-	want(len(got) == 25, "%d entries", len(got))
+	Want(len(got) == 25, "%d entries", len(got))
 	for i, e := range got {
-		want(field(e, "step").GetNumberValue() == float64(i) && e.Labels["run"] == "7" && e.InsertID == fmt.Sprintf("id%02d", i) &&
+		Want(field(e, "step").GetNumberValue() == float64(i) && e.Labels["run"] == "7" && e.InsertID == fmt.Sprintf("id%02d", i) &&
 			e.LogName == parent+"/logs/"+logID && e.Resource.Type == "global", "entry %d: %+v", i, e)
 	}
 	got = all(admin.Entries(ctx, logadmin.Filter(mine+" AND severity>=WARNING AND jsonPayload.step>20")))
-	want(len(got) == 2 && got[0].Severity == logging.Warning, "%+v", got)
+	Want(len(got) == 2 && got[0].Severity == logging.Warning, "%+v", got)
 	got = all(admin.Entries(ctx, logadmin.Filter(fmt.Sprintf("logName=%q AND httpRequest.status=404 AND textPayload:tex AND traceSampled=true AND spanId=00f1", name))))
-	want(len(got) == 1 && got[0].Payload == "text" && got[0].HTTPRequest.Status == 404 && got[0].HTTPRequest.Latency == time.Second/4 &&
+	Want(len(got) == 1 && got[0].Payload == "text" && got[0].HTTPRequest.Status == 404 && got[0].HTTPRequest.Latency == time.Second/4 &&
 		got[0].Trace == parent+"/traces/t1" && got[0].SourceLocation.Line == 7, "%d: %+v", len(got), got)
 }
 
@@ -104,22 +92,22 @@ func paging() {
 	for {
 		var page []*logging.Entry
 		token, err := pager.NextPage(&page)
-		must(err)
-		want(len(page) <= 10, "a page of %d", len(page))
+		Must(err)
+		Want(len(page) <= 10, "a page of %d", len(page))
 		for _, e := range page {
-			want(field(e, "step").GetNumberValue() == float64(next), "%d: %+v", next, e)
+			Want(field(e, "step").GetNumberValue() == float64(next), "%d: %+v", next, e)
 			next--
 		}
 		if token == "" {
 			break
 		}
 	}
-	want(next == -1, "ended before %d", next)
+	Want(next == -1, "ended before %d", next)
 }
 
 func jobLines() {
 	got := all(admin.Entries(ctx, logadmin.Filter(fmt.Sprintf("resource.type=\"ml_job\" AND resource.labels.job_id=%q", os.Getenv("CUSP_JOB")))))
-	want(len(got) > 4 && got[len(got)-1].Payload == "Job completed successfully." &&
+	Want(len(got) > 4 && got[len(got)-1].Payload == "Job completed successfully." &&
 		got[0].Resource.Labels["task_name"] == "service", "%d: %+v", len(got), got)
 }
 
@@ -127,8 +115,8 @@ func logs() {
 	it := admin.Logs(ctx)
 	for {
 		id, err := it.Next()
-		want(err != iterator.Done, "%s is not listed", logID)
-		must(err)
+		Want(err != iterator.Done, "%s is not listed", logID)
+		Must(err)
 		if id == logID {
 			return
 		}
@@ -139,8 +127,8 @@ func descriptors() {
 	it := admin.ResourceDescriptors(ctx)
 	for {
 		d, err := it.Next()
-		want(err != iterator.Done, "no ml_job")
-		must(err)
+		Want(err != iterator.Done, "no ml_job")
+		Must(err)
 		if d.Type == "ml_job" {
 			return
 		}
@@ -151,14 +139,14 @@ func tail() {
 	few, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	stream, err := raw.TailLogEntries(few)
-	must(err)
-	must(stream.Send(&loggingpb.TailLogEntriesRequest{ResourceNames: []string{parent}, Filter: fmt.Sprintf("logName=%q", name)}))
+	Must(err)
+	Must(stream.Send(&loggingpb.TailLogEntriesRequest{ResourceNames: []string{parent}, Filter: fmt.Sprintf("logName=%q", name)}))
 	_, err = stream.Recv()
-	must(err)
-	must(client.Logger(logID).LogSync(few, logging.Entry{Payload: "live"}))
+	Must(err)
+	Must(client.Logger(logID).LogSync(few, logging.Entry{Payload: "live"}))
 	for {
 		r, err := stream.Recv()
-		must(err)
+		Must(err)
 		for _, e := range r.Entries {
 			if e.GetTextPayload() == "live" {
 				return
@@ -169,26 +157,15 @@ func tail() {
 
 func errorMapping() {
 	_, err := admin.Entries(ctx, logadmin.Filter("severity>>")).Next()
-	want(status.Code(err) == codes.InvalidArgument && strings.Contains(err.Error(), "filter"), "%v", err)
+	Want(status.Code(err) == codes.InvalidArgument && strings.Contains(err.Error(), "filter"), "%v", err)
 	err = raw.DeleteLog(ctx, &loggingpb.DeleteLogRequest{LogName: parent + "/logs/no-such-log"})
-	want(status.Code(err) == codes.NotFound, "%v", err)
-	must(client.Ping(ctx))
+	Want(status.Code(err) == codes.NotFound, "%v", err)
+	Must(client.Ping(ctx))
 }
 
 func remove() {
-	must(admin.DeleteLog(ctx, logID))
-	want(len(all(admin.Entries(ctx, logadmin.Filter(fmt.Sprintf("logName=%q", name))))) == 0, "entries are left")
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, d := range info.Deps {
-			if d.Path == "cloud.google.com/go/logging" {
-				return d.Version
-			}
-		}
-	}
-	return "?"
+	Must(admin.DeleteLog(ctx, logID))
+	Want(len(all(admin.Entries(ctx, logadmin.Filter(fmt.Sprintf("logName=%q", name))))) == 0, "entries are left")
 }
 
 func main() {
@@ -196,33 +173,12 @@ func main() {
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials()))}
 	var err error
 	client, err = logging.NewClient(ctx, parent, opts...)
-	must(err)
+	Must(err)
 	client.OnError = func(err error) { fmt.Fprintln(os.Stderr, err) }
 	admin, err = logadmin.NewClient(ctx, os.Getenv("CUSP_PROJECT"), opts...)
-	must(err)
+	Must(err)
 	raw, err = apiv2.NewClient(ctx, opts...)
-	must(err)
-	failed := 0
-	for _, c := range []struct {
-		name string
-		fn   func()
-	}{{"write", write}, {"list", list}, {"paging", paging}, {"job_lines", jobLines}, {"logs", logs}, {"descriptors", descriptors},
-		{"tail", tail}, {"error_mapping", errorMapping}, {"remove", remove}} {
-		start, detail := time.Now(), ""
-		func() {
-			defer func() {
-				if e := recover(); e != nil {
-					detail = fmt.Sprint(e)
-					failed++
-				}
-			}()
-			c.fn()
-		}()
-		line, _ := json.Marshal(map[string]any{"client": "go", "version": version(), "transport": "grpc", "case": c.name,
-			"ok": detail == "", "ms": time.Since(start).Milliseconds(), "detail": detail})
-		fmt.Println(string(line))
-	}
-	if failed > 0 {
-		os.Exit(1)
-	}
+	Must(err)
+	Main("cloud.google.com/go/logging", "grpc", []Case{{"write", write}, {"list", list}, {"paging", paging}, {"job_lines", jobLines}, {"logs", logs}, {"descriptors", descriptors},
+		{"tail", tail}, {"error_mapping", errorMapping}, {"remove", remove}})
 }

@@ -1,32 +1,17 @@
 // The Node logging client against cusp. One JSON line a case; see ../README.md.
 'use strict';
-const fs = require('fs');
 const path = require('path');
 const {createRequire} = require('module');
 const home = createRequire(path.join(process.env.CUSP_CLIENT_ENV, 'package.json'));
 const {Logging} = home('@google-cloud/logging');
 const {grpc, GoogleAuth} = home('google-gax');
-const version = JSON.parse(fs.readFileSync(path.join(process.env.CUSP_CLIENT_ENV, 'node_modules/@google-cloud/logging/package.json'))).version;
+const {of, check, refused} = require('../../lib/cases.js');
 
 const project = process.env.CUSP_PROJECT;
 const at = new URL(process.env.CUSP_ENDPOINT);
 const logging = new Logging({projectId: project, apiEndpoint: at.hostname, port: Number(at.port), sslCreds: grpc.credentials.createInsecure()});
 const log = logging.log('node/log');
 const mine = `logName="${log.formattedName_ || `projects/${project}/logs/node%2Flog`}" AND jsonPayload.step:*`;
-let failed = 0;
-
-function check(ok, what) {
-  if (!ok) throw new Error(typeof what === 'string' ? what : JSON.stringify(what));
-}
-async function refused(promise, code) {
-  try {
-    await promise;
-  } catch (e) {
-    check(e.code === code, `want ${code}, got ${e.code}: ${e.message}`);
-    return;
-  }
-  throw new Error(`want ${code}, got no error`);
-}
 
 const cases = {
   async write() {
@@ -114,17 +99,4 @@ const cases = {
   },
 };
 
-(async () => {
-  for (const [name, fn] of Object.entries(cases)) {
-    const t0 = Date.now();
-    let detail = '';
-    try {
-      await fn();
-    } catch (e) {
-      failed++;
-      detail = String(e && e.message || e).slice(0, 500);
-    }
-    console.log(JSON.stringify({client: 'node', version, transport: 'grpc', case: name, ok: !detail, ms: Date.now() - t0, detail}));
-  }
-  process.exit(failed ? 1 : 0);
-})();
+of('@google-cloud/logging', 'grpc')(cases).then(code => process.exit(code));

@@ -54,3 +54,7 @@ require (
 	google.golang.org/grpc v1.84.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
+
+require cusp.test/cases v0.0.0
+
+replace cusp.test/cases => ../../lib/cases

@@ -7,13 +7,12 @@ import (
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"time"
+
+	. "cusp.test/cases"
 
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/googleapi"
@@ -29,21 +28,9 @@ var (
 	big    = make([]byte, 3<<20+11)
 )
 
-func want(ok bool, format string, args ...any) {
-	if !ok {
-		panic(fmt.Sprintf(format, args...))
-	}
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err.Error())
-	}
-}
-
 func refused(err error, code int) {
 	var e *googleapi.Error
-	want(errors.As(err, &e) && e.Code == code, "want %d, got %v", code, err)
+	Want(errors.As(err, &e) && e.Code == code, "want %d, got %v", code, err)
 }
 
 func put(object string, data []byte, edit func(*storage.Writer)) {
@@ -52,33 +39,33 @@ func put(object string, data []byte, edit func(*storage.Writer)) {
 		edit(w)
 	}
 	_, err := w.Write(data)
-	must(err)
-	must(w.Close())
+	Must(err)
+	Must(w.Close())
 }
 
 func get(object string) []byte {
 	r, err := bkt.Object(object).NewReader(ctx)
-	must(err)
+	Must(err)
 	defer r.Close()
 	data, err := io.ReadAll(r)
-	must(err)
+	Must(err)
 	return data
 }
 
 func bucket() {
-	must(bkt.Create(ctx, "demo", &storage.BucketAttrs{Location: "us-central1", Labels: map[string]string{"team": "x"}}))
+	Must(bkt.Create(ctx, "demo", &storage.BucketAttrs{Location: "us-central1", Labels: map[string]string{"team": "x"}}))
 	refused(bkt.Create(ctx, "demo", nil), 409)
 	a, err := bkt.Attrs(ctx)
-	must(err)
-	want(a.Location == "US-CENTRAL1" && a.Labels["team"] == "x", "%+v", a)
+	Must(err)
+	Want(a.Location == "US-CENTRAL1" && a.Labels["team"] == "x", "%+v", a)
 	_, err = client.Bucket("no-such-" + name).Attrs(ctx)
-	want(errors.Is(err, storage.ErrBucketNotExist), "%v", err)
+	Want(errors.Is(err, storage.ErrBucketNotExist), "%v", err)
 	u := storage.BucketAttrsToUpdate{}
 	u.SetLabel("more", "y")
 	u.DeleteLabel("team")
 	a, err = bkt.Update(ctx, u)
-	must(err)
-	want(a.Labels["more"] == "y" && a.Labels["team"] == "", "%+v", a.Labels)
+	Must(err)
+	Want(a.Labels["more"] == "y" && a.Labels["team"] == "", "%+v", a.Labels)
 }
 
 func writeRead() {
@@ -88,50 +75,50 @@ func writeRead() {
 		sum := md5.Sum([]byte("hello"))
 		w.MD5 = sum[:]
 	})
-	want(string(get("s/a b.txt")) == "hello", "content")
+	Want(string(get("s/a b.txt")) == "hello", "content")
 	a, err := bkt.Object("s/a b.txt").Attrs(ctx)
-	must(err)
-	want(a.ContentType == "text/x-a" && a.Metadata["k"] == "v" && a.Size == 5, "%+v", a)
+	Must(err)
+	Want(a.ContentType == "text/x-a" && a.Metadata["k"] == "v" && a.Size == 5, "%+v", a)
 	r, err := bkt.Object("s/a b.txt").NewRangeReader(ctx, 1, 3)
-	must(err)
+	Must(err)
 	part, err := io.ReadAll(r)
-	must(err)
-	want(string(part) == "ell" && r.Attrs.Size == 5 && r.Attrs.Generation == a.Generation, "range %q %+v", part, r.Attrs)
+	Must(err)
+	Want(string(part) == "ell" && r.Attrs.Size == 5 && r.Attrs.Generation == a.Generation, "range %q %+v", part, r.Attrs)
 	r, err = bkt.Object("s/a b.txt").NewRangeReader(ctx, -2, -1)
-	must(err)
+	Must(err)
 	part, err = io.ReadAll(r)
-	must(err)
-	want(string(part) == "lo", "suffix %q", part)
+	Must(err)
+	Want(string(part) == "lo", "suffix %q", part)
 }
 
 func resumable() {
 	put("big", big, func(w *storage.Writer) { w.ChunkSize = 1 << 20 })
-	want(bytes.Equal(get("big"), big), "chunks")
+	Want(bytes.Equal(get("big"), big), "chunks")
 	put("whole", big, func(w *storage.Writer) { w.ChunkSize = 0 })
-	want(bytes.Equal(get("whole"), big), "whole")
+	Want(bytes.Equal(get("whole"), big), "whole")
 }
 
 func jsonReads() {
 	c, err := storage.NewClient(ctx, option.WithEndpoint(os.Getenv("CUSP_ENDPOINT")+"/storage/v1/"), option.WithoutAuthentication(),
 		storage.WithJSONReads())
-	must(err)
+	Must(err)
 	defer c.Close()
 	r, err := c.Bucket(name).Object("big").NewReader(ctx)
-	must(err)
+	Must(err)
 	data, err := io.ReadAll(r)
-	must(err)
-	want(bytes.Equal(data, big), "content")
+	Must(err)
+	Want(bytes.Equal(data, big), "content")
 }
 
 func gzipped() {
 	put("z", []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 7, 0, 0x86, 0xa6, 0x10, 0x36, 5, 0, 0, 0},
 		func(w *storage.Writer) { w.ContentEncoding = "gzip" })
-	want(string(get("z")) == "hello", "unpacked: %q", get("z"))
+	Want(string(get("z")) == "hello", "unpacked: %q", get("z"))
 	r, err := bkt.Object("z").ReadCompressed(true).NewReader(ctx)
-	must(err)
+	Must(err)
 	data, err := io.ReadAll(r)
-	must(err)
-	want(len(data) == 25, "packed: %d bytes", len(data))
+	Must(err)
+	Want(len(data) == 25, "packed: %d bytes", len(data))
 }
 
 func list() {
@@ -145,46 +132,46 @@ func list() {
 		if err == iterator.Done {
 			break
 		}
-		must(err)
+		Must(err)
 		got += a.Name + a.Prefix + " "
 	}
-	want(got == "l/1 l/2 l/d/ ", "%s", got)
+	Want(got == "l/1 l/2 l/d/ ", "%s", got)
 	it = bkt.Objects(ctx, &storage.Query{MatchGlob: "l/**3", Projection: storage.ProjectionNoACL})
 	a, err := it.Next()
-	must(err)
-	want(a.Name == "l/d/3", "%s", a.Name)
+	Must(err)
+	Want(a.Name == "l/d/3", "%s", a.Name)
 	q := &storage.Query{StartOffset: "l/2", EndOffset: "l/d"}
-	must(q.SetAttrSelection([]string{"Name", "Size"}))
+	Must(q.SetAttrSelection([]string{"Name", "Size"}))
 	a, err = bkt.Objects(ctx, q).Next()
-	must(err)
-	want(a.Name == "l/2" && a.Size == 3 && a.Generation == 0, "%+v", a)
+	Must(err)
+	Want(a.Name == "l/2" && a.Size == 3 && a.Generation == 0, "%+v", a)
 }
 
 func copyComposeMove() {
 	dst := bkt.Object("c/1")
 	_, err := dst.CopierFrom(bkt.Object("l/1")).Run(ctx)
-	must(err)
+	Must(err)
 	c := dst.ComposerFrom(bkt.Object("l/1"), bkt.Object("l/2"))
 	c.ContentType = "text/x-c"
 	a, err := c.Run(ctx)
-	must(err)
-	want(a.ComponentCount == 2 && a.ContentType == "text/x-c" && string(get("c/1")) == "l/1l/2", "%+v", a)
+	Must(err)
+	Want(a.ComponentCount == 2 && a.ContentType == "text/x-c" && string(get("c/1")) == "l/1l/2", "%+v", a)
 	a, err = dst.Move(ctx, storage.MoveObjectDestination{Object: "c/2"})
-	must(err)
-	want(a.Name == "c/2" && string(get("c/2")) == "l/1l/2", "%+v", a)
+	Must(err)
+	Want(a.Name == "c/2" && string(get("c/2")) == "l/1l/2", "%+v", a)
 	copier := bkt.Object("big2").CopierFrom(bkt.Object("big"))
 	calls := 0
 	copier.ProgressFunc = func(_, _ uint64) { calls++ }
 	_, err = copier.Run(ctx)
-	must(err)
-	want(bytes.Equal(get("big2"), big), "copy")
+	Must(err)
+	Want(bytes.Equal(get("big2"), big), "copy")
 }
 
 func metadata() {
 	o := bkt.Object("l/1")
 	a, err := o.Update(ctx, storage.ObjectAttrsToUpdate{CacheControl: "no-store", Metadata: map[string]string{"a": "1"}, CustomTime: time.Unix(1e9, 0)})
-	must(err)
-	want(a.CacheControl == "no-store" && a.Metadata["a"] == "1" && a.Metageneration == 2 && a.CustomTime.Unix() == 1e9, "%+v", a)
+	Must(err)
+	Want(a.CacheControl == "no-store" && a.Metadata["a"] == "1" && a.Metageneration == 2 && a.CustomTime.Unix() == 1e9, "%+v", a)
 	_, err = o.If(storage.Conditions{MetagenerationMatch: 1}).Update(ctx, storage.ObjectAttrsToUpdate{CacheControl: "x"})
 	refused(err, 412)
 }
@@ -193,30 +180,30 @@ func preconditions() {
 	o := bkt.Object("p").If(storage.Conditions{DoesNotExist: true})
 	w := o.NewWriter(ctx)
 	_, err := w.Write([]byte("1"))
-	must(err)
-	must(w.Close())
+	Must(err)
+	Must(w.Close())
 	w = o.NewWriter(ctx)
 	_, _ = w.Write([]byte("2"))
 	refused(w.Close(), 412)
 	_, err = bkt.Object("missing").NewReader(ctx)
-	want(errors.Is(err, storage.ErrObjectNotExist), "%v", err)
+	Want(errors.Is(err, storage.ErrObjectNotExist), "%v", err)
 	_, err = bkt.Object("p").Generation(1).NewReader(ctx)
-	want(errors.Is(err, storage.ErrObjectNotExist), "%v", err)
+	Want(errors.Is(err, storage.ErrObjectNotExist), "%v", err)
 	_, err = bkt.Object("p").If(storage.Conditions{GenerationMatch: 1}).NewReader(ctx)
 	refused(err, 412)
 }
 
 func iam() {
 	p, err := bkt.IAM().Policy(ctx)
-	must(err)
+	Must(err)
 	p.Add("allUsers", "roles/storage.objectViewer")
-	must(bkt.IAM().SetPolicy(ctx, p))
+	Must(bkt.IAM().SetPolicy(ctx, p))
 	p, err = bkt.IAM().Policy(ctx)
-	must(err)
-	want(p.HasRole("allUsers", "roles/storage.objectViewer"), "role")
+	Must(err)
+	Want(p.HasRole("allUsers", "roles/storage.objectViewer"), "role")
 	got, err := bkt.IAM().TestPermissions(ctx, []string{"storage.buckets.get"})
-	must(err)
-	want(len(got) == 1, "%v", got)
+	Must(err)
+	Want(len(got) == 1, "%v", got)
 }
 
 func remove() {
@@ -226,23 +213,12 @@ func remove() {
 		if err == iterator.Done {
 			break
 		}
-		must(err)
-		must(bkt.Object(a.Name).Delete(ctx))
+		Must(err)
+		Must(bkt.Object(a.Name).Delete(ctx))
 	}
-	must(bkt.Delete(ctx))
+	Must(bkt.Delete(ctx))
 	_, err := bkt.Attrs(ctx)
-	want(errors.Is(err, storage.ErrBucketNotExist), "%v", err)
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, d := range info.Deps {
-			if d.Path == "cloud.google.com/go/storage" {
-				return d.Version
-			}
-		}
-	}
-	return "?"
+	Want(errors.Is(err, storage.ErrBucketNotExist), "%v", err)
 }
 
 func main() {
@@ -258,28 +234,7 @@ func main() {
 	name = "go-" + hex.EncodeToString(id)
 	bkt = client.Bucket(name)
 	client.SetRetry(storage.WithMaxAttempts(1))
-	failed := 0
-	for _, c := range []struct {
-		name string
-		fn   func()
-	}{{"bucket", bucket}, {"write_read", writeRead}, {"resumable", resumable}, {"json_reads", jsonReads}, {"gzip", gzipped},
+	Main("cloud.google.com/go/storage", "rest", []Case{{"bucket", bucket}, {"write_read", writeRead}, {"resumable", resumable}, {"json_reads", jsonReads}, {"gzip", gzipped},
 		{"list", list}, {"copy_compose_move", copyComposeMove}, {"metadata", metadata}, {"preconditions", preconditions},
-		{"iam", iam}, {"remove", remove}} {
-		start, detail := time.Now(), ""
-		func() {
-			defer func() {
-				if e := recover(); e != nil {
-					detail = fmt.Sprint(e)
-					failed++
-				}
-			}()
-			c.fn()
-		}()
-		line, _ := json.Marshal(map[string]any{"client": "go", "version": version(), "transport": "rest", "case": c.name,
-			"ok": detail == "", "ms": time.Since(start).Milliseconds(), "detail": detail})
-		fmt.Println(string(line))
-	}
-	if failed > 0 {
-		os.Exit(1)
-	}
+		{"iam", iam}, {"remove", remove}})
 }

@@ -7,7 +7,7 @@ const path = require('path');
 const {createRequire} = require('module');
 const home = createRequire(path.join(process.env.CUSP_CLIENT_ENV, 'package.json'));
 const {Storage} = home('@google-cloud/storage');
-const version = JSON.parse(fs.readFileSync(path.join(process.env.CUSP_CLIENT_ENV, 'node_modules/@google-cloud/storage/package.json'))).version;
+const {of, check, refused} = require('../../lib/cases.js');
 
 const endpoint = process.env.CUSP_ENDPOINT;
 const storage = new Storage({apiEndpoint: endpoint, projectId: process.env.CUSP_PROJECT || 'demo'});
@@ -15,20 +15,6 @@ const run = crypto.randomBytes(4).toString('hex');
 const bucket = storage.bucket('node-' + run);
 const tmp = fs.mkdtempSync(path.join(os.tmpdir(), 'cusp-node-'));
 const big = crypto.randomBytes(3 * 1024 * 1024 + 11);
-let failed = 0;
-
-function check(ok, what) {
-  if (!ok) throw new Error(what);
-}
-async function refused(promise, code) {
-  try {
-    await promise;
-  } catch (e) {
-    check(e.code === code, `want ${code}, got ${e.code}: ${e.message}`);
-    return;
-  }
-  throw new Error(`want ${code}, got no error`);
-}
 
 const cases = {
   async bucket() {
@@ -127,19 +113,7 @@ const cases = {
   },
 };
 
-(async () => {
-  for (const [name, fn] of Object.entries(cases)) {
-    const t0 = Date.now();
-    let detail = '';
-    try {
-      await fn();
-    } catch (e) {
-      failed++;
-      detail = String(e && e.message || e).slice(0, 500);
-    }
-    console.log(JSON.stringify({client: 'node', version, transport: process.argv[2] || 'rest', case: name, ok: !detail,
-                                ms: Date.now() - t0, detail}));
-  }
+of('@google-cloud/storage', process.argv[2] || 'rest')(cases).then(code => {
   fs.rmSync(tmp, {recursive: true});
-  process.exit(failed ? 1 : 0);
-})();
+  process.exit(code);
+});

@@ -1,0 +1,3 @@
+module cusp.test/cases
+
+go 1.26.0
