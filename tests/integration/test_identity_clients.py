@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT, container_job, needs_root
 from test_identity import ACCOUNT, access_log, output
-from test_recipes import EXTENDED, built
+from test_recipes import EXTENDED, built, load
 
 pytestmark = [needs_root, pytest.mark.skipif(not EXTENDED, reason="extended: CUSP_EXTENDED=1 runs clients in jobs")]
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp")
@@ -34,8 +34,7 @@ def client_job(make_server):
     """Runs a command in a job on a Debian image; buckets: NAME -> directory."""
     def make(mode, buckets, *command, env=None, ok=True):
         s = make_server("--engine=local", "--transparent=" + mode, *[f"--bucket={k}={v}" for k, v in buckets.items()]).start()
-        r = s.call("POST", "/cusp/v1/images:importPath", open(built("sklearn-cpu")).read())
-        assert r.status_code == 200, r.text
+        load(s, open(built("sklearn-cpu")).read())
         s.call("POST", "/storage/v1/b?project=demo", {"name": "bucket-a"})
         s.http.post(s.url + "/upload/storage/v1/b/bucket-a/o?uploadType=media&name=in.txt", data=b"from outside")
         body = container_job(*command, image="us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-0:latest", serviceAccount=ACCOUNT)
