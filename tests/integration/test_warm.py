@@ -41,7 +41,7 @@ for line in open("/proc/self/status"):
         print(line.strip())
 print("fds", sorted(os.listdir("/proc/self/fd")), os.getcwd(), os.umask(0o22), sorted(os.listdir("/tmp")))
 print("limits", open("/proc/self/limits").read())
-print("threads", threading.main_thread().native_id == os.getpid(), threading.enumerate())
+print("threads", threading.main_thread().native_id == os.getpid(), [t.name for t in threading.enumerate()])
 x, y = load_iris(return_X_y=True)
 forest = RandomForestClassifier(20, random_state=7).fit(x, y)
 print(repr(forest.feature_importances_.tolist()), repr(forest.predict_proba(x).sum(axis=0).tolist()))
