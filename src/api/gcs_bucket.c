@@ -224,13 +224,6 @@ static void read_then(struct gcs_call *c, void (*cb)(struct blob_req *, const st
     blob_bucket_get(c->g->blob, &c->req);
 }
 
-static void notifications_out(struct blob_req *r, const struct err *err) {
-    struct gcs_call *c = gcs_call_of(r, err);
-    if (c) {
-        reply_kind(c, "storage#notifications");
-    }
-}
-
 static void folders_out(struct blob_req *r, const struct err *err) {
     struct gcs_call *c = gcs_call_of(r, err);
     if (c) {
@@ -258,8 +251,10 @@ void gcs_bucket(struct gcs_call *c, struct str method, struct str tail) {
         gcs_edit(c, edit_policy, policy_out, blob_bucket_edit);
     } else if (is_get && str_eqc(tail, "iam/testPermissions")) {
         read_then(c, permissions_out);
-    } else if (is_get && str_eqc(tail, "notificationConfigs")) {
-        read_then(c, notifications_out); /* there are none, and none can be made */
+    } else if (c->g->retry && str_eqc(method, "POST") && str_eqc(tail, "lockRetentionPolicy")) {
+        gcs_edit(c, gcs_lock_retention, bucket_out, blob_bucket_edit);
+    } else if (gcs_notifications(c, method, tail)) {
+        return;
     } else if (is_get && (str_eqc(tail, "managedFolders") || str_eqc(tail, "folders"))) {
         read_then(c, folders_out);
     } else if (str_starts(tail, STR("acl")) || str_starts(tail, STR("defaultObjectAcl"))) {

@@ -77,6 +77,14 @@ int gcs_unpercent(struct gcs_call *c, struct str raw, struct str *ret, struct er
 void gcs_buckets(struct gcs_call *c, struct str method);
 /* tail: what follows the bucket ("", "iam", "storageLayout", ...). */
 void gcs_bucket(struct gcs_call *c, struct str method, struct str tail);
+
+/* ---- gcs_notify.c */
+#define GCS_NOTIFICATIONS "notificationConfigs" /* of a bucket's path, and of its doc */
+/* Takes the call over when that is what it is about. */
+bool gcs_notifications(struct gcs_call *c, struct str method, struct str tail);
+/* What a PUT of the bucket leaves of its doc. */
+struct str gcs_kept_doc(struct arena *a, struct str doc);
+int gcs_lock_retention(struct blob_req *r, struct err *err); /* an edit */
 /* rest: "PROJECT/serviceAccount", ... */
 void gcs_project(struct gcs_call *c, struct str method, struct str rest);
 /* ---- gcs_object.c ---- */

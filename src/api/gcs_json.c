@@ -168,15 +168,15 @@ void gcs_put_hashes(struct buf *b, const struct blob_meta *m) {
     }
 }
 
-/* The members of a record's doc; skip is written by somebody else. */
-static void write_doc(struct jw *w, struct str doc, const char *skip) {
+/* The members of a record's doc, but for what others write. */
+static void write_doc(struct jw *w, struct str doc) {
     if (!doc.n) {
         return;
     }
     json_t *j = gcs_load_doc(doc), *v;
     const char *key;
     json_object_foreach(j, key, v) {
-        if (skip && strcmp(key, skip) == 0) {
+        if (strcmp(key, "iamConfiguration") == 0 || strcmp(key, GCS_NOTIFICATIONS) == 0) {
             continue;
         }
         char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -240,7 +240,7 @@ static void write_object(struct jw *w, const struct xch *x, const struct blob_me
         jw_key(w, "componentCount");
         jw_u64(w, m->components);
     }
-    write_doc(w, m->doc, NULL);
+    write_doc(w, m->doc);
     if (m->nr_custom) {
         jw_key(w, "metadata");
         jw_object(w);
@@ -296,7 +296,7 @@ static void write_bucket(struct jw *w, const struct xch *x, const struct blob_bu
     kv_time(w, "timeCreated", k->time_created);
     kv_time(w, "updated", k->updated);
     write_iam_configuration(w, k->doc);
-    write_doc(w, k->doc, "iamConfiguration");
+    write_doc(w, k->doc);
     jw_key(w, "hierarchicalNamespace");
     jw_object(w);
     jw_key(w, "enabled");

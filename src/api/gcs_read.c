@@ -372,7 +372,7 @@ int gcs_edit_bucket(struct arena *a, struct str text, bool is_update, struct blo
     if (gcs_load_json(text, &j, err) < 0) {
         return -1;
     }
-    struct str doc = is_update ? STR("") : k->doc, class = {0};
+    struct str doc = is_update ? gcs_kept_doc(a, k->doc) : k->doc, class = {0};
     int r =
         get_text(a, j, "storageClass", &class, err) < 0 || get_doc(a, j, bucket_doc, &doc, err) < 0
             ? -1

@@ -21,8 +21,7 @@ PROJECT, EMAIL = "demo", "robot@demo.iam.gserviceaccount.com"
 MIB = 1 << 20
 EXTENDED = bool(os.environ.get("CUSP_EXTENDED"))
 # Methods of the data that cusp does not have, and why.
-NOT_HERE = {"_acl.": "access is uniform: there are no ACLs", "notifications": "nothing is notified",
-            "lockRetentionPolicy": "retention is not enforced"}
+NOT_HERE = {"_acl.": "access is uniform: there are no ACLs"}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +110,29 @@ def test_without_the_flag_there_is_no_such_thing(fake):
     assert fake.call("GET", "/storage/v1/b?project=p", headers={"x-retry-test-id": "x"}).status_code == 200
 
 
+def test_what_has_no_effect_is_refused_without_the_flag(fake, server):
+    """A bucket that says it notifies, or that its retention is locked, would be believed."""
+    config = {"topic": "//pubsub.googleapis.com/projects/p/topics/t", "payload_format": "NONE"}
+    for s, status in ((fake, 501), (server, 200)):
+        at = f"/storage/v1/b/n-{uuid.uuid4().hex[:8]}"
+        assert s.call("POST", "/storage/v1/b?project=demo", {"name": at.split("/")[-1], "retentionPolicy": {"retentionPeriod": "60"}}).status_code == 200
+        assert s.call("POST", at + "/notificationConfigs", config).status_code == status
+        assert s.call("POST", at + "/lockRetentionPolicy?ifMetagenerationMatch=" + s.call("GET", at).json()["metageneration"]).status_code == status
+        assert len(s.call("GET", at + "/notificationConfigs").json().get("items", [])) == (status == 200)
+    one = server.call("GET", at + "/notificationConfigs/1").json()
+    assert one["topic"] == config["topic"] and one["id"] == "1" and "notificationConfigs" not in server.call("GET", at).json()
+    assert server.call("PUT", at, {"labels": {"a": "b"}}).status_code == 200  # replaces the bucket's own facts, not these
+    for bad, field in (({}, "topic"), ({**config, "topic": "t"}, "topic"), ({**config, "payload_format": "XML"}, "payload_format"),
+                       ({**config, "event_types": "x"}, "event_types")):
+        r = server.call("POST", at + "/notificationConfigs", bad)
+        assert r.status_code == 400 and r.json()["error"]["errors"][0]["location"] == field, r.text
+    assert server.call("POST", at + "/notificationConfigs", config).json()["id"] == "2"
+    for left in (1, 0):
+        path = at + "/notificationConfigs/" + str(left + 1)
+        assert server.call("DELETE", path).status_code == 204 and server.call("DELETE", path).status_code == 404
+        assert len(server.call("GET", at + "/notificationConfigs").json().get("items", [])) == left
+
+
 # ---- the conformance data: what each method is in the Python client
 
 class World:
@@ -123,6 +145,11 @@ class World:
         self.object.upload_from_string("hello world")
         self.object.reload()
         self.hmac = plain.create_hmac_key(service_account_email=EMAIL, project_id=PROJECT)[0] if "HMAC_KEY" in resources else None
+        self.topic = dict(topic_name="topic", topic_project="demo-project")
+        self.notification = None
+        if "NOTIFICATION" in resources:
+            self.notification = self.bucket.notification(**self.topic)
+            self.notification.create()
         self.plain = plain
 
 
@@ -194,12 +221,22 @@ def hmac_delete(c, w):
     key.delete()
 
 
+def lock(c, w):
+    w.bucket.retention_period = 60
+    w.bucket.patch()
+    b = c.bucket(w.bucket.name)
+    b._properties.update(w.bucket._properties)  # what it would have to read first
+    b.lock_retention_policy()
+    assert w.plain.get_bucket(w.bucket.name).retention_policy_locked
+
+
 def write(blob, **kw):
     with blob.open("wb", chunk_size=256 * 1024, **kw) as f:
         f.write(b"12345678")
 
 
 B = lambda c, w: c.bucket(w.bucket.name)  # noqa: E731
+N = lambda c, w: c.bucket(w.bucket.name).notification(**w.topic, notification_id=w.notification.notification_id)  # noqa: E731
 O = lambda c, w: c.bucket(w.bucket.name).blob(w.object.name)  # noqa: E731
 CALLS = {
     "storage.buckets.delete": [lambda c, w, p: B(c, w).delete(force=True)],
@@ -208,6 +245,12 @@ CALLS = {
     "storage.buckets.getIamPolicy": [lambda c, w, p: B(c, w).get_iam_policy()],
     "storage.buckets.insert": [lambda c, w, p: c.create_bucket("n-" + uuid.uuid4().hex[:16])],
     "storage.buckets.list": [lambda c, w, p: list(c.list_buckets(max_results=5))],
+    "storage.buckets.lockRetentionPolicy": [lambda c, w, p: lock(c, w)],
+    "storage.notifications.delete": [lambda c, w, p: N(c, w).delete()],
+    "storage.notifications.get": [lambda c, w, p: B(c, w).get_notification(w.notification.notification_id),
+                                  lambda c, w, p: N(c, w).exists(), lambda c, w, p: N(c, w).reload()],
+    "storage.notifications.insert": [lambda c, w, p: B(c, w).notification(**w.topic).create()],
+    "storage.notifications.list": [lambda c, w, p: list(B(c, w).list_notifications())],
     "storage.buckets.testIamPermissions": [lambda c, w, p: B(c, w).test_iam_permissions(["storage.buckets.get"])],
     "storage.hmacKey.delete": [lambda c, w, p: hmac_delete(c, w)],
     "storage.hmacKey.get": [lambda c, w, p: c.get_hmac_key_metadata(access_id=w.hmac.access_id),
