@@ -55,6 +55,7 @@ static void done_open(struct reg_call *c) {
     if (n == 0 || c->is_head) {
         xch_end(c->x);
     } else {
+        xch_warm_file(c->x); /* its client hashes it */
         xch_send_file(c->x, c->fd, first, n);
     }
     reg_free(c);

@@ -545,7 +545,7 @@ static void send_file(struct xch *x, int fd, uint64_t offset, uint64_t len) {
         buf_puts(out_of(h), "\r\n");
     }
     transport_send_file(&h->conn->t, fd, offset, len,
-                        h->chunked_out ? chunk_end : (struct str){"", 0});
+                        h->chunked_out ? chunk_end : (struct str){"", 0}, x->warm_file);
     conn_kick(h->conn);
 }
 

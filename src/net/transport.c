@@ -10,6 +10,7 @@
 
 /* A file slice is small enough that reading it from a slow disk does not hold the loop for long,
  * and one flush stops after FLUSH_TIME whatever the disk does. */
+#define COPY_SLICE (256u << 10)
 #define FILE_SLICE (512u * 1024u)
 #define FLUSH_SLICES 4
 #define FLUSH_TIME (8 * USEC_PER_MSEC)
@@ -130,14 +131,14 @@ struct buf *transport_out(struct transport *t) {
     return &t->out;
 }
 
-void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len,
-                         struct str tail) {
+void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len, struct str tail,
+                         bool copy) {
     CHECK(t->file < 0);
     t->file = file;
     t->file_at = at;
     t->file_left = len;
     t->file_tail = tail;
-    t->no_sendfile = false;
+    t->no_sendfile = copy;
     /* Ask the kernel to be ahead of us: sendfile reads what is not cached on the loop's time. */
     (void)posix_fadvise(file, (off_t)at, (off_t)len, POSIX_FADV_SEQUENTIAL);
 }
@@ -181,10 +182,10 @@ static int flush_bytes(struct transport *t, bool *progress) {
     return rc;
 }
 
-/* For files that sendfile does not take: one piece through memory. Bytes read from the file and not
- * taken by the socket are read again next time. */
+/* Where sendfile is not taken or not wanted: one piece through memory. Bytes read from the file and
+ * not taken by the socket are read again next time. */
 static ssize_t copy_slice(struct transport *t, size_t n) {
-    char piece[65536];
+    static char piece[COPY_SLICE]; /* the loop's thread: one at a time */
     ssize_t r = pread(t->file, piece, n < sizeof(piece) ? n : sizeof(piece), (off_t)t->file_at);
     return r <= 0 ? r : send(t->fd, piece, (size_t)r, MSG_NOSIGNAL);
 }

@@ -23,7 +23,7 @@ struct transport {
     uint64_t file_at, file_left;
     struct str file_tail; /* static text, queued when the file is through */
     uint64_t bytes_in, bytes_out;
-    bool no_sendfile; /* this file (system) refused sendfile: read and write instead */
+    bool no_sendfile; /* not for this file (its system refused, or copy): read and write instead */
     bool more;        /* the last read may have left bytes that the socket will not tell of */
     bool ended;       /* output was ended; what still comes is read as it is */
 };
@@ -46,8 +46,9 @@ ptrdiff_t transport_handshake(struct transport *t);
 ptrdiff_t transport_read(struct transport *t, char *p, size_t n);
 /* Where to append output. Not while a file is queued (CHECKed). */
 struct buf *transport_out(struct transport *t);
-/* Queues a file range; takes file. */
-void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len, struct str tail);
+/* Queues a file range; takes file. copy: without sendfile. */
+void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len, struct str tail,
+                         bool copy);
 static inline bool transport_has_file(const struct transport *t) {
     return t->file >= 0;
 }

@@ -392,6 +392,11 @@ void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len) {
     finish(x);
 }
 
+void xch_warm_file(struct xch *x) {
+    struct str peer = x->head.peer;
+    x->warm_file = str_starts(peer, STR("127.")) || str_starts(peer, STR("[::1]"));
+}
+
 void xch_end(struct xch *x) {
     if (!may_reply(x, true, "xch_end")) {
         return;

@@ -103,6 +103,11 @@ void xch_on_drain(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg)
  * duplicated, the caller may close its own). Then the exchange ends by itself as if xch_end were
  * called. */
 void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len);
+/* Before it: what is sent to a peer on this machine goes through memory, not by sendfile. For peers
+ * that compute on what they read: they find the bytes in the processor's cache, where sendfile
+ * leaves them a page after the other in the file's (a pull of 1 GB by skopeo: 2.4 s of system time
+ * in the client and 0.2 s here by sendfile, 1.9 and 0.4 s so). */
+void xch_warm_file(struct xch *x);
 void xch_end(struct xch *x);
 /* xch_end with trailers (HTTP/2; HTTP/1.1 only when the reply is chunked and the client said
  * "TE: trailers", else they are dropped). A reply without a body carries them in its one block of

@@ -49,12 +49,13 @@ struct xch {
     usec_t started_at;
     int status; /* of the reply, once its head was given */
 
-    bool within;   /* another exchange: net/inner.h */
-    bool started;  /* the reply's head was given */
-    bool finished; /* the handler is done with it */
-    bool one_shot; /* xch_reply: nothing more of the body will be wanted once the head is sent */
-    bool gone;     /* the peer is */
-    bool endless;  /* the reply: a server that stops does not wait for it */
+    bool within;    /* another exchange: net/inner.h */
+    bool started;   /* the reply's head was given */
+    bool finished;  /* the handler is done with it */
+    bool one_shot;  /* xch_reply: nothing more of the body will be wanted once the head is sent */
+    bool gone;      /* the peer is */
+    bool warm_file; /* xch_warm_file, and the peer is on this machine */
+    bool endless;   /* the reply: a server that stops does not wait for it */
 
     struct body_sink sink;
     void *sink_arg;
