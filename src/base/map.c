@@ -25,6 +25,10 @@ static uint64_t hash_key(const struct map *m, struct str key) {
 
 void map_init(struct map *m) {
     *m = (struct map){0};
+}
+
+/* With the first key: most maps never have one. */
+static void choose_seed(struct map *m) {
     if (getrandom(&m->seed, sizeof(m->seed), GRND_NONBLOCK) != sizeof(m->seed)) {
         m->seed = (uint64_t)(uintptr_t)m * 0x9e3779b97f4a7c15u;
     }
@@ -35,7 +39,7 @@ void map_fini(struct map *m) {
         free(m->slots[i].key);
     }
     free(m->slots);
-    *m = (struct map){.seed = m->seed};
+    *m = (struct map){0};
 }
 
 static struct map_slot *find(const struct map *m, struct str key, uint64_t hash) {
@@ -53,6 +57,9 @@ static struct map_slot *find(const struct map *m, struct str key, uint64_t hash)
 static void grow(struct map *m) {
     struct map_slot *old = m->slots;
     size_t old_cap = m->cap;
+    if (!old_cap) {
+        choose_seed(m);
+    }
     m->cap = old_cap ? old_cap * 2 : 16;
     m->slots = xcalloc(m->cap, sizeof(*m->slots));
     for (size_t i = 0; i < old_cap; i++) {

@@ -62,6 +62,25 @@ static void test_map_survives_many_puts_and_deletes(void **state) {
     map_fini(&m);
 }
 
+/* Who knows one map's order knows nothing of another's; and one that was emptied begins anew. */
+static void test_each_map_has_a_seed_of_its_own(void **state) {
+    struct map a, b;
+    static int value;
+    map_init(&a);
+    map_init(&b);
+    assert_null(map_get(&a, STR("k")));
+    assert_null(map_del(&a, STR("k")));
+    assert_null(map_put(&a, STR("k"), &value));
+    assert_null(map_put(&b, STR("k"), &value));
+    assert_true(a.seed && b.seed && a.seed != b.seed);
+    map_fini(&a);
+    assert_null(map_get(&a, STR("k")));
+    assert_null(map_put(&a, STR("k"), &value));
+    assert_ptr_equal(map_get(&a, STR("k")), &value);
+    map_fini(&a);
+    map_fini(&b);
+}
+
 struct num {
     struct heap_node node;
     unsigned v;
@@ -179,6 +198,7 @@ int main(void) {
         cmocka_unit_test(test_buf_refuses_to_grow_past_its_maximum),
         cmocka_unit_test(test_arena_bounded_returns_null_and_zeroes),
         cmocka_unit_test(test_map_survives_many_puts_and_deletes),
+        cmocka_unit_test(test_each_map_has_a_seed_of_its_own),
         cmocka_unit_test(test_heap_pops_in_order_with_removals),
         cmocka_unit_test(test_list_keeps_order_and_tolerates_double_delete),
         cmocka_unit_test(test_rec_round_trips_awkward_values),
