@@ -117,6 +117,13 @@ void listing_below(struct call *c, const char *parent, struct str kind,
         call_fail(c, &err);
         return;
     }
+    if (n.rest.n) {
+        err_field(&err, ERR_INVALID_ARGUMENT, "parent",
+                  "Invalid parent \"%.200s\": expected projects/PROJECT/locations/LOCATION",
+                  parent);
+        call_fail(c, &err);
+        return;
+    }
     *li = (struct listing){.call = c, .kind = k, .list = {.kind = kind, .parent = n.parent}};
     listing_run(li, q);
 }

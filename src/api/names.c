@@ -145,6 +145,11 @@ int name_parse_home(struct projects *p, struct arena *a, const char *name, const
         return err_field(err, ERR_INVALID_ARGUMENT, "parent",
                          "Location \"-\" stands for all locations in lists; %s.", what);
     }
+    if (n.rest.n) {
+        return err_field(err, ERR_INVALID_ARGUMENT, "parent",
+                         "Invalid parent \"%.200s\": expected projects/PROJECT/locations/LOCATION",
+                         name);
+    }
     *ret = n;
     return 0;
 }
