@@ -206,8 +206,13 @@ enum suggest_answer suggester_take(struct suggester *s, const struct study *stud
     return suggester_take_some(s, study, 1, ret, &nr);
 }
 
+/* Who was given many tells of each, and asks again after the last: until then one is enough. */
+static size_t count_ahead(const struct suggester *s, const struct study *study) {
+    return study_counts(study).active ? 1 : s->wanted < AHEAD_MAX ? s->wanted : AHEAD_MAX;
+}
+
 void suggester_prepare(struct suggester *s, const struct study *study) {
-    size_t count = s->wanted < AHEAD_MAX ? s->wanted : AHEAD_MAX;
+    size_t count = count_ahead(s, study);
     if (s->is_busy) {
         s->is_late = s->computing != study_version(study);
     } else if (s->pool->runner && !is_current(s, study, count)) {

@@ -47,7 +47,8 @@ enum suggest_answer suggester_take(struct suggester *s, const struct study *stud
  * than count when no more are left to try. Fewer asked for at once are the first of more. */
 enum suggest_answer suggester_take_some(struct suggester *s, const struct study *study,
                                         size_t count, const double **ret, size_t *ret_nr);
-/* Computes ahead what take would answer, as many as were asked for last, up to 8. ready is not
+/* Computes ahead what take would answer, as many as were asked for last, up to 8, when no trial
+ * runs; else one. ready is not
  * called for it; but when the study changed while an answer was being computed, ready follows that
  * one, so that this can be called again. Nothing happens without a runner. */
 void suggester_prepare(struct suggester *s, const struct study *study);

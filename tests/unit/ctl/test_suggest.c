@@ -213,11 +213,19 @@ static void test_many_at_once(void **state) {
         suggester_free(b);
     }
     unsigned before = st.nr_run;
+    suggester_prepare(a, s); /* they run: one */
+    step(&st);
+    assert_int_equal(suggester_take_some(a, s, 1, &x, &nr), SUGGEST_READY);
+    assert_int_equal(suggester_take_some(a, s, 2, &x, &nr), SUGGEST_LATER);
+    step(&st);
+    for (uint64_t id = 7; id <= 9; id++) {
+        end(s, id);
+    }
     suggester_prepare(a, s);
     step(&st);
     assert_int_equal(suggester_take_some(a, s, 2, &x, &nr), SUGGEST_READY);
     assert_int_equal(nr, 2);
-    assert_int_equal(st.nr_run, before + 1);
+    assert_int_equal(st.nr_run, before + 3);
     suggester_free(a);
     study_free(s);
 }
