@@ -3,6 +3,7 @@
  *
  *   sim [--seeds N] [--from N]     runs N seeds, prints the first that fails
  *   sim --seed N [--trace]         replays one */
+#include "asks.h"
 #include "pipes.h"
 #include "tunes.h"
 
@@ -227,15 +228,17 @@ static void random_clock(struct world *w) {
     }
 }
 
-static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
+static const char *live(struct world *w, struct asks *asks, unsigned steps, unsigned max_jobs) {
     const char *wrong;
     for (unsigned i = 0; i < steps; i++) {
+        asks_act(asks);
         if (rng_below(&w->rng, 40) == 0) {
             if (w->trace) {
                 printf("[%llu] crash\n", (unsigned long long)w->clock.now);
             }
             world_crash(w, 2);
             world_boot(w);
+            asks_boot(asks);
         } else if (rng_below(&w->rng, 50) == 0) {
             random_clock(w);
         } else if (rng_below(&w->rng, 6) == 0 && w->jobs.n + w->pipes.n + w->tunes.n < max_jobs) {
@@ -250,7 +253,7 @@ static const char *live(struct world *w, unsigned steps, unsigned max_jobs) {
         } else {
             world_step(w);
         }
-        if ((wrong = world_invariant(w)) != NULL) {
+        if ((wrong = world_invariant(w)) != NULL || (wrong = asks_invariant(asks)) != NULL) {
             return wrong;
         }
     }
@@ -285,14 +288,15 @@ static void dump(struct world *w) {
 }
 
 /* No more trouble: everything must come to an end by itself. */
-static const char *end(struct world *w) {
+static const char *end(struct world *w, struct asks *asks) {
     const char *wrong;
     w->disk_full = false;
     for (unsigned i = 0; i < 20000; i++) {
         if (!world_step(w)) {
-            return w->fatals ? "the server gave up" : world_final(w);
+            wrong = w->fatals ? "the server gave up" : world_final(w);
+            return wrong ? wrong : asks_final(asks);
         }
-        if ((wrong = world_invariant(w)) != NULL) {
+        if ((wrong = world_invariant(w)) != NULL || (wrong = asks_invariant(asks)) != NULL) {
             return wrong;
         }
     }
@@ -304,16 +308,19 @@ static bool run_seed(uint64_t seed, bool trace) {
     world_init(&w, seed, 4000);
     w.trace = trace;
     w.cfg.max_running = rng_below(&w.rng, 4) ? 0 : 4;
+    struct asks *asks = asks_new(&w, seed);
     world_boot(&w);
+    asks_boot(asks);
     const char *wrong =
-        live(&w, 100 + (unsigned)rng_below(&w.rng, 300), 4 + (unsigned)rng_below(&w.rng, 10));
-    wrong = wrong ? wrong : end(&w);
+        live(&w, asks, 100 + (unsigned)rng_below(&w.rng, 300), 4 + (unsigned)rng_below(&w.rng, 10));
+    wrong = wrong ? wrong : end(&w, asks);
     if (wrong) {
         dump(&w);
         printf("seed %llu: %s\nreplay with: sim --seed %llu --trace\n", (unsigned long long)seed,
                wrong, (unsigned long long)seed);
     }
     world_fini(&w);
+    asks_free(asks);
     return !wrong;
 }
 

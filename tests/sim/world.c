@@ -203,6 +203,9 @@ void world_crash(struct world *w, int keep_pending) {
     w->engine = engine_fake_survivor(w->engine);
     ctl_free(w->ctl);
     w->ctl = NULL;
+    if (w->on_crash) {
+        w->on_crash(w->on_crash_arg);
+    }
     pipes_crash(w);
     tunes_crash(w);
     forget_calls(w);

@@ -73,6 +73,10 @@ struct world {
     bool answered;
     struct buf log; /* service log lines: "ID SEVERITY TEXT\n" */
     bool keep_log, trace;
+    /* What else goes down with the server; may be NULL. The store is that of the next life by then,
+     * and what is being computed has not ended yet. */
+    void (*on_crash)(void *arg);
+    void *on_crash_arg;
 };
 
 /* A decode_spec that can read nothing. */
