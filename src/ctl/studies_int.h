@@ -23,6 +23,9 @@ struct loaded_study {
     bool is_gone;       /* not in the map; freed when nothing refers to it */
     bool is_pumping;
     struct suggester *suggester; /* NULL: nobody has asked yet */
+    /* update_all_stopped_trials: predicted finals are to be made anew, by a change of our own. */
+    bool owes_finals, is_predicting;
+    struct study_change finals;
     /* With the store. */
     struct arena *load_arena; /* NULL: is not being loaded */
     struct store_get get;

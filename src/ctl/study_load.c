@@ -40,6 +40,7 @@ static void on_events(struct store_events *e, const struct store_event *ev, size
             arena_free(l->load_arena);
             l->load_arena = NULL;
             l->s->stats.loads++;
+            l->owes_finals = true; /* the last life may have ended before it */
             loaded_pump(l);
             return;
         }

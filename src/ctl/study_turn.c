@@ -45,6 +45,7 @@ static void believe(struct loaded_study *l) {
         if (l->batch.events[i].type == STUDY_EV_STOPPED) {
             l->row.state = STR(STUDY_STATE_COMPLETED);
         }
+        l->owes_finals |= l->batch.events[i].type == STUDY_EV_TRIAL_ENDED;
     }
     l->seq += l->batch.nr;
     l->s->stats.changes++;
@@ -171,6 +172,37 @@ static void decide(struct loaded_study *l, struct study_change *c) {
     }
 }
 
+/* With what is known now. The same predictions again are no events. */
+static enum study_verdict predict_anew(struct study_change *c, const struct study_view *v,
+                                       struct study_batch *b, struct err *err) {
+    size_t n;
+    const struct study_event *ev = study_replaced_finals(v->study, b->arena, &n);
+    for (size_t i = 0; i < n; i++) {
+        study_batch_add(b, &ev[i]);
+    }
+    return STUDY_SAVE;
+}
+
+/* A commit that failed: the study is read again, and they are owed again. */
+static void on_predicted(struct study_change *c, const struct study_view *v,
+                         const struct err *err) {
+    CONTAINER_OF(c, struct loaded_study, finals)->is_predicting = false;
+}
+
+/* Before anything else is decided: a suggestion should know of them. */
+static void queue_finals(struct loaded_study *l) {
+    const struct study_stopping *stopping = &study_spec(l->study)->stopping;
+    if (stopping->rule != STUDY_STOP_CONVEX || !stopping->update_all) {
+        l->owes_finals = false;
+    } else if (l->owes_finals && !l->is_predicting) {
+        l->owes_finals = false;
+        l->is_predicting = true;
+        l->finals = (struct study_change){
+            .decide = predict_anew, .cb = on_predicted, .of = l, .since = studies_mono(l->s)};
+        list_push_head(&l->queue, &l->finals.link);
+    }
+}
+
 /* Whose turn it is; NULL: nobody's. */
 static struct study_change *next_change(struct loaded_study *l) {
     struct study_change *c = NULL;
@@ -209,7 +241,11 @@ void loaded_pump(struct loaded_study *l) {
         loaded_load(l);
     }
     l->is_pumping = true;
-    while (may_decide(l) && (c = next_change(l))) {
+    while (may_decide(l)) {
+        queue_finals(l);
+        if (!(c = next_change(l))) {
+            break;
+        }
         decide(l, c);
     }
     l->is_pumping = false;

@@ -137,6 +137,7 @@ int study_wish_complete(const struct study_view *v, struct study_batch *b, uint6
         auto_buf struct buf why = BUF_INIT(1024);
         struct study_measurement m;
         if (study_final(v->study, t, b->arena, &m, &why)) {
+            ev.is_predicted = t->stop_by_rule && study_predict(v->study, t, b->arena, &m);
             ev.state = STUDY_TRIAL_SUCCEEDED;
             ev.has_final = true;
             ev.reports = study_reports_of(v->study, &m, b->arena, &ev.nr_reports);

@@ -30,7 +30,9 @@ struct study_wish_end {
     bool is_infeasible;
     const char *reason;
     const struct study_report *final; /* nr_final 0: picked from what it measured, by the study's
-                                         selection type; INFEASIBLE when there is nothing usable */
+                                         selection type, or, of a trial that the convex rule has
+                                         stopped, what that predicts; INFEASIBLE when there is
+                                         nothing usable */
     size_t nr_final;
 };
 /* One that has ended in the same way: nothing changes. */

@@ -278,6 +278,38 @@ def test_a_trial_that_does_worse_than_most_should_stop(fake):
     refused(fake, "POST", f"/v1/{study}/trials/99:checkTrialEarlyStoppingState", {}, 404, "99")
 
 
+@pytest.mark.parametrize("selection,want", [("BEST_MEASUREMENT", 1), ("LAST_MEASUREMENT", 2), (None, 2)])
+def test_a_trial_without_a_final_measurement_gets_the_one_the_study_selects(fake, selection, want):
+    study = make_study(fake, **({"measurementSelectionType": selection} if selection else {}))
+    (t,) = suggest(fake, study)
+    for step, loss in ((1, 3), (2, 1), (3, 2)):
+        measure(fake, t["name"], loss, step)
+    assert complete(fake, t["name"])["finalMeasurement"]["metrics"][0]["value"] == want
+
+
+def test_what_the_convex_rule_stops_counts_with_what_it_predicts(fake):
+    study = make_study(fake, algorithm="RANDOM_SEARCH", convexAutomatedStoppingSpec={"maxStepCount": "20"})
+
+    def tell(t, level, steps=20):
+        for step in range(1, steps + 1):
+            measure(fake, t["name"], level + 1 / step, step, seconds=step)
+
+    for level in (1, 1.1, 0.9, 1.2, 1.05, 0.95):
+        (t,) = suggest(fake, study)
+        tell(t, level)
+        complete(fake, t["name"])
+    (bad,) = suggest(fake, study)
+    tell(bad, 50, 12)
+    assert should_stop(fake, bad["name"]) and fake.get(bad["name"])["state"] == "STOPPING"
+    ended = complete(fake, bad["name"])
+    assert ended["state"] == "SUCCEEDED" and ended["finalMeasurement"]["stepCount"] == "20"  # the horizon
+    assert 45 < ended["finalMeasurement"]["metrics"][0]["value"] < 55
+    (own,) = suggest(fake, study)
+    tell(own, 60, 3)
+    post(fake, own["name"] + ":stop")  # by hand: it counts with what it measured
+    assert complete(fake, own["name"])["finalMeasurement"]["stepCount"] == "3"
+
+
 def test_the_optimal_trials_of_two_metrics_are_the_front(fake):
     study = make_study(fake, metrics=[{"metricId": "acc", "goal": "MAXIMIZE"}, {"metricId": "ms", "goal": "MINIMIZE"}])
     points = [(0.9, 100), (0.8, 10), (0.7, 50), (0.9, 90), (0.5, 5)]

@@ -55,21 +55,26 @@ struct fix {
 
 static int decode(void *arg, struct arena *a, const struct store_row *row, struct study_spec *ret,
                   const void **ret_parsed, struct err *err) {
-    bool by_median = str_eqc(row->spec, "median");
+    bool by_median = str_eqc(row->spec, "median"), is_convex = str_eqc(row->spec, "convex");
     if (str_eqc(row->spec, "unreadable")) {
         return err_set(err, ERR_DATA_LOSS, "unreadable");
     }
-    *ret = (struct study_spec){
-        .tune = {.params = params,
-                 .nr_params = 2,
-                 .metrics = metric,
-                 .nr_metrics = 1,
-                 .algorithm = TUNE_RANDOM,
-                 .seed = 7},
-        .metric_id = metric_ids,
-        .stopping = {.rule = by_median ? STUDY_STOP_MEDIAN : STUDY_STOP_NONE, .rate_param = -1},
-        .rules = {
-            .min_runtime = USEC_NEVER, .max_runtime = USEC_NEVER, .max_no_progress = USEC_NEVER}};
+    *ret = (struct study_spec){.tune = {.params = params,
+                                        .nr_params = 2,
+                                        .metrics = metric,
+                                        .nr_metrics = 1,
+                                        .algorithm = TUNE_RANDOM,
+                                        .seed = 7},
+                               .metric_id = metric_ids,
+                               .stopping = {.rule = is_convex   ? STUDY_STOP_CONVEX
+                                                    : by_median ? STUDY_STOP_MEDIAN
+                                                                : STUDY_STOP_NONE,
+                                            .convex = {.max_t = 20, .min_t = -1},
+                                            .update_all = is_convex,
+                                            .rate_param = -1},
+                               .rules = {.min_runtime = USEC_NEVER,
+                                         .max_runtime = USEC_NEVER,
+                                         .max_no_progress = USEC_NEVER}};
     *ret_parsed = params;
     return 0;
 }
@@ -169,7 +174,7 @@ static struct str study(struct fix *f, const char *id) {
 
 /* ---- changing ---- */
 
-enum what { ASK, TELL, END, STOP, CHECK_STOP, DROP, ADD, SPOIL, READ, REMOVE };
+enum what { ASK, TELL, END, END_AS_MEASURED, STOP, CHECK_STOP, DROP, ADD, SPOIL, READ, REMOVE };
 struct told {
     struct study_change c;
     struct fix *f;
@@ -183,7 +188,7 @@ struct told {
     bool should_stop;
     unsigned answers, decisions;
     enum err_code code;
-    char dump[4096];
+    char dump[16384];
 };
 
 static void dump(const struct study_view *v, char *out, size_t size) {
@@ -225,6 +230,10 @@ static enum study_verdict decide(struct study_change *c, const struct study_view
         rc = study_wish_measure(v, b, t->trial, r, 1, err);
         break;
     case END:
+        rc = study_wish_complete(v, b, t->trial, &end, err);
+        break;
+    case END_AS_MEASURED:
+        end.nr_final = 0;
         rc = study_wish_complete(v, b, t->trial, &end, err);
         break;
     case STOP:
@@ -551,6 +560,50 @@ static uint64_t below(struct fix *f, uint64_t n) {
     return rng_u64(&f->rng) % n;
 }
 
+/* update_all_stopped_trials: what was predicted follows what is learnt, in a transaction of its
+ * own, and a restart finds it so. */
+static double final_of(struct fix *f, struct str s, uint64_t trial) {
+    struct study_view v;
+    (void)now(f, s);
+    assert_true(study_peek(f->s, s, &v));
+    return study_trial(v.study, trial)->final.v[0].value;
+}
+
+static uint64_t curve(struct fix *f, struct str s, double level, int64_t steps) {
+    uint64_t id = must(f, ask(f, s, "a", 1))->given[0].id;
+    for (int64_t k = 1; k <= steps; k++) {
+        must(f, tell(f, s,
+                     (struct told){
+                         .what = TELL, .trial = id, .value = level + 1.0 / (double)k, .step = k}));
+    }
+    return id;
+}
+
+static void test_predictions_are_made_anew(void **state) {
+    struct fix *f = *state;
+    make(f, "1", "c", "convex");
+    settle(f);
+    struct str s = STR(PARENT "/studies/1");
+    for (int i = 0; i < 8; i++) {
+        uint64_t id = curve(f, s, 0.1 * i, 20);
+        must(f, tell(f, s, (struct told){.what = END, .trial = id, .value = 0.1 * i, .step = 20}));
+    }
+    uint64_t poor = curve(f, s, 5, 12);
+    assert_true(must(f, tell(f, s, (struct told){.what = CHECK_STOP, .trial = poor}))->should_stop);
+    must(f, tell(f, s, (struct told){.what = END_AS_MEASURED, .trial = poor}));
+    double first = final_of(f, s, poor);
+    assert_true(first > 4 && first < 5.2);
+    for (int i = 0; i < 8; i++) { /* with another slope */
+        uint64_t id = curve(f, s, 0.9 + 0.15 * i, 19);
+        must(f, tell(f, s,
+                     (struct told){.what = END, .trial = id, .value = 0.3 + 0.05 * i, .step = 19}));
+    }
+    double then = final_of(f, s, poor);
+    assert_true(then != first);
+    crash(f);
+    assert_true(final_of(f, s, poor) == then);
+}
+
 /* What was answered is so afterwards, a trial has one client for ever, and replay is what was. */
 static void test_a_crash_loses_nothing_that_was_answered(void **state) {
     static const char *const clients[] = {"a", "b", "c"};
@@ -641,6 +694,7 @@ int main(void) {
         T(test_who_waits_is_told_of_the_end),
         T(test_the_least_used_make_room),
         T(test_early_stopping_by_rule),
+        T(test_predictions_are_made_anew),
         T(test_a_crash_loses_nothing_that_was_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
