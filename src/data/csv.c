@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "data/gzfile.h"
+#include "data/pages.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -15,12 +16,11 @@
 
 #define BLOCK 64
 #define READ_SIZE ((size_t)512 << 10)
-#define PAGE ((size_t)4096)
 
 struct csv_reader {
     struct gzfile *file;
     char *uri;
-    char *p; /* cap bytes and BLOCK more that may be looked at */
+    char *p; /* cap bytes and a page, of which BLOCK bytes may be looked at */
     size_t n, cap;
     size_t at;  /* of the record that is being looked for */
     size_t blk; /* of the block whose masks these are; its bytes below blk + blk_n */
@@ -38,18 +38,12 @@ struct csv_reader {
     size_t columns;   /* commas within it so far */
 };
 
-static char *buffer_new(size_t cap) {
-    char *p = aligned_alloc(PAGE, cap + PAGE); /* BLOCK more than cap, in whole pages */
-    CHECK(p);
-    return p;
-}
-
 struct csv_reader *csv_open(int fd, struct str uri) {
     struct csv_reader *r = xcalloc(1, sizeof(*r));
     r->file = gzfile_new(fd);
     r->uri = str_dup(uri);
     r->cap = 2 * READ_SIZE;
-    r->p = buffer_new(r->cap);
+    r->p = pages_new(r->cap + PAGES_SIZE);
     r->line = 1;
     r->may_open = true;
     return r;
@@ -59,7 +53,7 @@ void csv_close(struct csv_reader *r) {
     if (r) {
         gzfile_free(r->file);
         free(r->uri);
-        free(r->p);
+        pages_free(r->p, r->cap + PAGES_SIZE);
         free(r);
     }
 }
@@ -83,7 +77,7 @@ int csv_fail(const struct csv_reader *r, uint64_t line, struct err *err, const c
 /* What is there of the record goes as far to the front as it can such that it ends at a page: files
  * are read in whole pages, and reads into the middle of one cost the kernel twice the time. */
 static void make_room(struct csv_reader *r, char *to) {
-    size_t kept = r->n - r->at, at = (PAGE - kept % PAGE) % PAGE;
+    size_t kept = r->n - r->at, at = (PAGES_SIZE - kept % PAGES_SIZE) % PAGES_SIZE;
     if (at < r->at || to != r->p) {
         memmove(to + at, r->p + r->at, kept);
         r->blk = at + (r->blk - r->at);
@@ -103,15 +97,16 @@ static int refill(struct csv_reader *r, struct err *err) {
                             "(max_csv_record): is a quote never closed?",
                             (unsigned long long)limits.max_csv_record);
         }
-        char *bigger = buffer_new(2 * r->cap);
+        char *bigger = pages_new(2 * r->cap + PAGES_SIZE);
         make_room(r, bigger);
-        free(r->p);
+        pages_free(r->p, r->cap + PAGES_SIZE);
         r->p = bigger;
         r->cap *= 2;
     }
     while (!r->eof && r->cap - r->n >= READ_SIZE / 2) {
         size_t got;
-        if (gzfile_read(r->file, r->p + r->n, (r->cap - r->n) / PAGE * PAGE, &got, err) < 0) {
+        if (gzfile_read(r->file, r->p + r->n, (r->cap - r->n) / PAGES_SIZE * PAGES_SIZE, &got,
+                        err) < 0) {
             return err_wrap(err, "%.240s", r->uri);
         }
         r->eof = got == 0;

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/enc.h"
 #include "base/fail.h"
+#include "data/pages.h"
 #include "data/split.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 
 #define BUFFER ((size_t)512 << 10)
 #define BUFFERS 4u
-#define PAGE 4096
 /* Written so many at once: for larger writes the kernel looks for larger pieces of memory, which
  * are rarely those that were just in use, and spends twice the time on copying to them. */
 #define WRITE_AT_ONCE ((size_t)32 << 10)
@@ -100,8 +100,7 @@ static struct shard_writer *writer_new(void) {
     pthread_cond_init(&w->more, NULL);
     pthread_cond_init(&w->less, NULL);
     w->fd = -1;
-    w->ring[0].p = aligned_alloc(PAGE, BUFFER);
-    CHECK(w->ring[0].p);
+    w->ring[0].p = pages_new(BUFFER);
     return w;
 }
 
@@ -114,7 +113,7 @@ static void writer_free(struct shard_writer *w) {
         CHECK(pthread_join(w->thread, NULL) == 0);
     }
     for (size_t i = 0; i < BUFFERS; i++) {
-        free(w->ring[i].p);
+        pages_free(w->ring[i].p, BUFFER);
     }
     pthread_cond_destroy(&w->less);
     pthread_cond_destroy(&w->more);
@@ -129,15 +128,14 @@ static bool start_thread(struct shard_writer *w) {
         return true;
     }
     for (size_t i = 1; i < BUFFERS; i++) {
-        w->ring[i].p = aligned_alloc(PAGE, BUFFER);
-        CHECK(w->ring[i].p);
+        w->ring[i].p = pages_new(BUFFER);
     }
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &old);
     w->has_thread = pthread_create(&w->thread, NULL, write_loop, w) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     for (size_t i = 1; i < BUFFERS && !w->has_thread; i++) {
-        free(take(&w->ring[i].p));
+        pages_free(take(&w->ring[i].p), BUFFER);
     }
     return w->has_thread;
 }

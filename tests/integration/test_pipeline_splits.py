@@ -234,6 +234,39 @@ def test_kill_during_the_export_and_the_pipeline_goes_on(make_server, point):
     s.stop()
 
 
+def long_table(s, mib):
+    """A table of so many MiB; its id."""
+    s.call("POST", "/storage/v1/b?project=demo", {"name": "out"})
+    id = table(s, rows(3))
+    header, *records = rows(5000).split('c"\n')
+    with open(os.path.join(s.data_dir, "buckets/data/part-0.csv"), "wb") as f:
+        f.write((header + 'c"\n').encode())
+        block = ('c"\n'.join(records)).encode()
+        while f.tell() < mib << 20:
+            f.write(block)
+    return id
+
+
+def peak_kib(s):
+    with open(f"/proc/{s.proc.pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
+
+
+@pytest.mark.skipif(not RELEASE, reason="memory is measured on a release build")
+def test_memory_does_not_grow_with_the_number_of_exports(make_server, monkeypatch):
+    """Whichever threads they run on: buffers are given back."""
+    monkeypatch.setattr("conftest.BUILD", RELEASE)
+    s = make_server("--engine=fake")
+    s.start()
+    id, peaks = long_table(s, 20), []
+    for _ in range(6):
+        p = wait(s, create(s, pipeline(inputDataConfig=data(id, fractionSplit=EIGHT)))["name"], 120)
+        assert p["state"] == "PIPELINE_STATE_SUCCEEDED", p
+        peaks.append(peak_kib(s))
+    assert peaks[-1] - peaks[0] <= 4096, peaks
+    s.stop()
+
+
 @pytest.mark.skipif(not EXTENDED or not RELEASE, reason="EXTENDED: a table of 600 MB through a release build")
 @pytest.mark.parametrize("split", [{"fractionSplit": EIGHT}, {"timestampSplit": {"key": "when", **EIGHT}},
                                    {"stratifiedSplit": {"key": "class", **EIGHT}}], ids=["fraction", "timestamp", "stratified"])
@@ -241,17 +274,9 @@ def test_memory_does_not_grow_with_the_table(make_server, monkeypatch, split):
     monkeypatch.setattr("conftest.BUILD", RELEASE)
     s = make_server("--engine=fake")
     s.start()
-    s.call("POST", "/storage/v1/b?project=demo", {"name": "out"})
-    id = table(s, rows(3))
-    header, *records = rows(5000).split('c"\n')
-    with open(os.path.join(s.data_dir, "buckets/data/part-0.csv"), "wb") as f:
-        f.write((header + 'c"\n').encode())
-        block = ('c"\n'.join(records)).encode()
-        while f.tell() < 600 << 20:
-            f.write(block)
+    id = long_table(s, 600)
     p = wait(s, create(s, pipeline(inputDataConfig=data(id, **split)))["name"], 300)
     assert p["state"] == "PIPELINE_STATE_SUCCEEDED", p
-    with open(f"/proc/{s.proc.pid}/status", encoding="ascii") as f:
-        peak = int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) >> 10
+    peak = peak_kib(s) >> 10
     assert peak <= 64, f"{peak} MiB at its largest"
     s.stop()
