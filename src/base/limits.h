@@ -68,6 +68,8 @@
     X(max_exports, 100, "dataset exports under way or waiting")                                    \
     X(export_shard_bytes, 1073741824, "bytes of one file of a dataset export")                     \
     X(hash_on_read_bytes, 8589934592, "largest file whose checksums are computed on first read")   \
+    X(reattach_start_ms, 20000,                                                                    \
+      "time a container that was starting when the server died has to start")                      \
     X(max_job_queue, 1000000, "jobs not yet finished")                                             \
     X(max_pipelines, 2000, "training pipelines not yet finished")                                  \
     X(max_tunings, 2000, "tuning jobs not yet finished")                                           \

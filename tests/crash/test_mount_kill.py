@@ -67,3 +67,21 @@ def test_runner_killed_in_a_layer_mount(local, tmp_path, point):
     s.start()
     check_end(s, name, lines=["once"])
     s.stop()
+
+
+@needs_root
+@pytest.mark.parametrize("point", POINTS)
+def test_a_runner_that_hangs_does_not_keep_the_server_from_its_work(local, tmp_path, point):
+    """The server alone is killed; the runner stands where it stood, for ever. It is removed and the replica begun again."""
+    config = tmp_path / "cusp.conf"
+    config.write_text("[limits]\nreattach_start_ms = 300\n")
+    s = local("--config", str(config))
+    name = held_at(s, point, tmp_path)
+    hung, = runners(s.data_dir)
+    s.kill9()
+    s.start()
+    check_end(s, name, lines=["once"])
+    assert hung not in runners(s.data_dir)
+    said = s.call("GET", "/metrics").text
+    assert 'cusp_limit_rejections_total{name="reattach_start_ms"} 1\n' in said
+    s.stop()

@@ -3,6 +3,7 @@
 #include "engine/local/sup.h"
 
 #include "base/fail.h"
+#include "base/limits.h"
 #include "engine/bundle/rundir.h"
 #include "engine/local/local_int.h"
 #include "engine/local/rundirs.h"
@@ -147,7 +148,8 @@ static void look_run(struct lane_work *w) {
     }
     bool other =
         s->look->nonce[0] != 0 && s->nonce != NULL && strcmp(s->look->nonce, s->nonce) != 0;
-    if (s->look->state == RUNDIR_DEAD || (other && s->look->state != RUNDIR_ABSENT) ||
+    s->gave_up = s->look->state == RUNDIR_STARTING && s->overdue;
+    if (s->look->state == RUNDIR_DEAD || (other && s->look->state != RUNDIR_ABSENT) || s->gave_up ||
         (s->look->state == RUNDIR_FRESH && !s->spawned_here)) {
         /* A dead runner's container must not go on unwatched. What was never started is removed
          * under the lock, so that it never will be. */
@@ -236,7 +238,12 @@ static void judge(struct sup *s) {
         tell_started(s, l->started_at);
         break;
     case RUNDIR_STARTING:
-        /* Only after a restart in the middle of a launch: its pipe went with the old server. */
+        /* Only after a restart in the middle of a launch: its pipe went with the old server. The
+         * whole server waits for this one before it is ready, so not for ever. */
+        if (s->attached_at + limits.reattach_start_ms * USEC_PER_MSEC <= time_mono()) {
+            s->overdue = true;
+            limits_hit(&limits.reattach_start_ms);
+        }
         s->eng->clock->ops->arm(s->eng->clock, &s->again, time_mono() + LOOK_AGAIN);
         break;
     case RUNDIR_EXITED:
@@ -249,7 +256,9 @@ static void judge(struct sup *s) {
         lost(s, ERR_INTERNAL, "the runner ended before it did anything");
         break;
     case RUNDIR_ABSENT:
-        lost(s, ERR_NOT_FOUND, "it was never started");
+        lost(s, ERR_NOT_FOUND,
+             s->gave_up ? "it had not started long after the server's restart (reattach_start_ms)"
+                        : "it was never started");
         break;
     }
 }
@@ -410,6 +419,7 @@ void sup_spawn(struct sup *s) {
 
 void sup_attach(struct sup *s) {
     prepare(s);
+    s->attached_at = time_mono();
     submit_look(s);
 }
 

@@ -37,7 +37,10 @@ struct sup {
     size_t line_n;
     struct err fail_why;
     bool start_failed, spawned_here, working, told_started, over, stopping, kill_wanted;
+    usec_t attached_at; /* monotonic; sup_attach */
+    bool overdue;       /* what is still starting is to be removed at the next look */
     /* lane: */
+    bool gave_up;
     int rc;
     struct err err;
     struct rundir_look *look;
