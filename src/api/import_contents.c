@@ -2,7 +2,8 @@
 
 #include "sys/loop.h"
 
-#include <pthread.h>
+#include <errno.h>
+#include <semaphore.h>
 
 /* One question; on the stack of the thread that asks. */
 struct ask {
@@ -10,23 +11,17 @@ struct ask {
     struct blob_req req;
     struct blob *blob;
     struct str bucket, name;
-    pthread_mutex_t lock;
-    pthread_cond_t answered;
-    bool is_done, is_known; /* under the lock */
+    sem_t answered; /* what follows is the loop's until then */
+    bool is_known;
     uint32_t crc32c;
 };
 
 static void on_got(struct blob_req *r, const struct err *err) {
     struct ask *q = r->arg;
-    bool is_known = !err && r->meta->has_crc32c;
-    uint32_t crc32c = is_known ? r->meta->crc32c : 0;
+    q->is_known = !err && r->meta->has_crc32c;
+    q->crc32c = q->is_known ? r->meta->crc32c : 0;
     blob_req_fini(r);
-    pthread_mutex_lock(&q->lock);
-    q->is_known = is_known;
-    q->crc32c = crc32c;
-    q->is_done = true;
-    pthread_cond_signal(&q->answered);
-    pthread_mutex_unlock(&q->lock); /* from here on there may be no question any more */
+    sem_post(&q->answered); /* from here on there may be no question any more */
 }
 
 static void on_loop(struct loop_task *t) {
@@ -46,17 +41,12 @@ static bool crc32c_of(void *arg, const char *uri, uint32_t *ret) {
     struct ask q = {.blob = c->blob};
     q.bucket = str_cut(&rest, '/');
     q.name = rest;
-    pthread_mutex_init(&q.lock, NULL);
-    pthread_cond_init(&q.answered, NULL);
+    sem_init(&q.answered, 0, 0);
     loop_task_init(&q.task, on_loop);
     loop_post_any(c->loop, &q.task);
-    pthread_mutex_lock(&q.lock);
-    while (!q.is_done) {
-        pthread_cond_wait(&q.answered, &q.lock);
+    while (sem_wait(&q.answered) < 0 && errno == EINTR) {
     }
-    pthread_mutex_unlock(&q.lock);
-    pthread_cond_destroy(&q.answered);
-    pthread_mutex_destroy(&q.lock);
+    sem_destroy(&q.answered);
     *ret = q.crc32c;
     return q.is_known;
 }
