@@ -66,40 +66,32 @@ static void run_text(struct buf *b, json_t *job) {
     }
 }
 
-static int list(const struct cli *c, int argc, char **argv, struct err *err) {
+static void print_jobs(const json_t *all) {
     static const char *const heads[] = {"JOB", "NAME", "STATE", "CREATED", "RAN"};
+    struct table *t = table_new(NR_OF(heads), heads);
+    size_t i;
+    json_t *job;
+    json_array_foreach(all, i, job) {
+        auto_buf struct buf age = BUF_INIT(64);
+        auto_buf struct buf ran = BUF_INIT(64);
+        age_text(&age, json_text(job, "createTime"));
+        run_text(&ran, job);
+        const char *cells[] = {name_id(json_text(job, "name")), json_text(job, "displayName"),
+                               state_short(json_text(job, "state")), buf_cstr(&age),
+                               buf_cstr(&ran)};
+        table_row(t, cells);
+    }
+    table_print(t, stdout);
+}
+
+static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--filter"}, {.name = "--limit"}, {.name = "--order-by"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
     if (args_parse_flags(&a, argc, argv, err)) {
         return -1;
     }
     auto_free char *base = job_path(c, "/v1", "");
-    json_t *all;
-    if (resource_list(c, base, "customJobs", "filter", &a, &all, err)) {
-        return -1;
-    }
-    if (c->json) {
-        out_json(all);
-    } else if (!json_array_size(all)) {
-        fprintf(stderr, "No jobs in projects/%s/locations/%s.\n", c->project, c->region);
-    } else {
-        struct table *t = table_new(NR_OF(heads), heads);
-        size_t i;
-        json_t *job;
-        json_array_foreach(all, i, job) {
-            auto_buf struct buf age = BUF_INIT(64);
-            auto_buf struct buf ran = BUF_INIT(64);
-            age_text(&age, json_text(job, "createTime"));
-            run_text(&ran, job);
-            const char *cells[] = {name_id(json_text(job, "name")), json_text(job, "displayName"),
-                                   state_short(json_text(job, "state")), buf_cstr(&age),
-                                   buf_cstr(&ran)};
-            table_row(t, cells);
-        }
-        table_print(t, stdout);
-    }
-    json_decref(all);
-    return 0;
+    return resource_print_list(c, base, "customJobs", "filter", &a, "jobs", print_jobs, err);
 }
 
 static void print_seconds(json_t *timeline) {

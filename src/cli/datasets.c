@@ -415,19 +415,7 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     auto_free char *base = path_of(c, "");
-    json_t *all;
-    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
-        return -1;
-    }
-    if (c->json) {
-        out_json(all);
-    } else if (!json_array_size(all)) {
-        fprintf(stderr, "No datasets in projects/%s/locations/%s.\n", c->project, c->region);
-    } else {
-        print_datasets(all);
-    }
-    json_decref(all);
-    return 0;
+    return resource_print_list(c, base, COLLECTION, "filter", &a, "datasets", print_datasets, err);
 }
 
 static void print_json(const json_t *j, const char *key) {

@@ -217,19 +217,7 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     auto_free char *base = path_of(c, "");
-    json_t *all;
-    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
-        return -1;
-    }
-    if (c->json) {
-        out_json(all);
-    } else if (!json_array_size(all)) {
-        fprintf(stderr, "No tuning jobs in projects/%s/locations/%s.\n", c->project, c->region);
-    } else {
-        print_jobs(all);
-    }
-    json_decref(all);
-    return 0;
+    return resource_print_list(c, base, COLLECTION, "filter", &a, "tuning jobs", print_jobs, err);
 }
 
 /* ---- describe ---- */

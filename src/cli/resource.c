@@ -105,6 +105,24 @@ int resource_list(const struct cli *c, const char *base, const char *key, const 
     return 0;
 }
 
+int resource_print_list(const struct cli *c, const char *base, const char *key,
+                        const char *filter_key, const struct args *a, const char *what,
+                        void (*print)(const json_t *all), struct err *err) {
+    json_t *all;
+    if (resource_list(c, base, key, filter_key, a, &all, err)) {
+        return -1;
+    }
+    if (c->json) {
+        out_json(all);
+    } else if (!json_array_size(all)) {
+        fprintf(stderr, "No %s in projects/%s/locations/%s.\n", what, c->project, c->region);
+    } else {
+        print(all);
+    }
+    json_decref(all);
+    return 0;
+}
+
 static void say_made(const struct cli *c, const json_t *made, bool is_followed,
                      const struct resource_words *words) {
     const char *name = json_text(made, "name"), *id = name_id(name);

@@ -20,6 +20,10 @@ int resource_act(const struct cli *c, const char *method, const char *path, cons
  * filter_key: the filter's name in the request, "filter". *ret: an array, the caller's. */
 int resource_list(const struct cli *c, const char *base, const char *key, const char *filter_key,
                   const struct args *a, json_t **ret, struct err *err);
+/* The same, printed: as JSON, by print, or that there are none ("tuning jobs") here. */
+int resource_print_list(const struct cli *c, const char *base, const char *key,
+                        const char *filter_key, const struct args *a, const char *what,
+                        void (*print)(const json_t *all), struct err *err);
 /* Waits for its end, and says how it was and what more says about it. after_log: JSON on one line,
  * as the entries before it. The exit code. */
 int resource_outcome(const struct cli *c, const char *path, bool after_log,

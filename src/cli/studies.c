@@ -90,7 +90,6 @@ static void print_studies(const json_t *all) {
 static int list(const struct cli *c, int argc, char **argv, struct err *err) {
     struct flag flags[] = {{.name = "--limit"}};
     auto_args struct args a = {flags, NR_OF(flags), NULL, 0};
-    json_t *all;
     if (args_parse(&a, argc, argv, err)) {
         return -1;
     }
@@ -98,18 +97,7 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
         return usage(err, "list [--limit=N]");
     }
     auto_free char *base = resource_path(c, "/v1", COLLECTION, "");
-    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
-        return -1;
-    }
-    if (c->json) {
-        out_json(all);
-    } else if (!json_array_size(all)) {
-        fprintf(stderr, "No studies in projects/%s/locations/%s.\n", c->project, c->region);
-    } else {
-        print_studies(all);
-    }
-    json_decref(all);
-    return 0;
+    return resource_print_list(c, base, COLLECTION, "filter", &a, "studies", print_studies, err);
 }
 
 static int delete_one(const struct cli *c, int argc, char **argv, struct err *err) {

@@ -238,20 +238,8 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
         return -1;
     }
     auto_free char *base = path_of(c, "");
-    json_t *all;
-    if (resource_list(c, base, COLLECTION, "filter", &a, &all, err)) {
-        return -1;
-    }
-    if (c->json) {
-        out_json(all);
-    } else if (!json_array_size(all)) {
-        fprintf(stderr, "No training pipelines in projects/%s/locations/%s.\n", c->project,
-                c->region);
-    } else {
-        print_table(all);
-    }
-    json_decref(all);
-    return 0;
+    return resource_print_list(c, base, COLLECTION, "filter", &a, "training pipelines", print_table,
+                               err);
 }
 
 static void print_inputs(const json_t *p, const char *key) {
