@@ -60,7 +60,8 @@ static void arm_one(struct str spec) {
     } else if (str_eqc(verb, "delay")) {
         uint64_t ms = 0;
         p.action = ACT_DELAY;
-        (void)str_to_u64(str_ends(arg, STR("ms")) ? str_sub(arg, 0, arg.n - 2) : arg, &ms);
+        /* A delay that was not understood would be a test that cannot fail. */
+        CHECK(str_to_u64(str_ends(arg, STR("ms")) ? str_sub(arg, 0, arg.n - 2) : arg, &ms));
         p.value = (int)ms;
     }
     if (nr_points < NR_OF(points)) {

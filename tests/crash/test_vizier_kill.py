@@ -49,12 +49,12 @@ def test_an_operation_that_was_answered_goes_on(make_server, points, count):
 
 
 def test_an_operation_outlives_many_lives_and_a_polite_end(make_server):
-    s = make_server("--engine=fake").start(env={"CUSP_FAILPOINTS": SLOW})
+    s = make_server("--engine=fake").start(env={"CUSP_FAILPOINTS": "suggest.compute=delay:4000ms"})
     study = make_study(s)
     op = post(s, f"{study}/trials:suggest", {"suggestionCount": 2, "clientId": "w"})
     assert not op.get("done")
-    s.stop()
-    s.start(env={"CUSP_FAILPOINTS": "suggest.compute=delay:30s"})
+    s.stop()  # which does not wait for the trials, but for the thread that computes them
+    s.start(env={"CUSP_FAILPOINTS": "suggest.compute=delay:30000ms"})
     assert not s.get(op["name"]).get("done")
     s.kill9()
     s.start()
