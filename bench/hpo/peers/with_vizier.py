@@ -1,6 +1,7 @@
 """OSS Vizier's default designer (GP_UCB_PE), called as a library."""
 import importlib.metadata
 import logging
+import os
 
 import jax
 from vizier import algorithms as vza
@@ -55,6 +56,12 @@ class Vizier:
             trial.complete(vz.Measurement({m["name"]: v for m, v in zip(self.metrics, values)}))
         self.ended.append(trial)
 
+
+# As its own service does; without it the designer answers nothing at all.
+jax.config.update("jax_enable_x64", True)
+# What is compiled for so many trials and parameters is kept, because compiling is most of its time.
+jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ.get("CUSP_HPO_DIR") or os.path.expanduser("~/.cache/cusp/hpo"), "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
