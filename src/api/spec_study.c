@@ -2,9 +2,11 @@
 #include "api/spec_study.h"
 
 #include "base/shortest.h"
+#include "ctl/study_context.h"
 #include "pb/wkt.h"
 
 #include <math.h>
+#include <stdarg.h>
 
 #define SAME 1e-10 /* of discrete values (StudySpec: at least that far apart) */
 
@@ -26,6 +28,17 @@ static size_t category_of(const Aip__StudySpec__ParameterSpec *p, const char *va
         i++;
     }
     return i;
+}
+
+/* "It automatically rounds to the nearest feasible discrete point" (study.proto). */
+static double nearest(const Aip__StudySpec__ParameterSpec__DiscreteValueSpec *d) {
+    size_t best = 0;
+    for (size_t i = 1; i < d->n_values; i++) {
+        if (fabs(d->values[i] - d->default_value) < fabs(d->values[best] - d->default_value)) {
+            best = i;
+        }
+    }
+    return d->values[best];
 }
 
 static void fill_type(const Aip__StudySpec__ParameterSpec *p, struct tune_param *t) {
@@ -54,7 +67,7 @@ static void fill_type(const Aip__StudySpec__ParameterSpec *p, struct tune_param 
         t->values = p->discrete_value_spec->values;
         t->nr_values = p->discrete_value_spec->n_values;
         t->has_default = p->discrete_value_spec->_default_value_case;
-        t->default_value = t->has_default ? p->discrete_value_spec->default_value : 0;
+        t->default_value = t->has_default ? nearest(p->discrete_value_spec) : 0;
         break;
     case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_CATEGORICAL_VALUE_SPEC:
         t->type = TUNE_CATEGORICAL;
@@ -194,37 +207,186 @@ static bool is_active(const struct study_plan *p, size_t i, const double *settin
     return t->parent < 0;
 }
 
-const char *study_value_read(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
-                             double *ret) {
-    const struct tune_param *t = &p->study.params[i];
-    bool is_number = v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE;
-    double x = is_number ? v->number_value : 0;
-    if (t->type == TUNE_CATEGORICAL) {
-        if (!v || v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE) {
-            return "A categorical parameter takes one of its values as a string.";
-        }
-        size_t k = category_of(p->params[i], v->string_value);
-        *ret = (double)k;
-        return k < t->nr_values ? NULL : "The value is none of the parameter's values.";
+static void say_value(const struct study_plan *p, size_t i, const char *field, size_t k,
+                      struct violations *vs, const char *fmt, ...) PRINTF_LIKE(6, 7);
+static void say_value(const struct study_plan *p, size_t i, const char *field, size_t k,
+                      struct violations *vs, const char *fmt, ...) {
+    char at[160], why[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof(why), fmt, ap);
+    va_end(ap);
+    snprintf(at, sizeof(at), "%.80s.parameters[%zu].value", field, k);
+    violations_add(vs, at, "Parameter \"%.80s\": %s", p->params[i]->parameter_id, why);
+}
+
+static const char *kind_of(const Google__Protobuf__Value *v) {
+    switch (v ? (int)v->kind_case : (int)GOOGLE__PROTOBUF__VALUE__KIND__NOT_SET) {
+    case GOOGLE__PROTOBUF__VALUE__KIND_NULL_VALUE:
+        return "null";
+    case GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE:
+        return "a number";
+    case GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE:
+        return "a string";
+    case GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE:
+        return "a boolean";
+    case GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE:
+        return "an object";
+    case GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE:
+        return "a list";
+    case GOOGLE__PROTOBUF__VALUE__KIND__NOT_SET:
+    default:
+        return "nothing";
     }
+}
+
+static bool read_category(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
+                          const char *field, size_t k, double *ret, struct violations *vs) {
+    if (!v || v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE) {
+        say_value(p, i, field, k, vs,
+                  "A categorical parameter takes one of its values as a string; the request has "
+                  "%s.",
+                  kind_of(v));
+        return false;
+    }
+    size_t c = category_of(p->params[i], v->string_value);
+    *ret = (double)c;
+    if (c == p->study.params[i].nr_values) {
+        say_value(p, i, field, k, vs, "\"%.80s\" is none of its values.", v->string_value);
+        return false;
+    }
+    return true;
+}
+
+bool study_value_read(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
+                      const char *field, size_t k, double *ret, struct violations *vs) {
+    const struct tune_param *t = &p->study.params[i];
+    if (t->type == TUNE_CATEGORICAL) {
+        return read_category(p, i, v, field, k, ret, vs);
+    }
+    if (!v || v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE) {
+        say_value(p, i, field, k, vs, "It takes a number; the request has %s.", kind_of(v));
+        return false;
+    }
+    double x = v->number_value;
+    struct number_text text = number_text(x);
     *ret = x;
-    if (!is_number || !isfinite(x)) {
-        return "The parameter takes a finite number.";
+    if (!isfinite(x)) {
+        say_value(p, i, field, k, vs, "It takes a finite number; the request has %s.", text.text);
+        return false;
+    }
+    for (size_t q = 0; t->type == TUNE_DISCRETE && q < t->nr_values; q++) {
+        if (fabs(t->values[q] - x) <= SAME) {
+            *ret = t->values[q];
+            return true;
+        }
     }
     if (t->type == TUNE_DISCRETE) {
-        for (size_t k = 0; k < t->nr_values; k++) {
-            if (fabs(t->values[k] - x) <= SAME) {
-                *ret = t->values[k];
-                return NULL;
-            }
-        }
-        return "The value is none of the parameter's values.";
+        say_value(p, i, field, k, vs, "%s is none of its values.", text.text);
+    } else if (x < t->lo || x > t->hi) {
+        say_value(p, i, field, k, vs, "%s lies outside of its bounds, %s and %s.", text.text,
+                  number_text(t->lo).text, number_text(t->hi).text);
+    } else if (t->type == TUNE_INTEGER && x != floor(x)) {
+        say_value(p, i, field, k, vs, "It takes whole numbers; the request has %s.", text.text);
+    } else {
+        return true;
     }
-    if (x < t->lo || x > t->hi) {
-        return "The value lies outside of the parameter's bounds.";
-    }
-    return t->type == TUNE_INTEGER && x != floor(x) ? "The parameter takes whole numbers." : NULL;
+    return false;
 }
+
+/* ---- some parameters of a trial ---- */
+
+struct some {
+    const struct study_plan *p;
+    Aip__Trial__Parameter *const *in;
+    size_t n;
+    const char *prefix;
+    double *setting;
+    struct violations *vs;
+    bool *used; /* by place in `in` */
+};
+
+static size_t place_of(const struct some *x, const char *id) {
+    size_t k = 0;
+    while (k < x->n && strcmp(x->in[k]->parameter_id, id) != 0) {
+        k++;
+    }
+    return k;
+}
+
+/* False when its parent has another value, or is not active itself. Where nothing is known of the
+ * parent it may be. */
+static bool may_be_active(const struct some *x, size_t j) {
+    int up = x->p->study.params[j].parent;
+    return up < 0 || is_active(x->p, j, x->setting) ||
+           (isnan(x->setting[up]) && may_be_active(x, (size_t)up));
+}
+
+/* Takes what fits, parents first; quietly, the next of the same id may be meant. */
+static void take_some(struct some *x) {
+    for (size_t j = 0; j < x->p->study.nr_params; j++) {
+        size_t k = place_of(x, x->p->params[j]->parameter_id), was = x->vs->n;
+        if (k < x->n && !x->used[k] && may_be_active(x, j)) {
+            x->used[k] =
+                study_value_read(x->p, j, x->in[k]->value, x->prefix, k, &x->setting[j], x->vs);
+            x->setting[j] = x->used[k] ? x->setting[j] : NAN;
+            x->vs->n = was;
+        }
+    }
+}
+
+/* What is wrong with the k-th, which nobody took. */
+static void say_unused(struct some *x, size_t k) {
+    const char *id = x->in[k]->parameter_id;
+    size_t named = x->p->study.nr_params;
+    double ignored;
+    char at[160];
+    for (size_t j = x->p->study.nr_params; j-- > 0;) {
+        if (strcmp(x->p->params[j]->parameter_id, id) == 0 &&
+            (named == x->p->study.nr_params || may_be_active(x, j))) {
+            named = j;
+        }
+    }
+    snprintf(at, sizeof(at), "%.80s.parameters[%zu].parameter_id", x->prefix, k);
+    if (named == x->p->study.nr_params) {
+        violations_add(x->vs, at, "\"%.80s\" is no parameter of the study.", id);
+    } else if (place_of(x, id) != k) {
+        violations_add(x->vs, at, "\"%.80s\" is given twice.", id);
+    } else if (!may_be_active(x, named)) {
+        violations_add(x->vs, at, "\"%.80s\" is not active with the value of \"%.80s\".", id,
+                       x->p->params[x->p->study.params[named].parent]->parameter_id);
+    } else {
+        (void)study_value_read(x->p, named, x->in[k]->value, x->prefix, k, &ignored, x->vs);
+    }
+}
+
+int study_some_from_trial(const struct study_plan *p, Aip__Trial__Parameter *const *in, size_t n,
+                          const char *prefix, double *setting, struct violations *vs) {
+    auto_free bool *used = xcalloc(n + 1, sizeof(*used));
+    struct some x = {p, in, n, prefix, setting, vs, used};
+    size_t was = vs->n;
+    char at[160];
+    for (size_t j = 0; j < p->study.nr_params; j++) {
+        setting[j] = NAN;
+    }
+    take_some(&x);
+    for (size_t k = 0; k < n; k++) {
+        if (!used[k]) {
+            say_unused(&x, k);
+        }
+    }
+    size_t j = vs->n == was ? study_context_conflict(&p->study, setting) : p->study.nr_params;
+    if (j < p->study.nr_params) {
+        snprintf(at, sizeof(at), "%.80s.parameters", prefix);
+        violations_add(vs, at,
+                       "The parameters below \"%.80s\" that are given need different values of "
+                       "it, so they cannot be in one trial.",
+                       p->params[j]->parameter_id);
+    }
+    return vs->n == was ? 0 : -1;
+}
+
+/* ---- all parameters of a trial ---- */
 
 int study_setting_from_trial(const struct study_plan *p, const Aip__Trial *trial,
                              const char *prefix, double *setting, struct violations *vs) {
@@ -236,7 +398,7 @@ int study_setting_from_trial(const struct study_plan *p, const Aip__Trial *trial
         if (!is_active(p, i, setting)) {
             continue;
         }
-        const char *id = p->params[i]->parameter_id, *why = NULL;
+        const char *id = p->params[i]->parameter_id;
         size_t k = 0;
         while (k < trial->n_parameters && strcmp(trial->parameters[k]->parameter_id, id) != 0) {
             k++;
@@ -249,9 +411,7 @@ int study_setting_from_trial(const struct study_plan *p, const Aip__Trial *trial
         if (k < NR_OF(used)) {
             used[k] = true;
         }
-        if ((why = study_value_read(p, i, trial->parameters[k]->value, &setting[i]))) {
-            snprintf(at, sizeof(at), "%s.parameters[%zu].value", prefix, k);
-            violations_add(vs, at, "Parameter \"%.80s\": %s", id, why);
+        if (!study_value_read(p, i, trial->parameters[k]->value, prefix, k, &setting[i], vs)) {
             setting[i] = NAN;
         }
     }

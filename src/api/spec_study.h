@@ -28,10 +28,16 @@ void study_setting_to_trial(const struct study_plan *p, struct arena *a, const d
 int study_setting_from_trial(const struct study_plan *p, const Aip__Trial *trial,
                              const char *prefix, double *setting, struct violations *vs) MUST_CHECK;
 
-/* A value of the i-th parameter. NULL, or the rule that it breaks, as a sentence; then *ret may be
- * anything. */
-const char *study_value_read(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
-                             double *ret);
+/* A value of the i-th parameter; the value and the rule it breaks are told below
+ * "FIELD.parameters[k].value". False: *ret may be anything. */
+bool study_value_read(const struct study_plan *p, size_t i, const Google__Protobuf__Value *v,
+                      const char *field, size_t k, double *ret, struct violations *vs);
+
+/* Some of the parameters, each once, with feasible values, and such as can be active together; NAN
+ * elsewhere. Of parameters that share an id (below different values of a parent) it is the first
+ * that can be meant. -1 when something was added to vs (paths below prefix). */
+int study_some_from_trial(const struct study_plan *p, Aip__Trial__Parameter *const *in, size_t n,
+                          const char *prefix, double *setting, struct violations *vs) MUST_CHECK;
 
 /* The value of a parameter as a command-line argument: shortest text that reads back as the same
  * number; whole numbers without fraction; categories verbatim (reference 04 §5). */

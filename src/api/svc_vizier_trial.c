@@ -77,7 +77,7 @@ static struct trial_call *begin(struct call *c) {
 
 /* ---- create ---- */
 
-/* A trial is REQUESTED, unless the client says how it ended. */
+/* A trial is REQUESTED, unless the client says how it ended: then it names all its parameters. */
 static int read_end(struct trial_call *tc, const struct study_view *v, usec_t now,
                     const Aip__Trial *t, struct study_wish_trial *ret, struct violations *vs) {
     struct vizier_reports final = {0};
@@ -107,8 +107,9 @@ static int wish_create(struct trial_call *tc, const struct study_view *v, struct
     struct study_wish_trial in = {0};
     double *setting = arena_own_array(b->arena, p->plan.study.nr_params + 1, sizeof(*setting));
     in.setting = setting;
-    if (study_setting_from_trial(&p->plan, t, "trial", setting, vs) ||
-        read_end(tc, v, b->now, t, &in, vs)) {
+    if (read_end(tc, v, b->now, t, &in, vs) ||
+        (in.state ? study_setting_from_trial(&p->plan, t, "trial", setting, vs)
+                  : vizier_request_read(v, t, "trial", setting, &in.is_open, vs))) {
         return err_set(err, ERR_INVALID_ARGUMENT, "bad trial");
     }
     return study_wish_create(v, b, &in, &tc->name.trial, err);

@@ -171,38 +171,22 @@ int vizier_measurement_read(struct arena *a, const struct study_view *v, const A
     return 0;
 }
 
-/* ---- contexts ---- */
-
-static size_t param_of(const struct study_plan *p, const char *id) {
-    size_t j = 0;
-    while (j < p->study.nr_params && strcmp(p->params[j]->parameter_id, id) != 0) {
-        j++;
-    }
-    return j;
-}
+/* ---- parameters, some of them ---- */
 
 int vizier_context_read(struct arena *a, const struct study_view *v, const Aip__TrialContext *c,
                         const char *prefix, const double **ret, struct violations *vs) {
     const struct study_plan *p = &((const struct vizier_parsed *)v->parsed)->plan;
     double *value = arena_own_array(a, p->study.nr_params + 1, sizeof(*value));
-    size_t was = vs->n;
-    char at[160];
-    for (size_t j = 0; j < p->study.nr_params; j++) {
-        value[j] = NAN;
-    }
-    for (size_t i = 0; i < c->n_parameters; i++) {
-        const Aip__Trial__Parameter *q = c->parameters[i];
-        size_t j = param_of(p, q->parameter_id);
-        const char *why = NULL;
-        if (j == p->study.nr_params || !isnan(value[j])) {
-            snprintf(at, sizeof(at), "%.80s.parameters[%zu].parameter_id", prefix, i);
-            violations_add(vs, at, "\"%.80s\" is no parameter of the study, or is given twice.",
-                           q->parameter_id);
-        } else if ((why = study_value_read(p, j, q->value, &value[j]))) {
-            snprintf(at, sizeof(at), "%.80s.parameters[%zu].value", prefix, i);
-            violations_add(vs, at, "Parameter \"%.80s\": %s", q->parameter_id, why);
-        }
-    }
     *ret = c->n_parameters ? value : NULL;
-    return vs->n == was ? 0 : -1;
+    return study_some_from_trial(p, c->parameters, c->n_parameters, prefix, value, vs);
+}
+
+int vizier_request_read(const struct study_view *v, const Aip__Trial *t, const char *prefix,
+                        double *ret, bool *ret_is_open, struct violations *vs) {
+    const struct study_plan *p = &((const struct vizier_parsed *)v->parsed)->plan;
+    if (study_some_from_trial(p, t->parameters, t->n_parameters, prefix, ret, vs)) {
+        return -1;
+    }
+    *ret_is_open = study_context_is_open(&p->study, ret);
+    return 0;
 }

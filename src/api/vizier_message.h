@@ -5,6 +5,7 @@
 
 #include "api/spec_study.h"
 #include "ctl/studies.h"
+#include "ctl/study_context.h"
 #include "store/filter.h"
 
 /* What study_view.parsed points at. */
@@ -40,5 +41,9 @@ int vizier_measurement_read(struct arena *a, const struct study_view *v, const A
  * NULL when it says nothing. In the arena. */
 int vizier_context_read(struct arena *a, const struct study_view *v, const Aip__TrialContext *c,
                         const char *prefix, const double **ret, struct violations *vs) MUST_CHECK;
+/* Parameters of a trial that a client requests, by parameter; those that it does not name are NAN.
+ * *ret_is_open: some of them have to be decided yet. */
+int vizier_request_read(const struct study_view *v, const Aip__Trial *t, const char *prefix,
+                        double *ret, bool *ret_is_open, struct violations *vs) MUST_CHECK;
 
 #endif

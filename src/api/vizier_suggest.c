@@ -50,6 +50,7 @@ static Aip__Trial *given_message(const struct suggesting *x, const struct study_
         return vizier_trial_message(b->arena, v, study_trial(v->study, g->id), SIZE_MAX);
     }
     t.state = STUDY_TRIAL_ACTIVE;
+    t.setting = g->setting ? g->setting : t.setting;
     t.start_time = b->now;
     t.client_id = x->ask.client_id;
     t.nr_measurements = 0;

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #define POW_MIN (-292)
@@ -208,4 +209,14 @@ size_t shortest_text(double v, char text[static SHORTEST_TEXT_MAX]) {
     }
     memcpy(text + at, d + point, n - (size_t)point);
     return at + n - (size_t)point;
+}
+
+struct number_text number_text(double v) {
+    struct number_text n = {{0}};
+    if (isfinite(v)) {
+        (void)shortest_text(v, n.text);
+    } else {
+        snprintf(n.text, sizeof(n.text), "%s", isnan(v) ? "NaN" : v > 0 ? "Infinity" : "-Infinity");
+    }
+    return n;
 }

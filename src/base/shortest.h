@@ -16,4 +16,10 @@ size_t shortest_digits(double v, char digits[static SHORTEST_MAX], int *ret_poin
  * whole numbers below 10^15 in full ("-0" too). Not terminated: returns how long it is. */
 size_t shortest_text(double v, char text[static SHORTEST_TEXT_MAX]);
 
+/* Any v in a sentence: the same, or NaN, Infinity, -Infinity. Terminated. */
+struct number_text {
+    char text[SHORTEST_TEXT_MAX + 1];
+};
+struct number_text number_text(double v);
+
 #endif

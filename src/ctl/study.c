@@ -125,6 +125,9 @@ static int check_new(const struct study *s, const struct study_event *ev, struct
             ev->trials[i].state != STUDY_TRIAL_ACTIVE) {
             return err_set(err, ERR_FAILED_PRECONDITION, "A trial begins REQUESTED or ACTIVE.");
         }
+        if (ev->trials[i].is_open && ev->trials[i].state != STUDY_TRIAL_REQUESTED) {
+            return err_set(err, ERR_FAILED_PRECONDITION, "An open trial begins REQUESTED.");
+        }
     }
     return 0;
 }
@@ -139,6 +142,23 @@ static int check_reports(const struct study *s, const struct study_event *ev, st
     return 0;
 }
 
+/* What an open trial can be: started, with all its values, or deleted. */
+static int check_open(const struct trial *t, const struct study_event *ev, struct err *err) {
+    if (t->pub.is_open != (ev->setting != NULL) && ev->type == STUDY_EV_TRIAL_STARTED) {
+        return err_set(err, ERR_FAILED_PRECONDITION,
+                       "Trial %llu is started with a setting when it has none yet, only then.",
+                       (unsigned long long)t->pub.id);
+    }
+    if (t->pub.is_open && ev->type != STUDY_EV_TRIAL_STARTED &&
+        ev->type != STUDY_EV_TRIAL_DELETED) {
+        return err_set(err, ERR_FAILED_PRECONDITION,
+                       "Trial %llu is REQUESTED, and some of its parameters are decided only when "
+                       "it is handed out: ask for it with SuggestTrials first, or delete it.",
+                       (unsigned long long)t->pub.id);
+    }
+    return 0;
+}
+
 int study_check(const struct study *s, const struct study_event *ev, struct err *err) {
     const struct trial *t = NULL;
     if (ev->type > STUDY_EV_TRIALS_CREATED && ev->type <= STUDY_EV_TRIAL_DELETED) {
@@ -146,6 +166,9 @@ int study_check(const struct study *s, const struct study_event *ev, struct err 
         if (!t) {
             return err_set(err, ERR_NOT_FOUND, "The study has no trial %llu.",
                            (unsigned long long)ev->trial);
+        }
+        if (check_open(t, ev, err)) {
+            return -1;
         }
     }
     bool is_over = t && study_trial_is_over(t->pub.state);
@@ -223,6 +246,7 @@ static void begin(struct study *s, const struct study_new_trial *in, usec_t now)
     t->pub.client_id = arena_strdup(s->arena, in->client_id);
     t->pub.job = arena_strdup(s->arena, in->job);
     t->pub.by_hand = in->by_hand;
+    t->pub.is_open = in->is_open;
     vec_push(&s->trials, t);
     s->counts.total++;
     s->counts.ever++;
@@ -234,6 +258,15 @@ static void set_text(struct study *s, const char **to, const char *from) {
     if (from) {
         *to = arena_strdup(s->arena, from);
     }
+}
+
+/* What an open trial is from now on. Of a grid it is no step: that counts what it has handed out.
+ */
+static void close_setting(struct study *s, struct trial *t, const double *setting) {
+    t->pub.setting = copy_doubles(s->arena, setting, nr_params(s));
+    t->pub.is_open = false;
+    s->serial += s->spec.tune.algorithm != TUNE_GRID;
+    s->version++;
 }
 
 static void end(struct study *s, struct trial *t, const struct study_event *ev) {
@@ -298,6 +331,9 @@ int study_apply(struct study *s, const struct study_event *ev, struct err *err) 
         t->pub.start_time = ev->time;
         set_text(s, &t->pub.client_id, ev->client_id);
         set_text(s, &t->pub.job, ev->job);
+        if (ev->setting) {
+            close_setting(s, t, ev->setting);
+        }
         break;
     case STUDY_EV_MEASURED:
         trial_report(s, t, ev);
@@ -363,11 +399,12 @@ const struct tune_trial *study_history(const struct study *s, struct arena *a, s
         tell(s, a, s->ended.p[i], &h[n++]);
     }
     for (size_t i = 0; i < s->trials.n; i++) {
-        if (s->trials.p[i] && !study_trial_is_over(s->trials.p[i]->pub.state)) {
-            tell(s, a, s->trials.p[i], &h[n++]);
+        const struct trial *t = s->trials.p[i];
+        if (t && !study_trial_is_over(t->pub.state) && !t->pub.is_open) {
+            tell(s, a, t, &h[n++]);
         }
     }
-    CHECK(n == s->counts.total);
+    CHECK(n <= s->counts.total);
     *ret_nr = n;
     return h;
 }

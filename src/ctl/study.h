@@ -82,12 +82,14 @@ struct study_measurement {
 struct study_trial {
     uint64_t id;
     enum study_trial_state state;
-    const double *setting;       /* by parameter; NAN: not active */
+    const double *setting;       /* by parameter; NAN: not active, or not decided (is_open) */
     usec_t start_time, end_time; /* 0: not yet */
     const char *client_id;       /* who has it (Vizier); NULL none */
     const char *job;             /* full name of its custom job; NULL none */
     const char *reason;          /* INFEASIBLE: why; may be NULL */
     bool by_hand;                /* its setting was given, not suggested */
+    bool is_open;                /* REQUESTED with some values only; the others are decided when it
+                                    is started, and until then all it can be is started or deleted */
     bool stop_by_rule;           /* STOPPING, or ended after it, because of automated stopping */
     bool has_final;
     bool is_predicted; /* final is what the convex rule predicts */
@@ -125,6 +127,7 @@ struct study_new_trial {
     enum study_trial_state
         state; /* REQUESTED or ACTIVE; start_time is the event's time when ACTIVE */
     bool by_hand;
+    bool is_open;                /* REQUESTED only */
     const char *client_id, *job; /* may be NULL */
 };
 /* What a trial said of one metric. */
@@ -154,6 +157,7 @@ struct study_event {
     const struct study_new_trial *trials; /* TRIALS_CREATED */
     size_t nr_trials;
     const char *client_id, *job; /* STARTED; NULL: stays as it is */
+    const double *setting;       /* STARTED of an open trial: all of it. NULL else */
     /* MEASURED. is_whole: all are one measurement (same step, same at). Else each stands for
      * itself: it joins the latest measurement of its step if that has no value of its metric yet,
      * and one that is there already (same metric, step and at) changes nothing. ENDED with

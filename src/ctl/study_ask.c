@@ -4,79 +4,39 @@
 
 #include <math.h>
 
-#define SAME 1e-10 /* of values (StudySpec: discrete ones are at least that far apart) */
-
-/* ---- contexts ---- */
-
-static bool fits(const struct tune_study *s, study_context context, const double *setting) {
-    for (size_t j = 0; context && j < s->nr_params; j++) {
-        if (!isnan(context[j]) && !(fabs(context[j] - setting[j]) <= SAME)) {
-            return false; /* NAN, a parameter that is not active, fits no value */
-        }
-    }
-    return true;
-}
-
-static bool is_active(const struct tune_study *s, size_t j, const double *setting) {
-    const struct tune_param *p = &s->params[j];
-    for (size_t k = 0; p->parent >= 0 && k < p->nr_when; k++) {
-        if (fabs(p->when[k] - setting[p->parent]) <= SAME) {
-            return true;
-        }
-    }
-    return p->parent < 0;
-}
-
-static double middle(const struct tune_param *p) {
-    if (p->has_default) {
-        return p->default_value;
-    }
-    if (p->type == TUNE_CATEGORICAL) {
-        return 0;
-    }
-    if (p->type == TUNE_DISCRETE) {
-        return p->values[p->nr_values / 2];
-    }
-    double x = p->scale == TUNE_LOG           ? sqrt(p->lo) * sqrt(p->hi)
-               : p->scale == TUNE_REVERSE_LOG ? p->lo + p->hi - sqrt(p->lo) * sqrt(p->hi)
-                                              : p->lo + (p->hi - p->lo) / 2;
-    x = p->type == TUNE_INTEGER ? nearbyint(x) : x;
-    return fmin(fmax(x, p->lo), p->hi);
-}
-
-void study_context_apply(const struct tune_study *s, study_context context, double *setting) {
-    for (size_t j = 0; j < s->nr_params; j++) { /* parents come first */
-        if (!isnan(context[j])) {
-            setting[j] = context[j];
-        }
-        if (!is_active(s, j, setting)) {
-            setting[j] = NAN;
-        } else if (isnan(setting[j])) {
-            setting[j] = middle(&s->params[j]);
-        }
-    }
-}
-
 /* ---- what is there already ---- */
 
 struct matching {
     const struct study_view *v;
     const struct study_ask *ask;
-    struct study_given *given; /* by slot; id 0: none yet */
-    size_t nr;
+    struct arena *arena;
+    struct study_given *given; /* by slot; id 0: none yet; setting: what an open one fixes */
+    size_t nr, nr_open;
 };
 
 static study_context context_of(const struct study_ask *ask, size_t slot) {
     return ask->contexts ? ask->contexts[slot] : NULL;
 }
 
+/* What the slot's context and the trial fix; false: it does not fit. *ret, of one that is open. */
+static bool fits(struct matching *m, size_t slot, const struct study_trial *t, double **ret) {
+    const struct tune_study *s = &study_spec(m->v->study)->tune;
+    study_context context = context_of(m->ask, slot);
+    *ret = NULL;
+    if (!t->is_open) {
+        return study_context_has(s, context, t->setting);
+    }
+    *ret = arena_own_array(m->arena, s->nr_params + 1, sizeof(**ret));
+    return study_context_join(s, t->setting, context, *ret);
+}
+
 /* Gives the trial to the first slot that it fits. */
 static void match(struct matching *m, const struct study_trial *t, int how) {
-    const struct tune_study *s = &study_spec(m->v->study)->tune;
+    double *fixed;
     for (size_t i = 0; i < m->ask->count; i++) {
-        if (!m->given[i].id && fits(s, context_of(m->ask, i), t->setting)) {
-            m->given[i].id = t->id;
-            m->given[i].how = how;
+        if (!m->given[i].id && fits(m, i, t, &fixed)) {
+            m->given[i] = (struct study_given){t->id, how, fixed};
+            m->nr_open += t->is_open;
             m->nr++;
             return;
         }
@@ -114,10 +74,6 @@ static void match_all(struct matching *m) {
 
 /* ---- new ones ---- */
 
-static void complete_study(struct study_batch *b, const char *reason) {
-    study_batch_add(b, &(struct study_event){.type = STUDY_EV_STOPPED, .reason = reason});
-}
-
 /* The settings that the study tries next, in the slots that are free yet. */
 static void add_trials(const struct study_view *v, struct study_batch *b,
                        const struct study_ask *ask, struct study_given *given,
@@ -144,55 +100,80 @@ static void add_trials(const struct study_view *v, struct study_batch *b,
                .type = STUDY_EV_TRIALS_CREATED, .trial = id, .trials = trials, .nr_trials = nr});
 }
 
-/* All that are still missing, in one batch. */
-static enum study_verdict add_new(const struct study_view *v, struct study_batch *b,
-                                  const struct study_ask *ask, struct study_given *given,
-                                  size_t missing, size_t *ret_nr, struct err *err) {
-    const double *settings;
-    const char *over = NULL;
-    size_t want = 0, nr = 0;
-    while (want < missing && !(over = study_over_with(v->study, want, b->now))) {
-        want++;
+/* How many new ones the study would still take of those that are missing; *ret_over: why no more,
+ * NULL else. */
+static int room_for_new(const struct study_view *v, usec_t now, size_t missing, size_t *ret,
+                        const char **ret_over, struct err *err) {
+    *ret = 0;
+    *ret_over = NULL;
+    while (*ret < missing && !(*ret_over = study_over_with(v->study, *ret, now))) {
+        ++*ret;
     }
-    if (study_wish_room(v, want, err)) {
-        return STUDY_REFUSE;
-    }
-    if (want) {
-        enum suggest_answer answer = study_batch_suggest(b, want, &settings, &nr);
-        if (answer == SUGGEST_LATER) {
-            return STUDY_LATER;
+    return study_wish_room(v, *ret, err);
+}
+
+/* ---- requested ones ---- */
+
+/* Hands them out. What an open one does not fix is as the study would try next (settings, nr of
+ * them), or, when it has nothing more to try, in the middle. */
+static void start_requested(const struct study_view *v, struct study_batch *b,
+                            const struct study_ask *ask, struct study_given *given,
+                            const double *settings, size_t nr) {
+    const struct tune_study *tune = &study_spec(v->study)->tune;
+    size_t used = 0;
+    for (size_t i = 0; i < ask->count; i++) {
+        struct study_given *g = &given[i];
+        if (!g->id || g->how != GIVEN_REQUESTED) {
+            continue;
         }
-        nr = answer == SUGGEST_NONE ? 0 : nr;
+        if (g->setting) {
+            double *own = arena_own_array(b->arena, tune->nr_params + 1, sizeof(*own));
+            for (size_t j = 0; j < tune->nr_params; j++) {
+                own[j] = used < nr ? settings[used * tune->nr_params + j] : NAN;
+            }
+            study_context_apply(tune, g->setting, own);
+            g->setting = own;
+            used++;
+        }
+        study_batch_add(b, &(struct study_event){.type = STUDY_EV_TRIAL_STARTED,
+                                                 .trial = g->id,
+                                                 .setting = g->setting,
+                                                 .client_id = ask->client_id});
     }
-    if (nr) {
-        add_trials(v, b, ask, given, settings, nr);
-    }
-    if (nr < missing) {
-        complete_study(b, nr < want ? "every setting was tried" : over);
-    }
-    *ret_nr = nr;
-    return STUDY_SAVE;
 }
 
 enum study_verdict study_ask(const struct study_view *v, struct study_batch *b,
                              const struct study_ask *ask, struct study_given *given, size_t *ret_nr,
                              struct err *err) {
-    struct matching m = {v, ask, given, 0};
+    struct matching m = {v, ask, b->arena, given, 0, 0};
+    const double *settings = NULL;
+    const char *over = NULL;
+    size_t nr_new = 0, nr = 0;
     memset(given, 0, ask->count * sizeof(*given));
     match_all(&m);
-    for (size_t i = 0; i < ask->count; i++) {
-        if (given[i].id && given[i].how == GIVEN_REQUESTED) {
-            study_batch_add(b, &(struct study_event){.type = STUDY_EV_TRIAL_STARTED,
-                                                     .trial = given[i].id,
-                                                     .client_id = ask->client_id});
-        }
+    bool is_open = m.nr < ask->count && !study_is_stopped(v->study, NULL);
+    if (is_open && room_for_new(v, b->now, ask->count - m.nr, &nr_new, &over, err)) {
+        return STUDY_REFUSE;
     }
-    if (m.nr < ask->count && !study_is_stopped(v->study, NULL)) {
-        size_t nr;
-        enum study_verdict verdict = add_new(v, b, ask, given, ask->count - m.nr, &nr, err);
-        if (verdict != STUDY_SAVE) {
-            return verdict;
+    if (nr_new + m.nr_open) {
+        enum suggest_answer answer = study_batch_suggest(b, nr_new + m.nr_open, &settings, &nr);
+        if (answer == SUGGEST_LATER) {
+            return STUDY_LATER;
         }
+        nr = answer == SUGGEST_NONE ? 0 : nr;
+    }
+    /* New ones first: a grid goes on behind them, and what only completes a trial is no step. */
+    size_t wanted = nr_new;
+    nr_new = nr < nr_new ? nr : nr_new;
+    size_t skip = nr_new * study_spec(v->study)->tune.nr_params;
+    start_requested(v, b, ask, given, settings ? settings + skip : NULL, nr - nr_new);
+    if (nr_new) {
+        add_trials(v, b, ask, given, settings, nr_new);
+    }
+    if (is_open && m.nr + nr_new < ask->count) {
+        study_batch_add(
+            b, &(struct study_event){.type = STUDY_EV_STOPPED,
+                                     .reason = nr_new < wanted ? "every setting was tried" : over});
     }
     size_t n = 0; /* without the slots that stay empty */
     for (size_t i = 0; i < ask->count; i++) {

@@ -5,21 +5,19 @@
 #define CUSP_CTL_STUDY_ASK_H
 
 #include "ctl/studies.h"
-
-/* A slice of what is searched: the i-th trial has these values. NULL: all of it. By parameter, NAN
- * where anything will do. */
-typedef const double *study_context;
+#include "ctl/study_context.h"
 
 struct study_ask {
     const char *client_id;
-    const study_context *contexts; /* count; NULL: none has any */
+    const study_context *contexts; /* count, one a trial; NULL: none has any */
     size_t count;                  /* > 0 */
 };
 
 struct study_given {
     uint64_t id;
     enum { GIVEN_ITS_OWN, GIVEN_REQUESTED, GIVEN_NEW } how;
-    const double *setting; /* GIVEN_NEW: in the batch's arena */
+    const double *setting; /* GIVEN_NEW, and GIVEN_REQUESTED of an open one: in the batch's arena.
+                              Else NULL */
 };
 
 /* given: of count. STUDY_SAVE: *ret_nr of them, fewer than count when the study is over or every
@@ -27,9 +25,5 @@ struct study_given {
 enum study_verdict study_ask(const struct study_view *v, struct study_batch *b,
                              const struct study_ask *ask, struct study_given *given, size_t *ret_nr,
                              struct err *err);
-
-/* The setting, moved into the context: what it says is so, conditional parameters that are active
- * now and were not have their default, or their middle. Pure; exposed for tests. */
-void study_context_apply(const struct tune_study *s, study_context context, double *setting);
 
 #endif

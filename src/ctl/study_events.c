@@ -66,6 +66,7 @@ static void put_trials(struct buf *b, size_t nr_params, const struct study_event
         buf_puts(b, "\n");
         rec_puts(b, "client", t->client_id);
         rec_puts(b, "job", t->job);
+        put_flag(b, "open", t->is_open);
     }
 }
 
@@ -75,6 +76,15 @@ static void put_reports(struct buf *b, const struct study_event *ev) {
         const struct study_report *r = &ev->reports[i];
         buf_printf(b, "r=%u %lld %llu %.17g\n", r->metric, (long long)r->step,
                    (unsigned long long)r->at, r->value);
+    }
+}
+
+/* setting=x VALUE.. ; a word first, so that a value never begins with a blank */
+static void put_setting(struct buf *b, const struct study_spec *spec, const double *setting) {
+    if (setting) {
+        buf_puts(b, "setting=x");
+        put_values(b, setting, spec->tune.nr_params);
+        buf_puts(b, "\n");
     }
 }
 
@@ -102,6 +112,7 @@ void study_event_encode(struct buf *b, const struct study_spec *spec,
     case STUDY_EV_TRIAL_STARTED:
         rec_puts(b, "client", ev->client_id);
         rec_puts(b, "job", ev->job);
+        put_setting(b, spec, ev->setting);
         break;
     case STUDY_EV_MEASURED:
         put_flag(b, "whole", ev->is_whole);
@@ -256,6 +267,8 @@ static const char *get_trials(struct arena *a, const struct study_spec *spec, co
             t[n - 1].client_id = r->p[i].value.p;
         } else if (n && str_eqc(r->p[i].key, "job")) {
             t[n - 1].job = r->p[i].value.p;
+        } else if (n && str_eqc(r->p[i].key, "open")) {
+            t[n - 1].is_open = true;
         }
     }
     ev->trials = t;
@@ -276,6 +289,19 @@ static const char *get_reports(struct arena *a, const struct study_spec *spec, c
     ev->reports = x;
     ev->nr_reports = n;
     return NULL;
+}
+
+static const char *get_setting(struct arena *a, const struct study_spec *spec, const struct rec *r,
+                               struct study_event *ev) {
+    const char *line = rec_get_cstr(r, "setting");
+    double *setting = arena_own_array(a, spec->tune.nr_params + 1, sizeof(*setting));
+    if (!line) {
+        return NULL;
+    }
+    struct words w = {line + (line[0] == 'x') + (line[0] && line[1] == ' '), true};
+    get_values(&w, setting, spec->tune.nr_params);
+    ev->setting = setting;
+    return w.ok && !*w.p ? NULL : "setting";
 }
 
 static const char *get_lesson(struct arena *a, const struct study_spec *spec, const struct rec *r,
@@ -337,6 +363,9 @@ int study_event_decode(struct arena *a, const struct study_spec *spec, const str
     }
     if (!wrong && ev.type == STUDY_EV_MEASURED && !ev.nr_reports) {
         wrong = "list of reports";
+    }
+    if (ev.type == STUDY_EV_TRIAL_STARTED) {
+        wrong = get_setting(a, spec, &r, &ev);
     }
     if (ev.type == STUDY_EV_LEARNED) {
         wrong = get_lesson(a, spec, &r, &ev);

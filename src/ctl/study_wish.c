@@ -43,6 +43,7 @@ int study_wish_create(const struct study_view *v, struct study_batch *b,
     *t = (struct study_new_trial){.setting = in->setting,
                                   .state = STUDY_TRIAL_REQUESTED,
                                   .by_hand = true,
+                                  .is_open = in->is_open,
                                   .client_id = in->client_id};
     if (add(v, b,
             &(struct study_event){

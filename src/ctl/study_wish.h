@@ -9,6 +9,7 @@
 
 struct study_wish_trial {
     const double *setting; /* by parameter, feasible; lives as long as the batch */
+    bool is_open;          /* some values only: REQUESTED (ctl/study.h) */
     /* What is known of it already; state UNSPECIFIED: nothing, it is REQUESTED. */
     enum study_trial_state state;     /* SUCCEEDED (with a final one), INFEASIBLE */
     const struct study_report *final; /* nr_final; at: elapsed */

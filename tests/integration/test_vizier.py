@@ -79,7 +79,8 @@ def test_bad_trials_are_refused_by_field_value_and_rule(fake):
     def bad(body, *words):
         return refused(fake, "POST", f"/v1/{study}/trials", body, 400, *words)
 
-    bad({"parameters": ok[:1]}, "trial.parameters", "opt")
+    bad({"parameters": ok[:1], "finalMeasurement": measurement(1)}, "trial.parameters", "opt")  # it has run: with what?
+    bad({"parameters": ok[:1], "state": "INFEASIBLE"}, "trial.parameters", "opt")
     bad({"parameters": [ok[0], {"parameterId": "opt", "value": "adagrad"}]}, "trial.parameters[1].value", "opt")
     bad({"parameters": [{"parameterId": "x", "value": 2}, ok[1]]}, "trial.parameters[0].value", "bounds")
     bad({"parameters": ok + [{"parameterId": "z", "value": 1}]}, "trial.parameters[2].parameter_id", "z")
@@ -88,6 +89,56 @@ def test_bad_trials_are_refused_by_field_value_and_rule(fake):
     bad({"parameters": ok, "finalMeasurement": measurement("NaN")}, "final_measurement.metrics[0].value", "NaN")
     assert trials(fake, study) == []
     refused(fake, "POST", f"/v1/{PARENT}/studies/17/trials", {"parameters": ok}, 404, "17")
+
+
+def test_what_a_requested_trial_leaves_open_is_decided_when_it_is_handed_out(make_server):
+    s = make_server("--engine=fake").start()
+    opt = {"parameterId": "opt", "categoricalValueSpec": {"values": ["sgd", "adam"]}, "conditionalParameterSpecs": [
+        {"parentCategoricalValues": {"values": ["adam"]}, "parameterSpec": double("beta", 0.5)}]}
+    study = make_study(s, parameters=[double("x"), opt])
+    given = [{"parameterId": "x", "value": 0.125}]
+    made = post(s, f"{study}/trials", {"parameters": given})
+    assert made == {"name": f"{study}/trials/1", "id": "1", "state": "REQUESTED", "parameters": given}
+    # A conditional one is enough: its parent gets the value that it needs.
+    assert values(post(s, f"{study}/trials", {"parameters": [{"parameterId": "beta", "value": 0.75}]})) == {"beta": 0.75}
+    assert "parameters" not in post(s, f"{study}/trials")  # whatever the study tries next
+    for verb, body in ((":addTrialMeasurement", {"measurement": measurement(1, 1)}), (":complete", {"trialInfeasible": True}), (":stop", {})):
+        refused(s, "POST", f"/v1/{made['name']}{verb}", body, 400, "Trial 1", "REQUESTED", "SuggestTrials")
+    assert not should_stop(s, made["name"])
+    s.kill9()
+    s.start()
+    a, b, c, d = suggest(s, study, count=4)
+    assert [t["id"] for t in (a, b, c, d)] == ["1", "2", "3", "4"] and all(t["state"] == "ACTIVE" for t in (a, b, c, d))
+    assert values(a)["x"] == 0.125 and values(a)["opt"] in ("sgd", "adam") and ("beta" in values(a)) == (values(a)["opt"] == "adam")
+    assert values(b)["beta"] == 0.75 and values(b)["opt"] == "adam" and 0 <= values(b).get("x", 0) <= 1
+    assert {"x", "opt"} <= set(values(c)) and len({tuple(values(t).items()) for t in (a, b, c, d)}) == 4
+    s.kill9()
+    s.start()
+    assert trials(s, study) == [a, b, c, d] == suggest(s, study, count=4)  # decided once
+    complete(s, b["name"], 2)
+    post(s, f"{study}/trials", {"parameters": given})
+    assert s.call("DELETE", f"/v1/{study}/trials/5").json() == {}
+    # With a context it is what both say; one that says otherwise is for somebody else.
+    post(s, f"{study}/trials", {"parameters": given})
+    (e,) = suggest(s, study, "other", contexts=[{"parameters": [{"parameterId": "opt", "value": "sgd"}, {"parameterId": "x", "value": 0.5}]}])
+    assert e["id"] == "7" and values(e) == {"x": 0.5, "opt": "sgd"}
+    (g,) = suggest(s, study, "third", contexts=[{"parameters": [{"parameterId": "beta", "value": 1}]}])
+    assert g["id"] == "6" and values(g) == {"x": 0.125, "opt": "adam", "beta": 1}
+    s.stop()
+
+
+def test_what_a_request_leaves_open_is_no_step_of_a_grid(fake):
+    grid = [{"parameterId": k, "integerValueSpec": {"minValue": "1", "maxValue": "2"}} for k in ("n", "k")]
+    study = make_study(fake, parameters=grid, algorithm="GRID_SEARCH")
+    post(fake, f"{study}/trials", {"parameters": [{"parameterId": "n", "value": 2}]})
+    own, *rest = suggest(fake, study, count=9)
+    assert values(own)["n"] == 2 and values(own)["k"] in (1, 2)
+    seen = [tuple(values(t).values()) for t in rest]
+    assert len(set(seen)) == len(seen) and {(1, 1), (1, 2), (2, 1), (2, 2)} == {*seen, tuple(values(own).values())}, (own, seen)
+    # Nothing is left to try, and yet a trial that is asked for is made whole.
+    post(fake, f"{study}/trials", {"parameters": [{"parameterId": "k", "value": 1}]})
+    (late,) = suggest(fake, study, "late")
+    assert values(late)["k"] == 1 and values(late)["n"] in (1, 2)
 
 
 def test_measurements_are_kept_in_order_and_one_ends_the_trial(fake):

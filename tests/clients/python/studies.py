@@ -68,6 +68,13 @@ def generated(protocol):
     assert infeasible.state == types.Trial.State.INFEASIBLE and infeasible.infeasible_reason == "no"
     c.raises(precondition, client.stop_trial, types.StopTrialRequest(name=own.name))
     c.raises(invalid, client.suggest_trials, types.SuggestTrialsRequest(parent=study.name, suggestion_count=0, client_id="x"))
+    some = [q for q in best[0].parameters if q.parameter_id == "lr"]
+    part = client.create_trial(parent=study.name, trial=types.Trial(parameters=some))
+    assert part.state == types.Trial.State.REQUESTED and list(part.parameters) == some, part
+    (whole,) = client.suggest_trials(types.SuggestTrialsRequest(parent=study.name, suggestion_count=1, client_id="x")).result(timeout=60).trials
+    assert whole.name == part.name and whole.state == types.Trial.State.ACTIVE and whole.parameters[0] == some[0], whole
+    assert {"lr", "layers", "opt"} <= {q.parameter_id for q in whole.parameters} and client.get_trial(name=whole.name) == whole
+    client.delete_trial(name=whole.name)
     assert len(list(client.list_trials(request={"parent": study.name, "page_size": 5}))) == 13  # three pages
     client.delete_trial(name=own.name)
     c.raises(exceptions.NotFound, client.get_trial, name=own.name)

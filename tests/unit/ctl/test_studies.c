@@ -174,7 +174,20 @@ static struct str study(struct fix *f, const char *id) {
 
 /* ---- changing ---- */
 
-enum what { ASK, TELL, END, END_AS_MEASURED, STOP, CHECK_STOP, DROP, ADD, SPOIL, READ, REMOVE };
+enum what {
+    ASK,
+    TELL,
+    END,
+    END_AS_MEASURED,
+    STOP,
+    CHECK_STOP,
+    DROP,
+    ADD,
+    REQUEST,
+    SPOIL,
+    READ,
+    REMOVE
+};
 struct told {
     struct study_change c;
     struct fix *f;
@@ -249,6 +262,13 @@ static enum study_verdict decide(struct study_change *c, const struct study_view
         setting[0] = t->value;
         setting[1] = 3;
         rc = study_wish_create(v, b, &(struct study_wish_trial){.setting = setting}, &id, err);
+        t->trial = id;
+        break;
+    case REQUEST: /* only the second value, or none */
+        setting[0] = NAN;
+        setting[1] = t->value;
+        rc = study_wish_create(
+            v, b, &(struct study_wish_trial){.setting = setting, .is_open = true}, &id, err);
         t->trial = id;
         break;
     case SPOIL: /* a precondition that does not hold */
@@ -406,6 +426,88 @@ static void test_contexts_take_what_fits(void **state) {
         assert_int_equal(again->given[i].id, t->given[i].id);
         assert_int_equal(again->given[i].how, GIVEN_ITS_OWN);
     }
+}
+
+/* What a requested trial leaves open is decided when it is handed out, once, and told to nobody
+ * before that; it takes no part in the search until then. */
+static void test_what_a_request_leaves_open_is_suggested(void **state) {
+    struct fix *f = *state;
+    struct str s = study(f, "1");
+    static const double seven[] = {NAN, 7}, three[] = {NAN, 3};
+    const study_context contexts[] = {seven, three};
+    struct study_view v;
+    must(f, tell(f, s, (struct told){.what = REQUEST, .value = 3}));
+    must(f, tell(f, s, (struct told){.what = REQUEST, .value = NAN}));
+    static const enum what refused[] = {TELL, END, STOP};
+    for (size_t i = 0; i < NR_OF(refused); i++) {
+        struct told *t = done(f, tell(f, s, (struct told){.what = refused[i], .trial = 1}));
+        assert_int_equal(t->code, ERR_FAILED_PRECONDITION);
+    }
+    assert_false(must(f, tell(f, s, (struct told){.what = CHECK_STOP, .trial = 1}))->should_stop);
+    assert_true(study_peek(f->s, s, &v));
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    size_t nr;
+    (void)study_history(v.study, a, &nr);
+    assert_int_equal(nr, 0);
+    struct told *t = must(f, tell(f, s, (struct told){.what = ASK, .ask = {"a", contexts, 2}}));
+    assert_int_equal(t->nr, 2);
+    assert_int_equal(t->given[0].id, 2); /* fits both; the first trial only the second slot */
+    assert_int_equal(t->given[1].id, 1);
+    assert_true(study_peek(f->s, s, &v));
+    double first = study_trial(v.study, 1)->setting[0],
+           second = study_trial(v.study, 2)->setting[0];
+    assert_true(first >= 0 && first <= 1 && second >= 0 && second <= 1 && first != second);
+    assert_true(study_trial(v.study, 1)->setting[1] == 3);
+    assert_true(study_trial(v.study, 2)->setting[1] == 7);
+    assert_false(study_trial(v.study, 1)->is_open);
+    (void)study_history(v.study, a, &nr);
+    assert_int_equal(nr, 2);
+    t = must(f, ask(f, s, "b", 1)); /* random search goes on behind them */
+    assert_true(study_peek(f->s, s, &v));
+    double third = study_trial(v.study, t->given[0].id)->setting[0];
+    assert_true(third != first && third != second);
+    must(f, tell(f, s, (struct told){.what = REQUEST, .value = 5}));
+    must(f, tell(f, s, (struct told){.what = DROP, .trial = 4}));
+    assert_int_equal(must(f, ask(f, s, "c", 1))->given[0].id, 5);
+}
+
+static void test_what_is_fixed_fixes_its_parents(void **state) {
+    (void)state;
+    static const double zero[] = {0}, one_two[] = {1, 2}, two[] = {2};
+    /* 0 has children 1 (when 0), 2 (when 1 or 2), 3 (when 2); 4 is a child of 2. */
+    static const struct tune_param p[] = {
+        {.type = TUNE_CATEGORICAL, .nr_values = 3, .parent = -1},
+        {.type = TUNE_DOUBLE, .hi = 1, .parent = 0, .when = zero, .nr_when = 1},
+        {.type = TUNE_INTEGER, .lo = 1, .hi = 2, .parent = 0, .when = one_two, .nr_when = 2},
+        {.type = TUNE_DOUBLE, .hi = 1, .parent = 0, .when = two, .nr_when = 1},
+        {.type = TUNE_DOUBLE, .hi = 1, .parent = 2, .when = two, .nr_when = 1},
+    };
+    const struct tune_study s = {.params = p, .nr_params = 5};
+    const size_t none = s.nr_params;
+    double ret[5];
+    /* The grandchild fixes both above it, the sibling which value that is. */
+    const double both[] = {NAN, NAN, NAN, 0.25, 0.5}, grand[] = {NAN, NAN, NAN, NAN, 0.5};
+    const double clash[] = {NAN, 0.5, NAN, 0.5, NAN}, closed[] = {0, NAN, NAN, NAN, 0.5};
+    const double all[] = {1, NAN, 1, NAN, NAN}, some[] = {1, NAN, NAN, NAN, NAN};
+    assert_int_equal(study_context_conflict(&s, both), none);
+    assert_int_equal(study_context_conflict(&s, grand), none);
+    assert_int_equal(study_context_conflict(&s, clash), 0);
+    assert_int_equal(study_context_conflict(&s, closed), 0);
+    double x[] = {0, 0.75, NAN, NAN, NAN};
+    study_context_apply(&s, both, x);
+    assert_true(x[0] == 2 && isnan(x[1]) && x[2] == 2 && x[3] == 0.25 && x[4] == 0.5);
+    double y[] = {2, NAN, 1, 0.125, NAN}; /* what is there already and suits stays */
+    study_context_apply(&s, grand, y);
+    assert_true(y[0] == 2 && y[2] == 2 && y[3] == 0.125 && y[4] == 0.5);
+    assert_true(study_context_is_open(&s, some) && study_context_is_open(&s, grand));
+    assert_false(study_context_is_open(&s, all));
+    assert_true(study_context_join(&s, some, NULL, ret) && ret[0] == 1);
+    assert_false(study_context_join(&s, some, closed, ret)); /* two values */
+    const double third[] = {NAN, NAN, NAN, 0.5, NAN};
+    assert_false(study_context_join(&s, some, third, ret)); /* not active together */
+    assert_true(study_context_join(&s, grand, third, ret) && ret[3] == 0.5 && ret[4] == 0.5);
+    assert_true(study_context_has(&s, some, all) && study_context_has(&s, NULL, all));
+    assert_false(study_context_has(&s, third, all));
 }
 
 static void test_a_context_opens_and_closes_what_depends_on_it(void **state) {
@@ -616,7 +718,12 @@ static void test_a_crash_loses_nothing_that_was_answered(void **state) {
         size_t n = 0, steps = below(f, 60);
         for (size_t i = 0; i < NR_OF(t); i++) {
             uint64_t trial = 1 + below(f, 3 * life + 4);
-            switch (below(f, 4)) {
+            switch (below(f, 5)) {
+            case 4:
+                t[n++] = tell(f, s,
+                              (struct told){.what = REQUEST,
+                                            .value = below(f, 2) ? NAN : 1 + (double)below(f, 9)});
+                break;
             case 0:
                 t[n++] = ask(f, s, clients[below(f, 3)], 1 + below(f, 2));
                 break;
@@ -687,6 +794,8 @@ int main(void) {
         T(test_a_failed_commit_changes_nothing),
         T(test_clients_are_given_their_own),
         T(test_contexts_take_what_fits),
+        T(test_what_a_request_leaves_open_is_suggested),
+        T(test_what_is_fixed_fixes_its_parents),
         T(test_a_context_opens_and_closes_what_depends_on_it),
         T(test_a_suggestion_comes_in_the_end),
         T(test_many_are_one_transaction),

@@ -248,6 +248,25 @@ static void test_facts_that_do_not_fit(void **state) {
          (struct study_event){.type = STUDY_EV_TRIAL_STARTED, .trial = 2, .time = 77, .job = "j"});
     assert_string_equal(study_trial(s, 2)->job, "j");
     assert_int_equal(study_trial(s, 2)->start_time, 77);
+
+    /* So does that a trial is open; it is started with all its values, others are not. */
+    const double some[] = {NAN, 2}, whole[] = {0.25, 2};
+    struct study_new_trial open = {
+        .setting = some, .state = STUDY_TRIAL_REQUESTED, .is_open = true};
+    must(s, (struct study_event){
+                .type = STUDY_EV_TRIALS_CREATED, .trial = 3, .trials = &open, .nr_trials = 1});
+    assert_true(study_trial(s, 3)->is_open && !study_trial(s, 2)->is_open);
+    must_not(s, (struct study_event){.type = STUDY_EV_TRIAL_STARTED, .trial = 3});
+    must_not(s, (struct study_event){.type = STUDY_EV_TRIAL_STOPPING, .trial = 3});
+    must(s, (struct study_event){.type = STUDY_EV_TRIAL_STARTED, .trial = 3, .setting = whole});
+    assert_true(study_trial(s, 3)->setting[0] == 0.25 && !study_trial(s, 3)->is_open);
+    open.state = STUDY_TRIAL_ACTIVE;
+    must_not(s, (struct study_event){
+                    .type = STUDY_EV_TRIALS_CREATED, .trial = 4, .trials = &open, .nr_trials = 1});
+    open = t;
+    must(s, (struct study_event){
+                .type = STUDY_EV_TRIALS_CREATED, .trial = 4, .trials = &open, .nr_trials = 1});
+    must_not(s, (struct study_event){.type = STUDY_EV_TRIAL_STARTED, .trial = 4, .setting = whole});
     must(s, (struct study_event){.type = STUDY_EV_STOPPED, .reason = "asked"});
     must_not(s, (struct study_event){.type = STUDY_EV_STOPPED});
     study_free(s);
@@ -270,6 +289,9 @@ static void test_bad_records(void **state) {
         {STUDY_EV_MEASURED, "trial=1\nr=0 0 0\n"},
         {STUDY_EV_TRIAL_ENDED, "trial=1\nstate=ACTIVE\n"},
         {STUDY_EV_TRIAL_ENDED, "trial=1\n"},
+        {STUDY_EV_TRIAL_STARTED, "trial=1\nsetting=x 1\n"},
+        {STUDY_EV_TRIAL_STARTED, "trial=1\nsetting=x 1 2 3\n"},
+        {STUDY_EV_TRIAL_STARTED, "trial=1\nsetting=1 2\n"},
         {STUDY_EV_LEARNED, "l=x 1 2 3\n"},
         {STUDY_EV_LEARNED, "from=a\nl=x 1 2\n"},
         {STUDY_EV_LEARNED, "from=a\nl=x 1 2 3 4\n"},
