@@ -1,7 +1,9 @@
-/* Rules of a StudySpec (reference 04 §3, §7), all mistakes at once. */
-#include "api/spec_study.h"
+/* Rules of a StudySpec's metrics and parameters (reference 04 §3), all mistakes at once. Those of
+ * stopping are in spec_study_stop.c. */
+#include "api/spec_study_int.h"
 
 #include "base/limits.h"
+#include "base/shortest.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -12,23 +14,9 @@
 #define DEPTH_MAX 16          /* conditions within conditions */
 #define WHOLE_MAX (1LL << 53) /* whole numbers beyond have gaps as JSON numbers */
 #define SAME 1e-10
-#define PATH_MAX_ 320
 
-struct check {
-    struct violations *vs;
-    const Aip__StudySpec *spec;
-    size_t nr_params; /* seen so far */
-    bool is_grid;
-};
-
-/* A path below another. */
-struct at {
-    char text[PATH_MAX_];
-};
-
-static struct at below(const char *path, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static struct at below(const char *path, const char *fmt, ...) {
-    struct at p;
+struct study_path study_below(const char *path, const char *fmt, ...) {
+    struct study_path p;
     char tail[100];
     va_list ap;
     va_start(ap, fmt);
@@ -38,8 +26,8 @@ static struct at below(const char *path, const char *fmt, ...) {
     return p;
 }
 
-static void check_id(struct check *c, const char *path, const char *field, const char *id) {
-    struct at at = below(path, "%s", field);
+static void check_id(struct study_check *c, const char *path, const char *field, const char *id) {
+    struct study_path at = study_below(path, "%s", field);
     size_t n = strlen(id);
     if (!n) {
         violations_add(c->vs, at.text, "Required field is not set.");
@@ -55,29 +43,33 @@ static void check_id(struct check *c, const char *path, const char *field, const
     }
 }
 
-static void check_metrics(struct check *c, const char *prefix) {
+static void check_metrics(struct study_check *c, const char *prefix) {
     const Aip__StudySpec *s = c->spec;
     size_t objectives = 0;
     if (!s->n_metrics) {
-        violations_add(c->vs, below(prefix, "metrics").text, "Required field is not set.");
+        violations_add(c->vs, study_below(prefix, "metrics").text, "Required field is not set.");
         return;
     }
     if (s->n_metrics > METRICS_MAX) {
-        violations_add(c->vs, below(prefix, "metrics").text,
+        violations_add(c->vs, study_below(prefix, "metrics").text,
                        "A study has at most %d metrics; the request has %zu.", METRICS_MAX,
                        s->n_metrics);
         return;
     }
     for (size_t i = 0; i < s->n_metrics; i++) {
         const Aip__StudySpec__MetricSpec *m = s->metrics[i];
-        struct at at = below(prefix, "metrics[%zu]", i);
+        struct study_path at = study_below(prefix, "metrics[%zu]", i);
         check_id(c, at.text, "metric_id", m->metric_id);
         for (size_t k = 0; k < i; k++) {
             if (m->metric_id[0] && strcmp(m->metric_id, s->metrics[k]->metric_id) == 0) {
-                violations_add(c->vs, below(at.text, "metric_id").text,
+                violations_add(c->vs, study_below(at.text, "metric_id").text,
                                "Metric \"%.80s\" is given twice.", m->metric_id);
                 break;
             }
+        }
+        if ((unsigned)m->goal > 2) {
+            violations_add(c->vs, study_below(at.text, "goal").text, "Goal %d does not exist.",
+                           (int)m->goal);
         }
         if (!m->_safety_config_case) {
             objectives++;
@@ -87,43 +79,47 @@ static void check_metrics(struct check *c, const char *prefix) {
         double share =
             f->_desired_min_safe_trials_fraction_case ? f->desired_min_safe_trials_fraction : 0;
         if (!isfinite(f->safety_threshold)) {
-            violations_add(c->vs, below(at.text, "safety_config.safety_threshold").text,
-                           "The threshold must be a finite number.");
+            violations_add(c->vs, study_below(at.text, "safety_config.safety_threshold").text,
+                           "The threshold must be a finite number; the request has %s.",
+                           number_text(f->safety_threshold).text);
         }
         if (!(share >= 0 && share <= 1)) {
-            violations_add(c->vs,
-                           below(at.text, "safety_config.desired_min_safe_trials_fraction").text,
-                           "A fraction lies between 0 and 1; the request has %g.", share);
+            violations_add(
+                c->vs, study_below(at.text, "safety_config.desired_min_safe_trials_fraction").text,
+                "A fraction lies between 0 and 1; the request has %s.", number_text(share).text);
         }
     }
     if (!objectives) {
-        violations_add(c->vs, below(prefix, "metrics").text,
+        violations_add(c->vs, study_below(prefix, "metrics").text,
                        "At least one metric must be an objective, without safety_config.");
     }
 }
 
 /* ---- values ---- */
 
-static void check_default(struct check *c, const char *path, bool has, bool is_inside) {
-    if (has && !is_inside) {
-        violations_add(c->vs, below(path, "default_value").text,
-                       "The default is none of the parameter's values.");
+static void check_default(struct study_check *c, const char *path, double v, double lo, double hi) {
+    if (!(v >= lo && v <= hi)) {
+        violations_add(c->vs, study_below(path, "default_value").text,
+                       "The default, %s, is none of the parameter's values, which lie between %s "
+                       "and %s.",
+                       number_text(v).text, number_text(lo).text, number_text(hi).text);
     }
 }
 
-static void check_double(struct check *c, const char *path,
+static void check_double(struct study_check *c, const char *path,
                          const Aip__StudySpec__ParameterSpec__DoubleValueSpec *d) {
-    struct at at = below(path, "double_value_spec");
+    struct study_path at = study_below(path, "double_value_spec");
     if (!isfinite(d->min_value) || !isfinite(d->max_value)) {
-        violations_add(c->vs, at.text, "Bounds must be finite numbers.");
+        violations_add(c->vs, at.text, "Bounds must be finite numbers; the request has %s and %s.",
+                       number_text(d->min_value).text, number_text(d->max_value).text);
         return;
     }
     if (d->min_value > d->max_value) {
-        violations_add(c->vs, at.text, "min_value %g is larger than max_value %g.", d->min_value,
-                       d->max_value);
+        violations_add(c->vs, at.text, "min_value %s is larger than max_value %s.",
+                       number_text(d->min_value).text, number_text(d->max_value).text);
+    } else if (d->_default_value_case) {
+        check_default(c, at.text, d->default_value, d->min_value, d->max_value);
     }
-    check_default(c, at.text, d->_default_value_case,
-                  d->default_value >= d->min_value && d->default_value <= d->max_value);
     if (c->is_grid) {
         violations_add(c->vs, at.text,
                        "GRID_SEARCH needs parameters with countable values: INTEGER, DISCRETE or "
@@ -131,25 +127,29 @@ static void check_double(struct check *c, const char *path,
     }
 }
 
-static void check_integer(struct check *c, const char *path,
+static void check_integer(struct study_check *c, const char *path,
                           const Aip__StudySpec__ParameterSpec__IntegerValueSpec *d) {
-    struct at at = below(path, "integer_value_spec");
+    struct study_path at = study_below(path, "integer_value_spec");
     if (d->min_value > d->max_value) {
         violations_add(c->vs, at.text, "min_value %lld is larger than max_value %lld.",
                        (long long)d->min_value, (long long)d->max_value);
     }
     if (d->min_value < -WHOLE_MAX || d->max_value > WHOLE_MAX) {
         violations_add(c->vs, at.text,
-                       "Bounds lie between -2^53 and 2^53: trial values are JSON numbers.");
+                       "Bounds lie between -2^53 and 2^53, as trial values are JSON numbers; the "
+                       "request has %lld and %lld.",
+                       (long long)d->min_value, (long long)d->max_value);
+    } else if (d->_default_value_case && d->min_value <= d->max_value) {
+        check_default(c, at.text, (double)d->default_value, (double)d->min_value,
+                      (double)d->max_value);
     }
-    check_default(c, at.text, d->_default_value_case,
-                  d->default_value >= d->min_value && d->default_value <= d->max_value);
 }
 
-static void check_categorical(struct check *c, const char *path,
+static void check_categorical(struct study_check *c, const char *path,
                               const Aip__StudySpec__ParameterSpec *p) {
     const Aip__StudySpec__ParameterSpec__CategoricalValueSpec *d = p->categorical_value_spec;
-    struct at at = below(path, "categorical_value_spec"), values = below(at.text, "values");
+    struct study_path at = study_below(path, "categorical_value_spec"),
+                      values = study_below(at.text, "values");
     if (!d->n_values) {
         violations_add(c->vs, values.text, "At least one value is needed.");
     }
@@ -168,16 +168,22 @@ static void check_categorical(struct check *c, const char *path,
             }
         }
     }
-    check_default(c, at.text, d->_default_value_case, found);
+    if (!found) {
+        violations_add(c->vs, study_below(at.text, "default_value").text,
+                       "The default, \"%.80s\", is none of the parameter's values.",
+                       d->default_value);
+    }
     if (p->scale_type) {
-        violations_add(c->vs, below(path, "scale_type").text,
-                       "A categorical parameter has no scale; leave scale_type out.");
+        violations_add(c->vs, study_below(path, "scale_type").text,
+                       "A categorical parameter has no scale; leave scale_type out, which is %d.",
+                       (int)p->scale_type);
     }
 }
 
-static void check_discrete(struct check *c, const char *path,
+static void check_discrete(struct study_check *c, const char *path,
                            const Aip__StudySpec__ParameterSpec__DiscreteValueSpec *d) {
-    struct at at = below(path, "discrete_value_spec"), values = below(at.text, "values");
+    struct study_path at = study_below(path, "discrete_value_spec"),
+                      values = study_below(at.text, "values");
     if (!d->n_values) {
         violations_add(c->vs, values.text, "At least one value is needed.");
     }
@@ -186,48 +192,54 @@ static void check_discrete(struct check *c, const char *path,
                        DISCRETE_MAX, d->n_values);
         return;
     }
-    bool found = !d->_default_value_case;
     for (size_t i = 0; i < d->n_values; i++) {
-        found = found || fabs(d->values[i] - d->default_value) <= SAME;
         if (!isfinite(d->values[i])) {
-            violations_add(c->vs, values.text, "Value %zu is not a finite number.", i);
+            violations_add(c->vs, values.text, "Values must be finite numbers; number %zu is %s.",
+                           i + 1, number_text(d->values[i]).text);
             return;
         }
         if (i && !(d->values[i] - d->values[i - 1] >= SAME)) {
             violations_add(c->vs, values.text,
-                           "Values must increase by at least 1e-10; %g follows %g.", d->values[i],
-                           d->values[i - 1]);
+                           "Values must increase by at least 1e-10; %s follows %s.",
+                           number_text(d->values[i]).text, number_text(d->values[i - 1]).text);
             return;
         }
     }
-    check_default(c, at.text, d->_default_value_case, found);
-}
-
-static bool is_positive(const Aip__StudySpec__ParameterSpec *p) {
-    switch ((int)p->parameter_value_spec_case) {
-    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_DOUBLE_VALUE_SPEC:
-        return p->double_value_spec->min_value > 0;
-    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_INTEGER_VALUE_SPEC:
-        return p->integer_value_spec->min_value > 0;
-    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_DISCRETE_VALUE_SPEC:
-        return !p->discrete_value_spec->n_values || p->discrete_value_spec->values[0] > 0;
-    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_CATEGORICAL_VALUE_SPEC:
-    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC__NOT_SET:
-    default:
-        return true;
+    if (d->_default_value_case && !isfinite(d->default_value)) { /* else the nearest is meant */
+        violations_add(c->vs, study_below(at.text, "default_value").text,
+                       "The default must be a finite number; the request has %s.",
+                       number_text(d->default_value).text);
     }
 }
 
-static void check_scale(struct check *c, const char *path, const Aip__StudySpec__ParameterSpec *p) {
+/* The smallest value; 1 of what has no order. */
+static double least_of(const Aip__StudySpec__ParameterSpec *p) {
+    switch ((int)p->parameter_value_spec_case) {
+    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_DOUBLE_VALUE_SPEC:
+        return p->double_value_spec->min_value;
+    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_INTEGER_VALUE_SPEC:
+        return (double)p->integer_value_spec->min_value;
+    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_DISCRETE_VALUE_SPEC:
+        return p->discrete_value_spec->n_values ? p->discrete_value_spec->values[0] : 1;
+    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_CATEGORICAL_VALUE_SPEC:
+    case AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC__NOT_SET:
+    default:
+        return 1;
+    }
+}
+
+static void check_scale(struct study_check *c, const char *path,
+                        const Aip__StudySpec__ParameterSpec *p) {
     bool is_log =
         p->scale_type == AIP__STUDY_SPEC__PARAMETER_SPEC__SCALE_TYPE__UNIT_LOG_SCALE ||
         p->scale_type == AIP__STUDY_SPEC__PARAMETER_SPEC__SCALE_TYPE__UNIT_REVERSE_LOG_SCALE;
     if ((unsigned)p->scale_type > 3) {
-        violations_add(c->vs, below(path, "scale_type").text, "Scale type %d does not exist.",
+        violations_add(c->vs, study_below(path, "scale_type").text, "Scale type %d does not exist.",
                        (int)p->scale_type);
-    } else if (is_log && !is_positive(p)) {
-        violations_add(c->vs, below(path, "scale_type").text,
-                       "A logarithmic scale needs values larger than 0.");
+    } else if (is_log && !(least_of(p) > 0)) {
+        violations_add(c->vs, study_below(path, "scale_type").text,
+                       "A logarithmic scale needs values larger than 0; the smallest is %s.",
+                       number_text(least_of(p)).text);
     }
 }
 
@@ -316,7 +328,21 @@ static bool is_feasible(const Aip__StudySpec__ParameterSpec *parent, double v) {
     return false;
 }
 
-static bool check_condition(struct check *c, const char *path,
+static void say_condition(struct study_check *c, const char *path,
+                          const Aip__StudySpec__ParameterSpec *parent,
+                          const Aip__StudySpec__ParameterSpec__ConditionalParameterSpec *k,
+                          size_t i) {
+    if (parent->parameter_value_spec_case ==
+        AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_CATEGORICAL_VALUE_SPEC) {
+        violations_add(c->vs, path, "\"%.80s\" is none of parameter \"%.80s\".",
+                       k->parent_categorical_values->values[i], parent->parameter_id);
+    } else {
+        violations_add(c->vs, path, "%s is none of parameter \"%.80s\".",
+                       number_text(condition_value(parent, k, i)).text, parent->parameter_id);
+    }
+}
+
+static bool check_condition(struct study_check *c, const char *path,
                             const Aip__StudySpec__ParameterSpec *parent,
                             const Aip__StudySpec__ParameterSpec__ConditionalParameterSpec *k) {
     const char *want = (size_t)parent->parameter_value_spec_case < NR_OF(condition_names)
@@ -324,7 +350,9 @@ static bool check_condition(struct check *c, const char *path,
                            : NULL;
     if (!want) {
         violations_add(c->vs, path,
-                       "Only DISCRETE, INTEGER and CATEGORICAL parameters can have conditions.");
+                       "Only DISCRETE, INTEGER and CATEGORICAL parameters can have conditions, "
+                       "which parameter \"%.80s\" is none of.",
+                       parent->parameter_id);
         return false;
     }
     if (!suits(parent, k)) {
@@ -333,14 +361,13 @@ static bool check_condition(struct check *c, const char *path,
         return false;
     }
     size_t n = nr_condition_values(k);
-    struct at at = below(path, "%s.values", want);
+    struct study_path at = study_below(path, "%s.values", want);
     if (!n) {
         violations_add(c->vs, at.text, "At least one value is needed.");
     }
     for (size_t i = 0; i < n; i++) {
         if (!is_feasible(parent, condition_value(parent, k, i))) {
-            violations_add(c->vs, at.text, "Value %zu is none of parameter \"%.80s\".", i,
-                           parent->parameter_id);
+            say_condition(c, at.text, parent, k, i);
             return false;
         }
     }
@@ -363,35 +390,52 @@ static bool overlap(const Aip__StudySpec__ParameterSpec *parent,
 
 /* ---- the tree ---- */
 
-/* Ids that are active together with what is looked at: the way up, and what stands beside it. */
-struct scope {
-    const struct scope *up;
-    const char *id;
-};
+static bool stands_below(const struct study_seen *s, const struct study_seen *other) {
+    while (s && s != other) {
+        s = s->up;
+    }
+    return s != NULL;
+}
 
-static bool is_taken(const struct scope *s, const char *id) {
-    for (; s; s = s->up) {
-        if (strcmp(s->id, id) == 0) {
+/* Can both be in one trial? Not when they stand below the same parameter for different values. */
+static bool are_together(const struct study_seen *a, const struct study_seen *b) {
+    const struct study_seen *x = a;
+    while (x->up && !stands_below(b, x->up)) {
+        x = x->up;
+    }
+    const struct study_seen *fork = x->up, *y = b;
+    while (y != fork && y->up != fork) {
+        y = y->up;
+    }
+    return !fork || y == fork || !suits(fork->p, x->when) || !suits(fork->p, y->when) ||
+           overlap(fork->p, x->when, y->when);
+}
+
+/* Those below one parameter, for the same of its values, are told of there. */
+static bool is_taken(const struct study_check *c, const struct study_seen *s) {
+    for (size_t i = 0; i + 1 < c->nr_params; i++) {
+        const struct study_seen *t = &c->seen[i];
+        if (strcmp(t->p->parameter_id, s->p->parameter_id) == 0 && !(s->up && t->up == s->up) &&
+            are_together(s, t)) {
             return true;
         }
     }
     return false;
 }
 
-static void check_parameter(struct check *c, const char *path,
-                            const Aip__StudySpec__ParameterSpec *p, const struct scope *up,
+static void check_parameter(struct study_check *c, const char *path, const struct study_seen *in,
                             unsigned depth);
 
-static void check_children(struct check *c, const char *path,
-                           const Aip__StudySpec__ParameterSpec *p, const struct scope *scope,
+static void check_children(struct study_check *c, const char *path, const struct study_seen *own,
                            unsigned depth) {
+    const Aip__StudySpec__ParameterSpec *p = own->p;
     for (size_t i = 0; i < p->n_conditional_parameter_specs; i++) {
         const Aip__StudySpec__ParameterSpec__ConditionalParameterSpec *k =
             p->conditional_parameter_specs[i];
-        struct at at = below(path, "conditional_parameter_specs[%zu]", i);
+        struct study_path at = study_below(path, "conditional_parameter_specs[%zu]", i);
         bool ok = check_condition(c, at.text, p, k);
         if (!k->parameter_spec) {
-            violations_add(c->vs, below(at.text, "parameter_spec").text,
+            violations_add(c->vs, study_below(at.text, "parameter_spec").text,
                            "Required field is not set.");
             continue;
         }
@@ -408,20 +452,22 @@ static void check_children(struct check *c, const char *path,
                 ok = false;
             }
         }
-        check_parameter(c, below(at.text, "parameter_spec").text, k->parameter_spec, scope,
-                        depth + 1);
+        check_parameter(c, study_below(at.text, "parameter_spec").text,
+                        &(struct study_seen){k->parameter_spec, k, own}, depth + 1);
     }
 }
 
-static void check_parameter(struct check *c, const char *path,
-                            const Aip__StudySpec__ParameterSpec *p, const struct scope *up,
+static void check_parameter(struct study_check *c, const char *path, const struct study_seen *in,
                             unsigned depth) {
+    const Aip__StudySpec__ParameterSpec *p = in->p;
     if (++c->nr_params > limits.max_study_parameters) {
         return; /* said once, at the end */
     }
+    struct study_seen *own = &c->seen[c->nr_params - 1];
+    *own = *in;
     check_id(c, path, "parameter_id", p->parameter_id);
-    if (p->parameter_id[0] && is_taken(up, p->parameter_id)) {
-        violations_add(c->vs, below(path, "parameter_id").text,
+    if (p->parameter_id[0] && is_taken(c, own)) {
+        violations_add(c->vs, study_below(path, "parameter_id").text,
                        "Parameter \"%.80s\" is given twice.", p->parameter_id);
     }
     switch ((int)p->parameter_value_spec_case) {
@@ -446,122 +492,26 @@ static void check_parameter(struct check *c, const char *path,
     }
     check_scale(c, path, p);
     if (depth >= DEPTH_MAX && p->n_conditional_parameter_specs) {
-        violations_add(c->vs, path, "Conditions nest at most %d deep.", DEPTH_MAX);
+        violations_add(c->vs, path, "Conditions nest at most %d deep; the request goes on.",
+                       DEPTH_MAX);
         return;
     }
-    struct scope own = {up, p->parameter_id};
-    check_children(c, path, p, &own, depth);
+    check_children(c, path, own, depth);
 }
 
-/* ---- stopping ---- */
-
-static void check_whole(struct check *c, const char *path, const char *field, int64_t v,
-                        int64_t least) {
-    if (v < least) {
-        violations_add(c->vs, below(path, "%s", field).text,
-                       "At least %lld is needed; the request has %lld.", (long long)least,
-                       (long long)v);
-    }
-}
-
-static bool has_number(Aip__StudySpec__ParameterSpec *const *all, size_t n, const char *id) {
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(all[i]->parameter_id, id) == 0 &&
-            all[i]->parameter_value_spec_case !=
-                AIP__STUDY_SPEC__PARAMETER_SPEC__PARAMETER_VALUE_SPEC_CATEGORICAL_VALUE_SPEC) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void check_convex(struct check *c, const char *prefix,
-                         const Aip__StudySpec__ConvexAutomatedStoppingSpec *s) {
-    struct at at = below(prefix, "convex_automated_stopping_spec");
-    check_whole(c, at.text, "max_step_count", s->max_step_count, 0);
-    check_whole(c, at.text, "min_step_count", s->min_step_count, 0);
-    check_whole(c, at.text, "min_measurement_count", s->min_measurement_count, 0);
-    if (s->max_step_count && s->min_step_count > s->max_step_count) {
-        violations_add(c->vs, below(at.text, "min_step_count").text,
-                       "min_step_count %lld is larger than max_step_count %lld.",
-                       (long long)s->min_step_count, (long long)s->max_step_count);
-    }
-    if (s->learning_rate_parameter_name[0] &&
-        !has_number(c->spec->parameters, c->spec->n_parameters, s->learning_rate_parameter_name)) {
-        violations_add(c->vs, below(at.text, "learning_rate_parameter_name").text,
-                       "The study has no number parameter \"%.80s\".",
-                       s->learning_rate_parameter_name);
-    }
-}
-
-static void check_time(struct check *c, const char *path, const char *field,
-                       const Aip__StudyTimeConstraint *t) {
-    if (!t) {
-        return;
-    }
-    struct at at = below(path, "%s", field);
-    if (t->constraint_case == AIP__STUDY_TIME_CONSTRAINT__CONSTRAINT__NOT_SET) {
-        violations_add(c->vs, at.text, "One of max_duration, end_time is required.");
-    } else if (t->constraint_case == AIP__STUDY_TIME_CONSTRAINT__CONSTRAINT_MAX_DURATION &&
-               t->max_duration->seconds < 0) {
-        violations_add(c->vs, below(at.text, "max_duration").text,
-                       "A duration must not be negative.");
-    }
-}
-
-static void check_stopping(struct check *c, const char *prefix) {
-    const Aip__StudySpec *s = c->spec;
-    size_t objectives = 0;
-    for (size_t i = 0; i < s->n_metrics; i++) {
-        objectives += !s->metrics[i]->_safety_config_case;
-    }
-    if (s->automated_stopping_spec_case && objectives > 1) {
-        violations_add(c->vs, prefix,
-                       "Automated stopping compares one objective; the study has %zu.", objectives);
-    }
-    if (s->automated_stopping_spec_case ==
-        AIP__STUDY_SPEC__AUTOMATED_STOPPING_SPEC_CONVEX_AUTOMATED_STOPPING_SPEC) {
-        check_convex(c, prefix, s->convex_automated_stopping_spec);
-    }
-    if (!s->_study_stopping_config_case) {
-        return;
-    }
-    const Aip__StudySpec__StudyStoppingConfig *f = s->study_stopping_config;
-    struct at at = below(prefix, "study_stopping_config");
-    check_time(c, at.text, "minimum_runtime_constraint", f->minimum_runtime_constraint);
-    check_time(c, at.text, "maximum_runtime_constraint", f->maximum_runtime_constraint);
-    if (f->min_num_trials) {
-        check_whole(c, at.text, "min_num_trials", f->min_num_trials->value, 0);
-    }
-    if (f->max_num_trials) {
-        check_whole(c, at.text, "max_num_trials", f->max_num_trials->value, 1);
-    }
-    if (f->max_num_trials_no_progress) {
-        check_whole(c, at.text, "max_num_trials_no_progress", f->max_num_trials_no_progress->value,
-                    1);
-    }
-    if (f->min_num_trials && f->max_num_trials &&
-        f->min_num_trials->value > f->max_num_trials->value) {
-        violations_add(c->vs, below(at.text, "min_num_trials").text,
-                       "min_num_trials %d is larger than max_num_trials %d.",
-                       f->min_num_trials->value, f->max_num_trials->value);
-    }
-    if (f->max_duration_no_progress && f->max_duration_no_progress->seconds < 0) {
-        violations_add(c->vs, below(at.text, "max_duration_no_progress").text,
-                       "A duration must not be negative.");
-    }
-}
-
-static void check_enum(struct check *c, const char *prefix, const char *field, int v, bool ok) {
+static void check_enum(struct study_check *c, const char *prefix, const char *field, int v,
+                       bool ok) {
     if (!ok) {
-        violations_add(c->vs, below(prefix, "%s", field).text, "Value %d does not exist.", v);
+        violations_add(c->vs, study_below(prefix, "%s", field).text, "Value %d does not exist.", v);
     }
 }
 
 void study_spec_check(const Aip__StudySpec *spec, const char *prefix, struct violations *vs) {
-    struct check c = {.vs = vs,
-                      .spec = spec,
-                      .is_grid = spec->algorithm == AIP__STUDY_SPEC__ALGORITHM__GRID_SEARCH};
+    auto_free struct study_seen *seen = xcalloc(limits.max_study_parameters + 1, sizeof(*seen));
+    struct study_check c = {.vs = vs,
+                            .spec = spec,
+                            .seen = seen,
+                            .is_grid = spec->algorithm == AIP__STUDY_SPEC__ALGORITHM__GRID_SEARCH};
     check_enum(&c, prefix, "algorithm", (int)spec->algorithm,
                spec->algorithm == 0 || spec->algorithm == 2 || spec->algorithm == 3);
     check_enum(&c, prefix, "observation_noise", (int)spec->observation_noise,
@@ -570,28 +520,19 @@ void study_spec_check(const Aip__StudySpec *spec, const char *prefix, struct vio
                (unsigned)spec->measurement_selection_type <= 2);
     check_metrics(&c, prefix);
     if (!spec->n_parameters) {
-        violations_add(vs, below(prefix, "parameters").text, "Required field is not set.");
+        violations_add(vs, study_below(prefix, "parameters").text, "Required field is not set.");
     }
     for (size_t i = 0; i < spec->n_parameters; i++) {
         const Aip__StudySpec__ParameterSpec *p = spec->parameters[i];
-        struct at at = below(prefix, "parameters[%zu]", i);
-        if (i < limits.max_study_parameters) {
-            for (size_t k = 0; k < i; k++) {
-                if (p->parameter_id[0] &&
-                    strcmp(p->parameter_id, spec->parameters[k]->parameter_id) == 0) {
-                    violations_add(vs, below(at.text, "parameter_id").text,
-                                   "Parameter \"%.80s\" is given twice.", p->parameter_id);
-                    break;
-                }
-            }
-        }
-        check_parameter(&c, at.text, p, NULL, 0);
+        struct study_path at = study_below(prefix, "parameters[%zu]", i);
+        check_parameter(&c, at.text, &(struct study_seen){p, NULL, NULL}, 0);
     }
     if (c.nr_params > limits.max_study_parameters) {
         limits_hit(&limits.max_study_parameters);
-        violations_add(vs, below(prefix, "parameters").text,
-                       "A study has at most %llu parameters (limit max_study_parameters).",
-                       (unsigned long long)limits.max_study_parameters);
+        violations_add(vs, study_below(prefix, "parameters").text,
+                       "A study has at most %llu parameters (limit max_study_parameters); the "
+                       "request has %zu.",
+                       (unsigned long long)limits.max_study_parameters, c.nr_params);
     }
-    check_stopping(&c, prefix);
+    study_check_stopping(&c, prefix);
 }

@@ -87,7 +87,8 @@ static void check_ask(const Aip__SuggestTrialsRequest *req, struct violations *v
     if (!req->client_id[0]) {
         violations_add(vs, "client_id", "Required field is not set.");
     } else if (strlen(req->client_id) > CLIENT_ID_MAX) {
-        violations_add(vs, "client_id", "A client's id has at most %u bytes.", CLIENT_ID_MAX);
+        violations_add(vs, "client_id", "A client's id has at most %u bytes; the request has %zu.",
+                       CLIENT_ID_MAX, strlen(req->client_id));
     }
 }
 

@@ -75,6 +75,14 @@ static struct trial_call *begin(struct call *c) {
     return tc;
 }
 
+static void check_reason(const char *field, const char *reason, struct violations *vs) {
+    size_t n = strlen(reason);
+    if (n > CLIENT_TEXT_MAX) {
+        violations_add(vs, field, "A reason has at most %u bytes; the request has %zu.",
+                       CLIENT_TEXT_MAX, n);
+    }
+}
+
 /* ---- create ---- */
 
 /* A trial is REQUESTED, unless the client says how it ended: then it names all its parameters. */
@@ -126,9 +134,12 @@ void svc_vizier_create_trial(struct call *c) {
     violations_init(&tc->vs, c->arena);
     if (!req->trial) {
         violations_add(&tc->vs, "trial", "Required field is not set.");
-    } else if (strlen(req->trial->infeasible_reason) > CLIENT_TEXT_MAX) {
-        violations_add(&tc->vs, "trial.infeasible_reason", "A reason has at most %u bytes.",
-                       CLIENT_TEXT_MAX);
+    } else {
+        check_reason("trial.infeasible_reason", req->trial->infeasible_reason, &tc->vs);
+        if ((unsigned)req->trial->state > AIP__TRIAL__STATE__INFEASIBLE) {
+            violations_add(&tc->vs, "trial.state", "State %d does not exist.",
+                           (int)req->trial->state);
+        }
     }
     if (tc->vs.n) {
         call_fail_violations(c, &tc->vs);
@@ -175,8 +186,8 @@ static int wish_complete(struct trial_call *tc, const struct study_view *v, stru
     if (req->infeasible_reason[0] && !req->trial_infeasible) {
         violations_add(vs, "infeasible_reason",
                        "A reason is only for trials that are completed with trial_infeasible.");
-    } else if (strlen(req->infeasible_reason) > CLIENT_TEXT_MAX) {
-        violations_add(vs, "infeasible_reason", "A reason has at most %u bytes.", CLIENT_TEXT_MAX);
+    } else {
+        check_reason("infeasible_reason", req->infeasible_reason, vs);
     }
     if (req->final_measurement && !req->trial_infeasible) {
         (void)!vizier_measurement_read(b->arena, v, req->final_measurement, "final_measurement",
@@ -337,7 +348,7 @@ static int read_token(const char *token, struct str study, uint64_t *ret, struct
         }
     }
     return err_field(err, ERR_INVALID_ARGUMENT, "page_token",
-                     "The page token is not one that this list has given.");
+                     "The page token \"%.80s\" is not one that this list has given.", token);
 }
 
 static void reply_page(struct look *l, const struct study_view *v) {

@@ -212,6 +212,54 @@ static void test_trials_of_clients_are_checked(void **state) {
     }
 }
 
+/* Of two parameters of one name the one that can be meant; what is left out is open. */
+static void test_some_parameters_of_a_trial(void **state) {
+    static const struct {
+        const char *json;
+        double sgd_k, adam_k; /* NAN: not given */
+    } some[] = {
+        {"[]", NAN, NAN},
+        {"[{\"parameterId\":\"opt\",\"value\":\"adam\"},{\"parameterId\":\"k\",\"value\":3}]", NAN,
+         3},
+        {"[{\"parameterId\":\"k\",\"value\":3},{\"parameterId\":\"opt\",\"value\":\"sgd\"}]", 3,
+         NAN},
+        {"[{\"parameterId\":\"k\",\"value\":3}]", 3, NAN},
+    };
+    for (size_t i = 0; i < NR_OF(some); i++) {
+        struct arena *a = arena_new(1 << 20);
+        struct violations vs;
+        struct study_plan p;
+        ProtobufCMessage *m;
+        double v[5];
+        violations_init(&vs, a);
+        study_plan_init(&p, a, parse(a, GOOD), 0);
+        const char *json = arena_printf(a, "{\"parameters\":%s}", some[i].json);
+        assert_int_equal(
+            pb_from_json(a, &aip__trial__descriptor, PB_V1, str_of(json), NULL, &m, &vs, NULL), 0);
+        const Aip__Trial *t = (const Aip__Trial *)m;
+        assert_int_equal(study_some_from_trial(&p, t->parameters, t->n_parameters, "t", v, &vs), 0);
+        assert_true(isnan(v[0]) && isnan(v[4]));
+        assert_true(v[2] == some[i].sgd_k || (isnan(v[2]) && isnan(some[i].sgd_k)));
+        assert_true(v[3] == some[i].adam_k || (isnan(v[3]) && isnan(some[i].adam_k)));
+        arena_free(a);
+    }
+}
+
+static void test_a_discrete_default_is_the_nearest_value(void **state) {
+    struct arena *a = arena_new(1 << 20);
+    struct violations vs;
+    struct study_plan p;
+    violations_init(&vs, a);
+    const Aip__StudySpec *spec =
+        parse(a, "{" METRIC ",\"parameters\":[{\"parameterId\":\"b\",\"discreteValueSpec\":{"
+                 "\"values\":[1,2,4],\"defaultValue\":2.9}}]}");
+    study_spec_check(spec, "study_spec", &vs);
+    assert_int_equal(vs.n, 0);
+    study_plan_init(&p, a, spec, 5);
+    assert_true(p.study.params[0].has_default && p.study.params[0].default_value == 2);
+    arena_free(a);
+}
+
 static void test_values_as_arguments(void **state) {
     static const struct {
         double v;
@@ -311,6 +359,8 @@ int main(void) {
         cmocka_unit_test(test_every_mistake_is_named),
         cmocka_unit_test(test_a_tree_is_flat_for_the_tuner),
         cmocka_unit_test(test_trials_of_clients_are_checked),
+        cmocka_unit_test(test_some_parameters_of_a_trial),
+        cmocka_unit_test(test_a_discrete_default_is_the_nearest_value),
         cmocka_unit_test(test_values_as_arguments),
         cmocka_unit_test(test_every_mistake_of_a_tuning_job_is_named),
         cmocka_unit_test(test_the_largest_tuning_job),
