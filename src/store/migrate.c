@@ -5,6 +5,7 @@
  * `PRAGMA user_version` holds the version; `PRAGMA application_id` says that the file is ours. */
 #include "store/migrate.h"
 
+#include "base/fail.h"
 #include "store/sqlite_db.h"
 
 #define APPLICATION_ID 0x63757370 /* "cusp" */
@@ -54,11 +55,34 @@ _Static_assert(sizeof(steps) / sizeof(steps[0]) == STORE_SCHEMA_VERSION, "one st
 
 static void sql_list_number(sqlite3_context *c, int nr, sqlite3_value **v) {
     struct str text[2];
+    if (FAIL_POINT("store.migrate.row", NULL) < 0) {
+        sqlite3_result_error_code(c, SQLITE_FULL); /* as if the disk had no room for this row */
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         const void *p = sqlite3_value_blob(v[i]);
         text[i] = str_n(p ? p : "", (size_t)sqlite3_value_bytes(v[i]));
     }
     sqlite3_result_int64(c, (sqlite3_int64)db_list_number(text[0], text[1]));
+}
+
+/* Runs the statements of a step one by one. */
+static int run_step(sqlite3 *db, const char *sql, struct err *err) {
+    while (*sql) {
+        sqlite3_stmt *st;
+        if (FAIL_POINT("store.migrate.statement", err) < 0) {
+            return -1;
+        }
+        int rc = sqlite3_prepare_v2(db, sql, -1, &st, &sql);
+        if (rc == SQLITE_OK) {
+            sqlite3_step(st);
+            rc = sqlite3_finalize(st); /* what the step came to */
+        }
+        if (rc != SQLITE_OK) {
+            return db_error(db, rc, err);
+        }
+    }
+    return 0;
 }
 
 int migrate_run(struct sqlite3 *db, struct err *err) {
@@ -87,8 +111,8 @@ int migrate_run(struct sqlite3 *db, struct err *err) {
         snprintf(mark, sizeof(mark),
                  "PRAGMA application_id = %d; PRAGMA user_version = %llu; COMMIT", APPLICATION_ID,
                  (unsigned long long)version + 1);
-        if (db_exec(db, "BEGIN IMMEDIATE", err) < 0 || db_exec(db, steps[version], err) < 0 ||
-            db_exec(db, mark, err) < 0) {
+        if (db_exec(db, "BEGIN IMMEDIATE", err) < 0 || run_step(db, steps[version], err) < 0 ||
+            FAIL_POINT("store.migrate.before_commit", err) < 0 || db_exec(db, mark, err) < 0) {
             (void)db_exec(db, "ROLLBACK", NULL); /* nothing to roll back is fine */
             return err_wrap(err, "bring the database to schema version %llu",
                             (unsigned long long)version + 1);
