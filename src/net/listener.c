@@ -383,6 +383,7 @@ struct net_server *net_new(struct loop *l, const struct net_config *cfg) {
     s->handler = cfg->handler;
     s->finished = cfg->finished;
     s->arg = cfg->arg;
+    s->disk = cfg->disk;
     s->tls = cfg->tls;
     s->tls_cert = cfg->tls_cert;
     s->tls_key = cfg->tls_key;

@@ -24,7 +24,7 @@ struct net_config {
      * begun. Not called for exchanges within exchanges (net/inner.h). May be NULL. */
     void (*finished)(struct xch *, int status, void *arg);
     void *arg;
-    struct lane *disk; /* for xch_send_file fallbacks; may be NULL */
+    struct lane *disk; /* reads files that are not in memory (xch_send_file); NULL: the loop does */
 };
 
 struct net_server *net_listen(struct loop *l, const struct net_config *cfg, struct err *err);

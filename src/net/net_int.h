@@ -3,6 +3,7 @@
 #define CUSP_NET_NET_INT_H
 
 #include "base/list.h"
+#include "net/cold.h"
 #include "net/h1_lint.h"
 #include "net/handshakes.h"
 #include "net/net.h"
@@ -40,6 +41,10 @@ struct net_server {
     struct tls_creds creds; /* empty: TLS clients are refused */
     char *tls_room;         /* TRANSPORT_ROOM bytes once there are creds */
     struct handshakes handshakes;
+
+    struct lane *disk; /* may be NULL */
+    struct cold_seen cold_seen;
+    unsigned nr_cold; /* cold.c's transfers under way */
 
     struct list doors;
     struct list conns;

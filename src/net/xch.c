@@ -380,6 +380,9 @@ void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len) {
     if (!may_reply(x, true, "xch_send_file")) {
         return;
     }
+    if (!x->gone && cold_send(x, fd, offset, len)) {
+        return;
+    }
     if (!x->gone) {
         int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (own >= 0) {

@@ -99,9 +99,10 @@ void xch_start(struct xch *x, int status, const struct header *h, size_t nr_h, i
  * on_drain (bytes given are queued all the same). */
 bool xch_write(struct xch *x, struct str bytes);
 void xch_on_drain(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg);
-/* Sends [offset, offset+len) of fd (sendfile where TLS is off, on a lane or non-blocking; the fd is
- * duplicated, the caller may close its own). Then the exchange ends by itself as if xch_end were
- * called. */
+/* Sends [offset, offset+len) of fd (sendfile where TLS is off; large files that are not in memory
+ * are read by the server's lane: net/cold.h). The fd is duplicated, the caller may close its own.
+ * Then the exchange ends by itself as if xch_end were called; functions given to xch_on_gone and
+ * xch_on_drain are not called any more. */
 void xch_send_file(struct xch *x, int fd, uint64_t offset, uint64_t len);
 /* Before it: what is sent to a peer on this machine goes through memory, not by sendfile. For peers
  * that compute on what they read: they find the bytes in the processor's cache, where sendfile
