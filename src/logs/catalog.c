@@ -158,27 +158,38 @@ int catalog_replace(struct logs *g, uint64_t project, const struct catalog *c, s
     return file_write_atomic(at, ".ended", buf_str(&b), 0640, FILE_SYNC, err);
 }
 
-int catalog_add_task(struct logs *g, uint64_t project, const char *task, struct err *err) {
+static usec_t changed(const struct stat *st) {
+    return (usec_t)st->st_mtim.tv_sec * USEC_PER_SEC + (usec_t)st->st_mtim.tv_nsec / 1000;
+}
+
+int catalog_add_task(struct logs *g, uint64_t project, const char *task, usec_t last,
+                     struct err *err) {
     auto_free char *dir = xasprintf("%s/projects/%llu/.tasks", g->dir, (unsigned long long)project);
     auto_free char *path = xasprintf("%s/%s", dir, task);
-    if (access(path, F_OK) == 0) {
+    struct stat st;
+    if (stat(path, &st) == 0 && changed(&st) >= last) {
         return 0;
     }
     if (file_mkdirs(AT_FDCWD, dir, 0750, err)) {
         return -1;
     }
+    const struct timespec t = {.tv_sec = (time_t)(last / USEC_PER_SEC),
+                               .tv_nsec = (long)(last % USEC_PER_SEC) * 1000};
     auto_close int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
-    return fd < 0 ? err_sys(err, errno, "note a log's name") : 0;
+    return fd < 0 || futimens(fd, (struct timespec[]){t, t})
+               ? err_sys(err, errno, "note a log's name")
+               : 0;
 }
 
-void catalog_each_task(struct logs *g, uint64_t project, void (*fn)(void *arg, struct str task),
-                       void *arg) {
+void catalog_each_task(struct logs *g, uint64_t project,
+                       void (*fn)(void *arg, struct str task, usec_t last), void *arg) {
     auto_free char *dir = xasprintf("%s/projects/%llu/.tasks", g->dir, (unsigned long long)project);
     DIR *d = opendir(dir);
     struct dirent *e;
+    struct stat st;
     while (d && (e = readdir(d))) {
-        if (e->d_name[0] != '.') {
-            fn(arg, str_of(e->d_name));
+        if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0) {
+            fn(arg, str_of(e->d_name), changed(&st));
         }
     }
     if (d) {

@@ -36,11 +36,12 @@ int catalog_add(struct logs *g, uint64_t project, const struct catalog_item *ite
 int catalog_replace(struct logs *g, uint64_t project, const struct catalog *c,
                     struct err *err) MUST_CHECK;
 /* Names of streams ("workerpool0-0") that complete logs of the project have had: an empty file each
- * in DIR/logs/projects/NUMBER/.tasks. */
-int catalog_add_task(struct logs *g, uint64_t project, const char *task,
+ * in DIR/logs/projects/NUMBER/.tasks, whose time of change is when the newest line of that name was
+ * read. */
+int catalog_add_task(struct logs *g, uint64_t project, const char *task, usec_t last,
                      struct err *err) MUST_CHECK;
-void catalog_each_task(struct logs *g, uint64_t project, void (*fn)(void *arg, struct str task),
-                       void *arg);
+void catalog_each_task(struct logs *g, uint64_t project,
+                       void (*fn)(void *arg, struct str task, usec_t last), void *arg);
 /* Every project that has logs. */
 void catalog_each_project(struct logs *g, void (*fn)(void *arg, uint64_t project), void *arg);
 

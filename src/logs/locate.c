@@ -166,3 +166,16 @@ usec_t seg_first(const char *dir, usec_t *ret_last) {
     uint64_t t = first_key(dir, first, LOCATE_TIME);
     return t == NO_FRAME ? USEC_NEVER : t;
 }
+
+usec_t seg_last_line(const char *dir) {
+    struct seg_cursor c;
+    uint64_t end = 0, seq;
+    usec_t time = USEC_NEVER;
+    seg_cursor_init(&c, dir);
+    bool ok = seg_locate(&c, LOCATE_SEQ, UINT64_MAX, &end, &time, NULL) == 0;
+    uint64_t behind = c.eof_seen ? 2 : 1;
+    ok = ok && end >= behind && seg_locate(&c, LOCATE_SEQ, end - behind, &seq, &time, NULL) == 0 &&
+         time != USEC_NEVER;
+    seg_cursor_fini(&c);
+    return ok ? time : 0;
+}

@@ -14,5 +14,7 @@ int seg_locate(struct seg_cursor *c, enum locate_by by, uint64_t key, uint64_t *
                usec_t *ret_time, struct err *err) MUST_CHECK;
 /* Time of the first frame, USEC_NEVER: there is none. Wall time of the last write in *ret_last. */
 usec_t seg_first(const char *dir, usec_t *ret_last);
+/* When the last line was read; 0: there is none. An end mark is no line. */
+usec_t seg_last_line(const char *dir);
 
 #endif

@@ -9,10 +9,9 @@ struct names {
     struct log_tombs tombs;
     struct map seen;
     VEC_OF(char *) ids;
-    usec_t newest; /* end of the latest log of a job that is complete */
 };
 
-/* last: when the newest line of it was received. */
+/* last: when the newest line of it was received; needed of a log that was deleted only. */
 static void add_name(void *arg, struct str id, usec_t last) {
     struct names *n = arg;
     if (!map_get(&n->seen, id) && !tombs_hide_log(&n->tombs, id, last)) {
@@ -21,10 +20,13 @@ static void add_name(void *arg, struct str id, usec_t last) {
     }
 }
 
-/* Of which job it was is not known any more. */
-static void add_task(void *arg, struct str task) {
-    const struct names *n = arg;
-    add_name(arg, task, n->newest);
+static void add_task(void *arg, struct str task, usec_t last) {
+    add_name(arg, task, last);
+}
+
+/* Of a stream; the file is only read when it matters. */
+static void add_stream_name(struct names *n, struct str id, const char *dir) {
+    add_name(n, id, tombs_hide_log(&n->tombs, id, 0) ? seg_last_line(dir) : 0);
 }
 
 static void service_name(const char *job, char ret[64]) {
@@ -39,10 +41,8 @@ struct open_job {
 static void add_stream(void *arg, const char *dir, const char *task, uint32_t attempt) {
     const struct open_job *job = arg;
     char own[64];
-    usec_t last = 0;
-    (void)seg_first(dir, &last);
     service_name(job->id, own);
-    add_name(job->n, str_of(attempt > 0 ? task : own), last);
+    add_stream_name(job->n, str_of(attempt > 0 ? task : own), dir);
 }
 
 static void add_job(struct names *n, const struct catalog_item *it) {
@@ -53,7 +53,8 @@ static void add_job(struct names *n, const struct catalog_item *it) {
     if (it->is_open) {
         (void)streams_each(n->n->logs, id, add_stream, &open);
     }
-    add_name(n, str_of(own), it->is_open ? 0 : it->last);
+    auto_free char *dir = xasprintf("%s/%s/service", n->n->logs->dir, id);
+    add_stream_name(n, str_of(own), dir);
 }
 
 static int by_text(const void *a, const void *b) {
@@ -70,9 +71,7 @@ static void find_names(struct names *found) {
     (void)!written_names(g, project, add_name, found, NULL);
     (void)!catalog_load(g, project, 0, USEC_NEVER, &c, NULL);
     for (size_t i = 0; i < c.items.n; i++) {
-        const struct catalog_item *it = &c.items.p[i];
-        found->newest = !it->is_open && it->last > found->newest ? it->last : found->newest;
-        add_job(found, it);
+        add_job(found, &c.items.p[i]);
     }
     catalog_each_task(g, project, add_task, found);
     catalog_fini(&c);

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "logs/catalog.h"
+#include "logs/locate.h"
 #include "logs/measure.h"
 #include "store/store.h"
 #include "sys/files.h"
@@ -160,7 +161,7 @@ struct naming {
 static void note_task(void *arg, const char *dir, const char *task, uint32_t attempt) {
     struct naming *n = arg;
     struct err err;
-    if (attempt > 0 && catalog_add_task(n->r->logs, n->project, task, &err)) {
+    if (attempt > 0 && catalog_add_task(n->r->logs, n->project, task, seg_last_line(dir), &err)) {
         log_warn("name of a log not noted", "error=\"%s\"", err.msg);
     }
 }

@@ -439,6 +439,78 @@ static void test_written_entries_over_segments(void **state) {
     assert_int_equal(count(r, "", false, 1000), 2010);
 }
 
+/* ---- names */
+
+static void on_names(struct log_names *n, const struct err *err) {
+    struct rig *r = n->arg;
+    r->failed = err != NULL;
+    loop_stop(r->loop);
+}
+
+static bool is_named(struct rig *r, const char *id) {
+    struct log_names n = {.project = PROJECT, .arena = r->arena, .cb = on_names, .arg = r};
+    log_names_start(r->logs, &n);
+    loop_run(r->loop);
+    assert_false(r->failed);
+    for (size_t i = 0; i < n.nr_ids; i++) {
+        if (str_eqc(n.ids[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_delete(struct log_delete *d, const struct err *err) {
+    struct rig *r = d->arg;
+    r->failed = err != NULL;
+    loop_stop(r->loop);
+}
+
+static void delete_log(struct rig *r, const char *id) {
+    struct log_delete d = {.project = PROJECT, .log_id = str_of(id), .cb = on_delete, .arg = r};
+    log_delete_start(r->logs, &d);
+    loop_run(r->loop);
+    assert_false(r->failed);
+    assert_false(is_named(r, id));
+}
+
+static void test_a_deleted_name_comes_back_with_its_next_line_only(void **state) {
+    struct rig *r = *state;
+    usec_t t = time_wall();
+    write_job(r, "1", 0, true);
+    write_stream(r, "2", "service", 1, 3, t, false);
+    write_stream(r, "2", "a1/workerpool1-0", 1, 3, t - USEC_PER_SEC, false);
+    assert_int_equal(owner_write(r->logs, "2", PROJECT, NULL), 0);
+    r->live = "2";
+    look(r);
+    assert_true(is_named(r, "workerpool0-0") && is_named(r, "workerpool1-0"));
+    assert_true(is_named(r, "ml.googleapis.com%2F1"));
+    delete_log(r, "ml.googleapis.com%2F1");
+    delete_log(r, "workerpool0-0");
+    delete_log(r, "workerpool1-0");
+
+    /* The end of a stream is no line, nor are other jobs' lines, nor this job's other streams. */
+    t = time_wall() + 3600 * (usec_t)USEC_PER_SEC; /* whenever: later than the deletion */
+    write_stream(r, "2", "a1/workerpool1-0", 1, 0, t, true);
+    write_stream(r, "2", "service", 1, 3, t, true);
+    r->live = NULL;
+    for (int turn = 0; turn < 2; turn++) {
+        assert_false(is_named(r, "workerpool0-0"));
+        assert_false(is_named(r, "workerpool1-0"));
+        assert_false(is_named(r, "ml.googleapis.com%2F1"));
+        assert_true(is_named(r, "ml.googleapis.com%2F2"));
+        look(r); /* the second time it is known as ended */
+        assert_true(turn || !has_mark(r, "2"));
+    }
+    write_stream(r, "3", "a1/workerpool0-0", 1, 1, t, true);
+    write_stream(r, "3", "service", 1, 1, t, true);
+    assert_int_equal(owner_write(r->logs, "3", PROJECT, NULL), 0);
+    assert_true(is_named(r, "workerpool0-0"));
+    look(r);
+    assert_true(!has_mark(r, "3") && is_named(r, "workerpool0-0"));
+    assert_false(is_named(r, "workerpool1-0"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_ended_logs_are_found_by_their_times, setup, teardown),
@@ -448,6 +520,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_large_log_keeps_its_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_jobs_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_written_entries_over_segments, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_deleted_name_comes_back_with_its_next_line_only,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
