@@ -260,9 +260,11 @@ static bool python_takes(struct trace_state *t, struct str line) {
     }
     if (str_starts(line, STR("During handling of the above exception")) ||
         str_starts(line, STR("The above exception was the direct cause"))) {
+        t->kind = TRACE_PYTHON_CAUSE;
         return true;
     }
-    if (str_starts(line, STR("Traceback (most recent call last):"))) {
+    if (t->kind == TRACE_PYTHON_CAUSE &&
+        str_starts(line, STR("Traceback (most recent call last):"))) {
         t->kind = TRACE_PYTHON;
         return true;
     }
@@ -276,6 +278,7 @@ bool trace_takes(struct trace_state *t, struct str line) {
         return false;
     case TRACE_PYTHON:
     case TRACE_PYTHON_SAID:
+    case TRACE_PYTHON_CAUSE:
         return python_takes(t, line);
     case TRACE_JAVA:
         return (line.n && is_space(line.p[0]) &&

@@ -35,7 +35,14 @@ void recognise_line(struct str line, enum seg_stream stream, bool strict, struct
 
 /* Tracebacks of Python (also behind a rank's "[rank0]: "), stack traces of Java, panics of Go. */
 struct trace_state {
-    enum { TRACE_NONE, TRACE_PYTHON, TRACE_PYTHON_SAID, TRACE_JAVA, TRACE_GO } kind;
+    enum {
+        TRACE_NONE,
+        TRACE_PYTHON,
+        TRACE_PYTHON_SAID,  /* its last word; a cause may follow */
+        TRACE_PYTHON_CAUSE, /* announced: the next trace belongs to this one */
+        TRACE_JAVA,
+        TRACE_GO
+    } kind;
     char prefix[32];
     unsigned prefix_n;
 };

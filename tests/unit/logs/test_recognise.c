@@ -93,6 +93,13 @@ static void test_a_traceback_is_one_entry(void **state) {
         "e:  File \"a.py\", line 3, in <module>",
         "e:KeyError: 'x'",
         "e:after",
+        "e:Traceback (most recent call last):", /* two that have nothing to do with each other */
+        "e:  f()",
+        "e:ValueError: first",
+        "e:Traceback (most recent call last):",
+        "e:  f()",
+        "e:ValueError: second",
+        "e:done",
     };
     struct arena *a = arena_new(1 << 20);
     struct gather g;
@@ -100,7 +107,7 @@ static void test_a_traceback_is_one_entry(void **state) {
     gather_lines(&g, lines, NR_OF(lines));
     assert_int_equal(gather_settled(&g), g.items.n);
     gather_end(&g);
-    assert_int_equal(g.items.n, 4);
+    assert_int_equal(g.items.n, 7);
     assert_true(g.items.p[1].is_trace);
     assert_int_equal(g.items.p[1].severity, 500);
     assert_int_equal(g.items.p[1].frames, 10);
@@ -108,6 +115,8 @@ static void test_a_traceback_is_one_entry(void **state) {
     assert_true(str_ends(g.items.p[1].text, STR("KeyError: 'x'")));
     assert_true(str_eqc(g.items.p[2].text, "from the other stream"));
     assert_true(str_eqc(g.items.p[3].text, "after"));
+    assert_true(str_ends(g.items.p[4].text, STR("ValueError: first")));
+    assert_true(g.items.p[5].is_trace && g.items.p[5].frames == 3);
     gather_fini(&g);
 
     gather_init(&g, a, true); /* Vertex: a line is an entry */
