@@ -27,6 +27,9 @@ int gcs_error_status(const struct err *err, const char **ret_reason) {
     case ERR_FAILED_PRECONDITION:
         *ret_reason = "conditionNotMet";
         return 412;
+    case ERR_DEADLINE_EXCEEDED: /* the body stood still; clients try 408 again */
+        *ret_reason = "uploadBrokenConnection";
+        return 408;
     case ERR_CANCELLED:
         *ret_reason = "cancelled";
         return 499;

@@ -60,6 +60,9 @@ void gcs_xml_err(struct gcs_call *c, const struct err *err) {
                : strstr(err->msg, "bucket")        ? "NoSuchBucket"
                                                    : "NoSuchKey";
         break;
+    case 408:
+        code = "RequestTimeout";
+        break;
     case 409:
         code = "BucketNotEmpty";
         break;
