@@ -1,6 +1,9 @@
 """cusp storage: many at once, broken off and taken up again, checked from end to end."""
 import json
 import os
+import pty
+import re
+import select
 import socket
 import struct
 import subprocess
@@ -240,6 +243,44 @@ def test_a_server_that_is_gone_ends_it_at_once(cusp, tmp_path):
         (tmp_path / f"f{i}").write_text("x")
     p = cusp("cp", *tmp_path.glob("f*"), "gs://bkt/", rc=4, CUSP_ENDPOINT="http://127.0.0.1:1")
     assert "not tried" in p.stderr and p.stderr.count("no server answers") <= 8
+
+
+def on_a_terminal(cusp, argv, until, then, **env):
+    """What it says there until it ends; `then` is called once it has said what matches `until`."""
+    master, slave = pty.openpty()
+    p = subprocess.Popen([CUSP, "storage", *map(str, argv)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave,
+                         env={**cusp.env, **env})
+    os.close(slave)
+    said, seen = b"", False
+    while select.select([master], [], [], 60)[0]:
+        try:
+            got = os.read(master, 65536)
+        except OSError:
+            break
+        if not got:
+            break
+        said += got
+        if not seen and re.search(until, said):
+            seen = True
+            then()
+    os.close(master)
+    assert p.wait(60) == 0 and seen, said
+    return said
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_progress_on_a_terminal_and_nowhere_else(cusp, relay, tmp_path, many):
+    src = blob(tmp_path / "src", 16 * MIB)
+    opened = threading.Event()
+    relay.mangle_up = lambda data: (relay.up < 4 * MIB or opened.wait(60)) and data  # it stands still for as long as we look
+    files = [src, blob(tmp_path / "two", MIB)] if many else [src]
+    until = rb"\r\033\[K[01] of 2 objects, .* of 17\.0 MiB \(\d+%\), .*/s" if many else rb"\r\033\[Ksrc, .* of 16\.0 MiB \(\d+%\), .*/s"
+    said = on_a_terminal(cusp, ["cp", *files, "gs://bkt/"], until, opened.set, CUSP_ENDPOINT=relay.url)
+    last = said.split(b"\r\033[K")[-1 if many else -2]  # each is wiped away, also the one that is there at the end
+    assert last.startswith(b"2 objects, " if many else str(src).encode() + b" -> gs://bkt/src"), said
+    assert "\033" not in cusp("cp", *files, "gs://bkt/").stderr
+    listed = {o["name"] for o in json.loads(cusp("ls", "gs://bkt", "--format=json").stdout)}
+    assert listed == {f.name for f in files}
 
 
 # ---- rsync, du, ls

@@ -3,6 +3,7 @@ import base64
 import json
 import glob
 import hmac
+import io
 import os
 import re
 import shutil
@@ -306,6 +307,31 @@ def test_authorities_go_with_their_image(local, busybox_image):
     s.start()
     wait_until(lambda: old not in layers_of_authorities(s), 20, "the old CA's layer to go")
     assert len(layers_of_authorities(s)) == 1
+
+
+def test_bundles_of_the_image_have_our_authority_in_front_of_their_own(local, busybox_image, tmp_path):
+    """For programs that read no variable: each file where a distribution keeps its authorities, and only those the image has."""
+    s = local()
+    places = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"]
+    absent = "var/lib/ca-certificates/ca-bundle.pem"
+    tar = tmp_path / "trusting.tar"
+    shutil.copy(busybox_image, tar)
+    own = "-----BEGIN CERTIFICATE-----\nof the image %d\n-----END CERTIFICATE-----\n"
+    with tarfile.open(tar, "a") as t:
+        for n, path in enumerate(places):
+            i = tarfile.TarInfo(path)
+            i.size = len(own % n)
+            t.addfile(i, io.BytesIO((own % n).encode()))
+    assert s.call("POST", "/cusp/v1/images:import?name=trusting", tar.read_bytes()).status_code == 200
+    ca = open(os.path.join(s.data_dir, "identity/tls/ca.pem")).read().splitlines()
+    script = "; echo ==; ".join(f"cat /{p}" for p in [*places, ".cusp/ca-bundle.pem"]) + f"; test ! -e /{absent}"
+    job = s.create(container_job("sh", "-c", script, image="trusting"))
+    assert s.wait(job["name"])["state"] == "JOB_STATE_SUCCEEDED", output(s, job["name"])
+    said = "\n".join(output(s, job["name"])).split("\n==\n")
+    for n, text in enumerate(said[:2]):
+        lines = text.splitlines()
+        assert lines[:len(ca)] == ca and lines[len(ca):] == (own % n).splitlines()
+    assert said[2].splitlines()[:len(ca)] == ca and "of the image 0" in said[2]
 
 
 def test_java_options_keep_the_images_own(local, busybox_image):
