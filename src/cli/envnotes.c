@@ -155,20 +155,22 @@ static void java(const struct env_facts *f, const struct env_sink *to) {
         "    .build().getService();\n");
 }
 
+#define GO_CONN                                                                                    \
+    "conn, err := grpc.NewClient(\"{H}:{p}\",\n"                                                   \
+    "    grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{})))\n"
+#define GO_CLEAR                                                                                   \
+    "option.WithoutAuthentication(),\n"                                                            \
+    "    option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))\n"
+
 static void go(const struct env_facts *f, const struct env_sink *to) {
     var(to, "GOOGLE_CLOUD_PROJECT", f->project);
     var(to, "STORAGE_EMULATOR_HOST", f->url);
     var(to, "SSL_CERT_FILE", f->trust.bundle);
     snippet(to, f, "grpc-tls", "cloud.google.com/go/aiplatform/apiv1, gRPC",
-            "conn, err := grpc.NewClient(\"{H}:{p}\",\n"
-            "    grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{})))\n"
-            "jobs, err := aiplatform.NewJobClient(ctx, option.WithGRPCConn(conn))\n");
+            GO_CONN "jobs, err := aiplatform.NewJobClient(ctx, option.WithGRPCConn(conn))\n");
     snippet(
         to, f, "grpc", "cloud.google.com/go/aiplatform/apiv1, gRPC in clear text",
-        "jobs, err := aiplatform.NewJobClient(ctx, option.WithEndpoint(\"{h}:{p}\"), "
-        "option.WithoutAuthentication(),\n"
-        "    "
-        "option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))\n");
+        "jobs, err := aiplatform.NewJobClient(ctx, option.WithEndpoint(\"{h}:{p}\"), " GO_CLEAR);
     snippet(to, f, "rest", "cloud.google.com/go/aiplatform/apiv1beta1, REST (apiv1 has gRPC only)",
             "jobs, err := aiplatform.NewJobRESTClient(ctx, option.WithEndpoint(\"{u}\"), "
             "option.WithoutAuthentication())\n");
@@ -177,15 +179,12 @@ static void go(const struct env_facts *f, const struct env_sink *to) {
             "jobs, err := aiplatform.NewJobRESTClient(ctx, "
             "option.WithEndpoint(\"https://{H}:{p}\"), option.WithoutAuthentication())\n");
     snippet(to, f, "grpc-tls", "cloud.google.com/go/logging, gRPC",
-            "conn, err := grpc.NewClient(\"{H}:{p}\",\n"
-            "    grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{})))\n"
+            GO_CONN
             "logs, err := logging.NewClient(ctx, \"projects/{P}\", option.WithGRPCConn(conn))\n");
     snippet(
         to, f, "grpc", "cloud.google.com/go/logging, gRPC in clear text",
         "logs, err := logging.NewClient(ctx, \"projects/{P}\", option.WithEndpoint(\"{h}:{p}\"),\n"
-        "    option.WithoutAuthentication(),\n"
-        "    "
-        "option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))\n");
+        "    " GO_CLEAR);
 }
 
 static void gcloud(const struct env_facts *f, const struct env_sink *to) {
