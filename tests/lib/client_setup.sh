@@ -47,13 +47,18 @@ setup_go() { # FOLDER
     printf '%s\n' "$stamp" >"$env/stamp"
 }
 
+# Maven brings the client; the driver is compiled with what the drivers share.
 setup_java() { # FOLDER
-    local stamp tools="apt-get install openjdk-17-jdk-headless maven"
-    stamp=$(cd "$1" && cat pom.xml src/main/java/*.java | sha256sum)
+    local stamp lib tools="apt-get install openjdk-17-jdk-headless maven"
+    lib=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/cases-java
+    stamp=$(cat "$1/pom.xml" "$1"/src/main/java/*.java "$lib"/cusp/*.java "${BASH_SOURCE[0]}" | sha256sum)
     ! fresh "$stamp" || return 0
     command -v javac >/dev/null || skip java "no Java compiler is installed" "$tools"
     command -v mvn >/dev/null || skip java "mvn is not installed" "$tools"
     mkdir -p "$env"
-    mvn -q -B -f "$1/pom.xml" -Ddir="$env/target" compile dependency:copy-dependencies -DoutputDirectory="$env/lib" >&2
+    rm -rf "$env/target"
+    mvn -q -B -f "$1/pom.xml" -Ddir="$env/target" dependency:copy-dependencies -DoutputDirectory="$env/lib" >&2
+    javac --release 17 -encoding UTF-8 -Xlint:all,-processing,-serial,-classfile -d "$env/target/classes" -cp "$env/lib/*" \
+        "$lib"/cusp/*.java "$1"/src/main/java/*.java >&2
     printf '%s\n' "$stamp" >"$env/stamp"
 }

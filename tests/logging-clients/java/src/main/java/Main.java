@@ -1,4 +1,6 @@
 // The Java logging client against cusp. One JSON line a case; see ../README.md.
+import static cusp.Cases.want;
+
 import com.google.api.gax.paging.Page;
 import com.google.auth.oauth2.AccessToken;
 import com.google.auth.oauth2.GoogleCredentials;
@@ -19,6 +21,7 @@ import com.google.cloud.logging.Payload;
 import com.google.cloud.logging.Severity;
 import com.google.cloud.logging.SourceLocation;
 import com.google.cloud.logging.Synchronicity;
+import cusp.Cases;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Date;
@@ -28,10 +31,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 public final class Main {
-  interface Case {
-    void run() throws Exception;
-  }
-
   static final String PROJECT = System.getenv("CUSP_PROJECT");
   static final String LOG = "java-log";
   static final String NAME = "projects/" + PROJECT + "/logs/" + LOG;
@@ -39,13 +38,7 @@ public final class Main {
   static final MonitoredResource GLOBAL = MonitoredResource.newBuilder("global").build();
   static Logging logging;
 
-  static void want(boolean ok, Object what) {
-    if (!ok) {
-      throw new IllegalStateException(String.valueOf(what));
-    }
-  }
-
-  static void refused(String code, Case c) throws Exception {
+  static void refused(String code, Cases.Case c) throws Exception {
     try {
       c.run();
     } catch (LoggingException e) {
@@ -182,14 +175,6 @@ public final class Main {
     want(all("logName=\"" + NAME + "\"").isEmpty(), "entries are left");
   }
 
-  static String quote(String s) {
-    StringBuilder b = new StringBuilder("\"");
-    for (char c : s.toCharArray()) {
-      b.append(c == '"' || c == '\\' ? "\\" + c : c < ' ' ? " " : String.valueOf(c));
-    }
-    return b.append('"').toString();
-  }
-
   public static void main(String[] args) throws Exception {
     // Over TLS and with a token: without credentials, and for names with "localhost" in them, the client closes its channel before
     // it uses it (3.34.0, GrpcLoggingRpc).
@@ -198,31 +183,16 @@ public final class Main {
     logging = LoggingOptions.newBuilder().setProjectId(PROJECT).setHost(host).setCredentials(GoogleCredentials.create(token))
         .setAutoPopulateMetadata(false).build().getService();
     logging.setWriteSynchronicity(Synchronicity.SYNC);
-    String version = Logging.class.getPackage().getImplementationVersion();
-    Map<String, Case> cases = new java.util.LinkedHashMap<>();
-    cases.put("write", Main::write);
-    cases.put("list", Main::list);
-    cases.put("paging", Main::paging);
-    cases.put("job_lines", Main::jobLines);
-    cases.put("logs", Main::logs);
-    cases.put("descriptors", Main::descriptors);
-    cases.put("tail", Main::tail);
-    cases.put("error_mapping", Main::errorMapping);
-    cases.put("remove", Main::remove);
-    int failed = 0;
-    for (Map.Entry<String, Case> c : cases.entrySet()) {
-      long t0 = System.nanoTime();
-      String detail = "";
-      try {
-        c.getValue().run();
-      } catch (Throwable e) {
-        failed++;
-        detail = String.valueOf(e);
-      }
-      System.out.println("{\"client\":\"java\",\"version\":" + quote(String.valueOf(version)) + ",\"transport\":\"grpc\",\"case\":\"" + c.getKey()
-          + "\",\"ok\":" + detail.isEmpty() + ",\"ms\":" + (System.nanoTime() - t0) / 1000000 + ",\"detail\":"
-          + quote(detail.substring(0, Math.min(500, detail.length()))) + "}");
-    }
-    System.exit(failed > 0 ? 1 : 0);
+    new Cases()
+        .add("write", Main::write)
+        .add("list", Main::list)
+        .add("paging", Main::paging)
+        .add("job_lines", Main::jobLines)
+        .add("logs", Main::logs)
+        .add("descriptors", Main::descriptors)
+        .add("tail", Main::tail)
+        .add("error_mapping", Main::errorMapping)
+        .add("remove", Main::remove)
+        .runAll("grpc", Logging.class.getPackage().getImplementationVersion());
   }
 }

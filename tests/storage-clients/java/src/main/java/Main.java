@@ -1,4 +1,6 @@
 // The Java storage client against cusp. One JSON line a case; see ../README.md.
+import static cusp.Cases.want;
+
 import com.google.cloud.NoCredentials;
 import com.google.cloud.Policy;
 import com.google.cloud.ReadChannel;
@@ -15,6 +17,7 @@ import com.google.cloud.storage.Storage.BlobTargetOption;
 import com.google.cloud.storage.StorageBatch;
 import com.google.cloud.storage.StorageException;
 import com.google.cloud.storage.StorageOptions;
+import cusp.Cases;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -24,21 +27,11 @@ import java.util.Random;
 import java.util.UUID;
 
 public final class Main {
-  interface Case {
-    void run() throws Exception;
-  }
-
   static final String NAME = "java-" + UUID.randomUUID().toString().substring(0, 8);
   static final byte[] BIG = new byte[(3 << 20) + 11];
   static Storage storage;
 
-  static void want(boolean ok, Object what) {
-    if (!ok) {
-      throw new IllegalStateException(String.valueOf(what));
-    }
-  }
-
-  static void refused(int code, Case c) throws Exception {
+  static void refused(int code, Cases.Case c) throws Exception {
     try {
       c.run();
     } catch (StorageException e) {
@@ -156,42 +149,20 @@ public final class Main {
     want(storage.delete(NAME) && storage.get(NAME) == null, "bucket");
   }
 
-  static int failed = 0;
-
-  static String quote(String s) {
-    StringBuilder b = new StringBuilder("\"");
-    for (char c : s.substring(0, Math.min(500, s.length())).toCharArray()) {
-      b.append(c == '"' || c == '\\' ? "\\" + c : c < 32 ? " " : String.valueOf(c));
-    }
-    return b.append('"').toString();
-  }
-
-  static void run(String name, Case c) {
-    long t0 = System.nanoTime();
-    String detail = "";
-    try {
-      c.run();
-    } catch (Throwable e) {
-      failed++;
-      detail = e.getClass().getSimpleName() + ": " + e.getMessage();
-    }
-    System.out.printf("{\"client\":\"java\",\"version\":\"%s\",\"transport\":\"rest\",\"case\":\"%s\",\"ok\":%s,\"ms\":%d,\"detail\":%s}%n",
-        storage.getOptions().getLibraryVersion(), name, detail.isEmpty(), (System.nanoTime() - t0) / 1000000, quote(detail));
-  }
-
   public static void main(String[] args) {
     new Random().nextBytes(BIG);
     storage = StorageOptions.newBuilder().setHost(System.getenv("CUSP_ENDPOINT")).setProjectId("demo").setCredentials(NoCredentials.getInstance())
         .setRetrySettings(com.google.api.gax.retrying.RetrySettings.newBuilder().setMaxAttempts(1).build()).build().getService();
-    run("bucket", Main::bucket);
-    run("write_read", Main::writeRead);
-    run("resumable", Main::resumable);
-    run("list", Main::list);
-    run("copy_compose_move", Main::copyComposeMove);
-    run("metadata", Main::metadata);
-    run("batch", Main::batch);
-    run("iam", Main::iam);
-    run("remove", Main::remove);
-    System.exit(failed > 0 ? 1 : 0);
+    new Cases()
+        .add("bucket", Main::bucket)
+        .add("write_read", Main::writeRead)
+        .add("resumable", Main::resumable)
+        .add("list", Main::list)
+        .add("copy_compose_move", Main::copyComposeMove)
+        .add("metadata", Main::metadata)
+        .add("batch", Main::batch)
+        .add("iam", Main::iam)
+        .add("remove", Main::remove)
+        .runAll("rest", storage.getOptions().getLibraryVersion());
   }
 }
