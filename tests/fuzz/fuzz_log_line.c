@@ -21,6 +21,8 @@ static void read_all(struct arena *a, struct str in, bool strict) {
     }
     CHECK(gather_settled(&g) <= g.items.n);
     gather_end(&g);
+    struct arena *scratch = arena_new(ARENA_NO_MAX);
+    auto_buf struct buf b = BUF_INIT(64 << 20);
     for (size_t i = 0; i < g.items.n; i++) {
         const struct captured *c = &g.items.p[i];
         struct entry_origin o = {.project = STR("p"),
@@ -28,14 +30,16 @@ static void read_all(struct arena *a, struct str in, bool strict) {
                                  .task = "workerpool0-0",
                                  .attempt = 1,
                                  .strict = strict};
-        auto_buf struct buf b = BUF_INIT(64 << 20);
+        arena_clear(scratch);
+        buf_clear(&b);
         CHECK(i == 0 || c->seq > g.items.p[i - 1].seq);
         CHECK(c->severity >= SEVERITY_DEFAULT && c->severity <= SEVERITY_EMERGENCY);
-        Google__Logging__V2__LogEntry *e = entry_make(a, &o, c);
+        Google__Logging__V2__LogEntry *e = entry_make(scratch, &o, c);
         CHECK(e && pb_to_json(&e->base, NULL, &b, NULL) == 0 && str_is_utf8(buf_str(&b)));
         frames += c->frames;
     }
     CHECK(frames == f.seq);
+    arena_free(scratch);
     gather_fini(&g);
 }
 
