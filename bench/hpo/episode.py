@@ -3,7 +3,7 @@ import heapq
 
 import numpy as np
 
-from peer import Peer, PeerError
+from peer import Kept, PeerError
 
 
 class Slow(Exception):
@@ -43,12 +43,15 @@ def _play(peer, problem, seed, budget, parallel, cap, trials):
             raise Slow(f"{spent / (len(trials) - 3):.1f} s of processor time a suggestion at {len(trials)} trials")
 
 
-def episode(name, version, cmd, entry, seed, cap, log):
-    """Returns a trace (trace.py). cap: seconds of processor time a suggestion, on average."""
+def episode(name, version, cmd, entry, seed, cap, log, kept=None):
+    """Returns a trace (trace.py). cap: seconds of processor time a suggestion, on average. kept: processes
+    to take one from (peer.Kept); None: a process for this run alone."""
     problem = entry.make(seed)
     trace = {"peer": name, "version": version, "problem": entry.name, "family": entry.family, "seed": seed,
              "budget": entry.budget, "parallel": entry.parallel, "status": "done", "why": "", "trials": []}
-    peer = Peer(cmd, log)
+    kept = kept or Kept()
+    peer = kept.take(cmd, log)
+    trace["place"] = peer.runs
     try:
         answer = peer.call({"op": "start", "seed": seed, "trials": entry.budget, "parallel": entry.parallel,
                             "noise": problem.noise, "metrics": problem.metrics, "params": problem.params})
@@ -62,5 +65,5 @@ def episode(name, version, cmd, entry, seed, cap, log):
     except (PeerError, ValueError) as e:
         trace.update(status="error", why=str(e)[:300])
     finally:
-        peer.close()
+        kept.put(peer, trace["status"] in ("done", "unsupported"))
     return trace

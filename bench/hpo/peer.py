@@ -53,6 +53,7 @@ class Peer:
         self.sel = selectors.DefaultSelector()
         self.sel.register(self.proc.stdout, selectors.EVENT_READ)
         self.rest = b""
+        self.cmd, self.runs = cmd, 0
 
     def call(self, message, timeout=600):
         try:
@@ -82,6 +83,30 @@ class Peer:
         self.proc.stdout.close()
         self.sel.close()
         self.log.close()
+
+
+class Kept:
+    """Processes that serve up to `together` runs, one after another, so that a library's imports are
+    paid once. One thread's; a process is never in two runs at a time. One whose run did not end well
+    serves no other."""
+
+    def __init__(self, together=1):
+        self.together, self.idle = together, {}
+
+    def take(self, cmd, log):
+        peer = self.idle.pop(tuple(cmd), None) or Peer(cmd, log)
+        peer.runs += 1
+        return peer
+
+    def put(self, peer, well):
+        if well and peer.runs < self.together:
+            self.idle[tuple(peer.cmd)] = peer
+        else:
+            peer.close()
+
+    def close(self):
+        while self.idle:
+            self.idle.popitem()[1].close()
 
 
 def version(name, cmd):

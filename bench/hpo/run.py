@@ -11,7 +11,7 @@ import time
 
 import trace
 from episode import episode
-from peer import PEERS, PeerError, command, version
+from peer import PEERS, Kept, PeerError, command, version
 from problems.catalogue import entries
 
 
@@ -32,6 +32,8 @@ def main():
     p.add_argument("--problems", default=".", metavar="REGEX")
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--jobs", type=int, default=1)
+    p.add_argument("--together", type=int, default=1, metavar="N",
+                   help="runs that a process serves one after another, for imports to be paid once (not cusp's, which has none)")
     p.add_argument("--cap", type=float, default=8.0, help="seconds of processor time a suggestion, on average")
     p.add_argument("--minutes", type=float, default=1e6, help="start nothing after so long")
     p.add_argument("--nice", type=int, default=19)
@@ -53,6 +55,13 @@ def main():
     lock, stop = threading.Lock(), time.monotonic() + 60 * args.minutes
 
     def work():
+        kept = Kept(args.together)
+        try:
+            work_with(kept)
+        finally:
+            kept.close()
+
+    def work_with(kept):
         while time.monotonic() < stop:
             with lock:
                 task = next(todo, None)
@@ -63,7 +72,8 @@ def main():
             if trace.path(name, v, entry.name, seed, entry.budget).exists():
                 continue
             began = time.monotonic()
-            t = episode(name, v, cmd, entry, seed, args.cap, trace.HOME / "log" / f"{name}.err")
+            t = episode(name, v, cmd, entry, seed, args.cap, trace.HOME / "log" / f"{name}.err",
+                        None if name == "cusp" else kept)
             trace.save(t)
             spent = sum(x["ask_cpu"] + x["tell_cpu"] for x in t["trials"])
             print(f"{time.strftime('%H:%M:%S')} {entry.name} s{seed} {name}: {t['status']} {t['why']} "

@@ -12,8 +12,8 @@ def path(peer, version, problem, seed, budget):
 
 
 def save(trace):
-    """trace: {peer, version, problem, family, seed, budget, parallel, status, why, start_cpu,
-    trials}. status: done, slow (stopped, too much time a suggestion), unsupported, error. trials
+    """trace: {peer, version, problem, family, seed, budget, parallel, status, why, start_cpu, place,
+    trials}. place: which run of its process it was, from 1. status: done, slow (stopped, too much time a suggestion), unsupported, error. trials
     in the order they ended: {setting, told, true, ask_cpu, ask_wall, tell_cpu, tell_wall, pending,
     ended}."""
     p = path(trace["peer"], trace["version"], trace["problem"], trace["seed"], trace["budget"])

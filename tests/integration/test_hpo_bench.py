@@ -14,7 +14,7 @@ sys.path.insert(0, str(BENCH))
 
 import scores  # noqa: E402
 from episode import episode  # noqa: E402
-from peer import Peer  # noqa: E402
+from peer import Kept, Peer  # noqa: E402
 from problems import bbob, shapes, variants  # noqa: E402
 from problems.catalogue import Entry  # noqa: E402
 
@@ -132,6 +132,33 @@ def test_episodes_in_parallel_end_in_their_own_order(tmp_path):
     assert ends == sorted(ends)
     again = episode("random", "1", UNIFORM, entry, 0, 8.0, tmp_path / "err")
     assert [x["told"] for x in again["trials"]] == [x["told"] for x in t["trials"]]
+
+
+def test_runs_together_are_the_runs_of_processes_of_their_own(tmp_path):
+    """One process serves two runs and is then replaced; one whose run failed serves no other."""
+    def entry(d):
+        return Entry(f"f1-d{d}", "bbob", 6, lambda seed: bbob.bbob(1, d, seed + 1))
+    alone = [episode("random", "1", UNIFORM, entry(d), 3, 8.0, tmp_path / "err") for d in (5, 2, 5)]
+    kept = Kept(2)
+    try:
+        together, processes = [], []
+        for d in (5, 2, 5):
+            together.append(episode("random", "1", UNIFORM, entry(d), 3, 8.0, tmp_path / "err", kept))
+            processes += [p.proc.pid for p in kept.idle.values()]
+        assert [t["place"] for t in together] == [1, 2, 1] and len(set(processes)) == 2
+        for a, b in zip(alone, together):
+            assert b["status"] == "done" and [x["setting"] for x in a["trials"]] == [x["setting"] for x in b["trials"]]
+        kept.close()
+
+        def bad(seed):
+            p = bbob.bbob(1, 5, seed)
+            p.params[0].update(lo=6.0, hi=7.0)  # what the peer is told; the problem's own check refuses it
+            p.check = lambda setting: bbob.bbob(1, 5, seed).check(setting)
+            return p
+        t = episode("random", "1", UNIFORM, Entry("f1-d5", "bbob", 6, bad), 3, 8.0, tmp_path / "err", kept)
+        assert t["status"] == "error" and not kept.idle
+    finally:
+        kept.close()
 
 
 @pytest.fixture(scope="module")
