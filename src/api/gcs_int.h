@@ -9,8 +9,8 @@
 #include "blob/blob.h"
 #include "net/packed_body.h"
 
-#define GCS_PIECE (256u << 10) /* of an upload's bytes: what one read of the network brings */
-#define GCS_PIECES 6           /* of one upload; made when needed */
+#define GCS_PIECE (1u << 20) /* of an upload's bytes: a write to the disk */
+#define GCS_PIECES 4         /* of one upload; made when needed */
 
 #define GCS_COMPOSE_MAX 32 /* source objects of one compose */
 

@@ -323,7 +323,7 @@ char *h1_room(struct h1 *h, size_t *ret_n) {
     if (!p || n < DIRECT_MIN) {
         return NULL;
     }
-    *ret_n = n < NET_READ_BODY ? n : NET_READ_BODY;
+    *ret_n = n;
     return p;
 }
 
