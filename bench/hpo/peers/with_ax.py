@@ -34,6 +34,8 @@ class Ax:
         self.client.configure_experiment(name="bench", parameters=[parameter(p, children.get(p["name"])) for p in self.params])
         self.client.configure_optimization(objective=", ".join(
             ("-" if m["goal"] == "minimize" else "") + m["name"] for m in self.metrics))
+        if study["parallel"] > 5:  # its first five are drawn, and nothing follows before one of them is told
+            self.client.configure_generation_strategy(allow_exceeding_initialization_budget=True)
         self.index = {}
 
     def ask(self, trial_id):
