@@ -19,10 +19,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COLD_FROM (32u << 20)   /* as in blob/direct.c: what is smaller was written through memory \
-                                 */
-#define COLD_PIECE (512u << 10) /* half of max_write_queue, so that one goes while another waits   \
-                                 */
+#define COLD_FROM                                                                                  \
+    (32u << 20) /* as in blob/direct.c: what is smaller was written through memory                 \
+                 */
+#define COLD_PIECE                                                                                 \
+    (512u << 10) /* half of max_write_queue, so that one goes while another waits                  \
+                  */
 #define COLD_PIECES 4
 #define COLD_ALIGN 4096u /* what any disk takes */
 #define COLD_SPOTS 16    /* pages of a range that are looked for in memory */
@@ -32,7 +34,7 @@ struct piece {
     struct lane_work work;
     char *p;
     uint64_t at;       /* aligned; where p begins in the file */
-    size_t skip, need; /* bytes before those that are sent, and those with them */
+    size_t skip, need; /* bytes that are not to be sent, or were; all of them up to its end */
     size_t n;          /* read */
     int error;         /* of reading; errno */
     bool busy, full;
@@ -41,7 +43,7 @@ struct piece {
 struct cold {
     struct xch *x;
     int fd; /* of our own: its flags are changed */
-    uint64_t read_at, end, sent_at;
+    uint64_t read_at, end;
     unsigned next; /* piece that is sent next */
     unsigned nr_busy;
     bool waiting; /* for the peer */
@@ -179,11 +181,14 @@ static void step(struct cold *c) {
             xch_abort(x);
             break;
         }
+        p->skip += xch_feed(x, str_n(p->p + p->skip, p->need - p->skip));
+        c->waiting = x->paused;
+        if (p->skip < p->need) {
+            break;
+        }
         p->full = false;
         c->next = (c->next + 1) % COLD_PIECES;
-        c->sent_at = p->at + p->need;
-        c->waiting = !xch_write(x, str_n(p->p + p->skip, p->need - p->skip));
-        if (c->sent_at == c->end) {
+        if (p->at + p->need == c->end) {
             xch_end(x);
         } else {
             read_on(c, p);
@@ -226,7 +231,7 @@ bool cold_send(struct xch *x, int fd, uint64_t offset, uint64_t len) {
     s->nr_cold++;
     c->x = xch_ref(x);
     c->fd = own;
-    c->read_at = c->sent_at = offset;
+    c->read_at = offset;
     c->end = offset + len;
     xch_on_drain(x, drained, c);
     xch_on_gone(x, gone, c);

@@ -10,6 +10,7 @@
 
 #define DISCARD_MAX 262144u /* of an unread request body, to keep the connection */
 #define READ_AHEAD 16384u   /* bytes held of the requests behind the running one */
+#define PUSH_TAIL 16384u    /* queued of a push that the socket did not take */
 #define DIRECT_MIN 32768u   /* less is not worth a read of its own */
 #define BLANK_MAX 4u        /* empty lines tolerated before a request (RFC 9112 2.2) */
 
@@ -529,6 +530,27 @@ static bool send_body(struct xch *x, const struct str *slices, size_t nr, bool m
     return transport_queued(&h->conn->t) <= limits.max_write_queue;
 }
 
+/* A little is queued where the socket is full: the connection tells when that is through. */
+static bool push(struct xch *x, struct str bytes, size_t *ret_taken) {
+    struct h1 *h = x->stream;
+    struct transport *t = &h->conn->t;
+    if (h->conn->state == CONN_DEAD || h->chunked_out || h->no_body || t->tls || h->out_left < 0 ||
+        bytes.n > (uint64_t)h->out_left) {
+        return false;
+    }
+    *ret_taken = 0;
+    if (transport_is_flushed(t)) {
+        size_t n = transport_push(t, bytes);
+        struct str tail = str_sub(bytes, n, PUSH_TAIL);
+        buf_put_str(out_of(h), tail);
+        h->conn->server->stats.bytes_out += n;
+        h->out_left -= (int64_t)(n + tail.n);
+        *ret_taken = n + tail.n;
+    }
+    conn_kick(h->conn);
+    return true;
+}
+
 static void send_file(struct xch *x, int fd, uint64_t offset, uint64_t len) {
     static const struct str chunk_end = STR("\r\n0\r\n\r\n");
     struct h1 *h = x->stream;
@@ -613,6 +635,7 @@ static const struct codec_ops h1_ops = {
     .name = "h1",
     .send_head = send_head,
     .send_body = send_body,
+    .push = push,
     .send_trailers = send_trailers,
     .send_file = send_file,
     .upgrade = upgrade,

@@ -165,6 +165,23 @@ static int send_queue(struct transport *t, const struct buf *b, size_t *at, int 
     return 0;
 }
 
+size_t transport_push(struct transport *t, struct str bytes) {
+    size_t n = 0;
+    CHECK(!t->tls && transport_is_flushed(t));
+    while (n < bytes.n) {
+        ssize_t r = send(t->fd, bytes.p + n, bytes.n - n, MSG_NOSIGNAL);
+        if (r < 0 && errno == EINTR) {
+            continue;
+        }
+        if (r < 0) {
+            break;
+        }
+        n += (size_t)r;
+        t->bytes_out += (uint64_t)r;
+    }
+    return n;
+}
+
 static void queue_is_empty(struct transport *t) {
     t->out_at = 0;
     if (t->out.cap > KEEP_OUT) {

@@ -46,6 +46,9 @@ ptrdiff_t transport_handshake(struct transport *t);
 ptrdiff_t transport_read(struct transport *t, char *p, size_t n);
 /* Where to append output. Not while a file is queued (CHECKed). */
 struct buf *transport_out(struct transport *t);
+/* Sends from bytes what the socket takes now, past the queue, which is empty. Not with TLS. An
+ * error takes nothing: the next flush meets it. */
+size_t transport_push(struct transport *t, struct str bytes);
 /* Queues a file range; takes file. copy: without sendfile. */
 void transport_send_file(struct transport *t, int file, uint64_t at, uint64_t len, struct str tail,
                          bool copy);

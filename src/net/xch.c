@@ -371,6 +371,16 @@ bool xch_write(struct xch *x, struct str bytes) {
     return ok;
 }
 
+size_t xch_feed(struct xch *x, struct str bytes) {
+    size_t taken;
+    if (!x->gone && !x->finished && x->codec->push && x->codec->push(x, bytes, &taken)) {
+        x->paused = taken < bytes.n;
+        return taken;
+    }
+    (void)xch_write(x, bytes);
+    return bytes.n;
+}
+
 void xch_on_drain(struct xch *x, void (*fn)(struct xch *, void *arg), void *arg) {
     x->drain_fn = fn;
     x->drain_arg = arg;

@@ -22,6 +22,10 @@ struct codec_ops {
     /* Body pieces, copied; more == false ends the message. True: keep going; false: the peer is
      * slow, pause until xch_drained. */
     bool (*send_body)(struct xch *, const struct str *slices, size_t n, bool more);
+    /* As send_body with more to come, but without a copy: as many bytes as the peer takes now.
+     * Fewer than all: xch_drained follows. False, and nothing was taken: not for this reply.
+     * NULL: never. */
+    bool (*push)(struct xch *, struct str bytes, size_t *ret_taken);
     /* Ends the message; dropped where the client cannot take them. */
     void (*send_trailers)(struct xch *, const struct headers *);
     /* The rest of the body from a file; takes fd; ends the message. */
@@ -100,6 +104,9 @@ void xch_lost(struct xch *x);
 void xch_served(struct xch *x);
 /* From the server's task: ends that could not be told from within the handler's own call. */
 void xch_notify(struct xch *x);
+/* xch_write for a source that keeps what was not taken. Returns how many bytes were; x->paused: go
+ * on in on_drain. */
+size_t xch_feed(struct xch *x, struct str bytes);
 /* Frees the memory of a spare exchange. */
 void xch_free_spare(struct xch *x);
 

@@ -154,6 +154,26 @@ static void test_slow_reader_holds_a_few_pieces(void **state) {
     end();
 }
 
+static void test_length_was_not_given(void **state) {
+    begin();
+    send_text("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    until(hx.requests == 1);
+    xch_start(hx.x, 200, NULL, 0, -1);
+    xch_send_file(hx.x, file, AT, LEN);
+    assert_int_equal(hx.server->nr_cold, 1);
+    until(str_ends(buf_str(&hx.rx), STR("\r\n0\r\n\r\n")));
+    /* Chunks of a piece each. */
+    size_t head = (size_t)str_find(buf_str(&hx.rx), STR("\r\n\r\n")) + 4, at = 0;
+    struct str rest = str_sub(buf_str(&hx.rx), head, hx.rx.n);
+    for (unsigned long n; (n = strtoul(rest.p, NULL, 16)) > 0; at += n) {
+        size_t line = (size_t)str_find(rest, STR("\r\n")) + 2;
+        assert_memory_equal(rest.p + line, content + AT + at, n);
+        rest = str_sub(rest, line + n + 2, rest.n);
+    }
+    assert_int_equal(at, LEN);
+    end();
+}
+
 static void test_more_at_once_go_the_ordinary_way(void **state) {
     begin();
     limits.max_cold_reads = 0;
@@ -191,6 +211,7 @@ int main(void) {
         cmocka_unit_test(test_shorter_than_promised),
         cmocka_unit_test(test_client_vanishes),
         cmocka_unit_test(test_slow_reader_holds_a_few_pieces),
+        cmocka_unit_test(test_length_was_not_given),
         cmocka_unit_test(test_more_at_once_go_the_ordinary_way),
         cmocka_unit_test(test_server_ends_in_the_middle),
     };
