@@ -73,7 +73,7 @@ void rest_error(struct xch *x, int http_status, const struct api_error *e) {
     jw_i64(&w, http_status);
     jw_key(&w, "message");
     jw_str(&w, e->message);
-    if (asked.old_errors) {
+    if (asked.old_errors || e->code == ERR_UNAUTHENTICATED) { /* the storage clients read it */
         write_old_form(&w, e);
     }
     jw_kv(&w, "status", err_code_name(e->code));

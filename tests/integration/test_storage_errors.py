@@ -43,6 +43,8 @@ def test_reasons(server, bucket):
         r = requests.request(method, url, data=body, headers={"Content-Type": "application/json"}, timeout=30)
         assert r.status_code == status, (method, url, r.text)
         assert want is None or reason(r) == want, (method, url, r.text)
+    r = requests.get(f"{b}/{bucket.name}/o/x", headers={"Authorization": "Bearer cusp.e30"}, timeout=30)  # no token that we made
+    assert r.status_code == 401 and reason(r) == "authError" and r.json()["error"]["status"] == "UNAUTHENTICATED"
     assert bucket.blob("x").download_as_bytes() == b"1"  # none of them did anything
 
 
