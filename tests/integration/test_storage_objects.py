@@ -55,9 +55,14 @@ def test_rewrite_in_parts_goes_on_after_a_kill(server, bucket):
     c = requests.post(at + "&rewriteToken=" + b["rewriteToken"]).json()
     assert c["done"] and c["resource"]["crc32c"] == crc32c(data)
     assert bucket.blob("big2").download_as_bytes() == data
-    bucket.blob("big").upload_from_string(data)  # the token was of another generation
-    r = requests.post(at + "&rewriteToken=" + b["rewriteToken"])
+    r = requests.post(at + "&rewriteToken=" + b["rewriteToken"])  # it is over
     assert r.status_code == 400 and "rewrite token" in r.json()["error"]["message"]
+    again = at.replace("/o/big2?", "/o/big3?")
+    a = requests.post(again).json()
+    bucket.blob("big").upload_from_string(data)  # the token is of another generation now
+    r = requests.post(again + "&rewriteToken=" + a["rewriteToken"])
+    assert r.status_code == 400 and "the object changed" in r.json()["error"]["message"]
+    assert not bucket.blob("big3").exists()
     assert requests.post(at.replace("1048576", "1000")).status_code == 400
 
 
