@@ -163,6 +163,8 @@ def test_every_call_of_a_job_is_in_the_access_log(local):
              ("POST", "/batch/storage/v1", "--header 'Content-Type: multipart/mixed; boundary=b' --post-data nothing", 400),
              ("GET", "/v2/", "", 200), ("GET", "/v2/demo/none/tags/list", "", 404),
              ("POST", "/v2/entries:list", f"{json_type} --post-data '{{\"resourceNames\":[\"projects/demo\"]}}'", 200),
+             ("POST", "/v2/entries:write", f"{json_type} --post-data '{{\"logName\":\"projects/demo/logs/own\",\"entries\":[{{\"textPayload\":\"hi\"}}]}}'", 200),
+             ("POST", "/v2/demo/app/blobs/uploads/", "--post-data ''", 202),
              ("GET", "/v1/projects/demo/locations/us-central1/customJobs", "", 200),
              ("GET", "/v1/projects/demo/locations/us-central1/customJobs/1", "", 404),
              ("POST", "/v1/projects/demo/locations/us-central1/customJobs", f"{json_type} --post-data '{{}}'", 400),
@@ -173,6 +175,8 @@ def test_every_call_of_a_job_is_in_the_access_log(local):
     for method, path, _, status in calls:
         lines = access_log(s, job=job["name"], by="door", account=ACCOUNT, method=method, replica="workerpool0-0", path=path.split("?")[0])
         assert any(f" status={status} " in l for l in lines), (path, status, lines)
+    written = s.call("POST", "/v2/entries:list", {"resourceNames": ["projects/demo"], "filter": 'log_id("own")'}).json()["entries"]
+    assert [e["textPayload"] for e in written] == ["hi"]
 
 
 def test_a_job_does_not_administer(local):
@@ -460,7 +464,7 @@ def python_job(make_server, python_image):
         body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"] = [
             {"name": "PYTHONPATH", "value": SITE}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}]
         job = s.create(body)
-        done = s.wait(job["name"], 120)
+        done = s.wait(job["name"], 240)
         text = output(s, job["name"])
         assert done["state"] == "JOB_STATE_SUCCEEDED", "\n".join(text[-30:])
         return s, job, text
