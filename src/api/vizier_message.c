@@ -151,8 +151,10 @@ int vizier_measurement_read(struct arena *a, const struct study_view *v, const A
                            "The metric \"%.80s\" is given twice.", m->metrics[i]->metric_id);
         } else {
             have[j] = true;
-            r[n++] =
-                (struct study_report){(uint32_t)j, m->metrics[i]->value, m->step_count, elapsed};
+            r[n++] = (struct study_report){.metric = (uint32_t)j,
+                                           .value = m->metrics[i]->value,
+                                           .step = m->step_count,
+                                           .at = elapsed};
             if (is_final) {
                 check_value(s, j, m->metrics[i]->value, metric_at(prefix, i, "value").text, vs);
             }

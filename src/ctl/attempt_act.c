@@ -113,7 +113,7 @@ static void post_measured(struct attempt *a, const struct metric_report *r, size
     struct job *j = a->job;
     struct metric_vec picked = {0};
     if (n || j->measures) {
-        measures_pick(job_measures(j), r, n, flush, &picked);
+        measures_pick(job_measures(j), a->nr, r, n, flush, &picked);
     }
     if (picked.n) {
         job_post(j, (struct event){.type = EV_MEASURED,

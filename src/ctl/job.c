@@ -204,7 +204,7 @@ int job_apply(struct job *j, const struct event *ev, struct err *err) {
     } else if (ev->type == EV_JOB_DONE) {
         rc = apply_done(j, ev, err);
     } else if (ev->type == EV_MEASURED) {
-        measures_apply(job_measures(j), ev->seq, ev->reports, ev->nr_reports);
+        measures_apply(job_measures(j), ev->seq, ev->attempt, ev->reports, ev->nr_reports);
         rc = 0;
     } else {
         unsigned before = j->attempt->sm.state;

@@ -48,11 +48,12 @@ static uint32_t add_tag(struct measures *m, const char *tag) {
 struct key {
     usec_t timestamp;
     int64_t step;
-    uint64_t tag;
+    uint32_t tag, attempt;
 };
 
-static bool is_known(const struct measures *m, const struct metric_report *r, uint32_t tag) {
-    struct key k = {r->timestamp, r->step, tag};
+static bool is_known(const struct measures *m, uint32_t attempt, const struct metric_report *r,
+                     uint32_t tag) {
+    struct key k = {r->timestamp, r->step, tag, attempt};
     return map_get(&m->known, str_n((const char *)&k, sizeof(k))) != NULL;
 }
 
@@ -70,17 +71,17 @@ static void hold(struct measures_held *h, const struct metric_report *r) {
     }
 }
 
-static void pick(const struct measures *m, uint32_t tag, const struct metric_report *r,
-                 struct metric_vec *ret) {
+static void pick(const struct measures *m, uint32_t attempt, uint32_t tag,
+                 const struct metric_report *r, struct metric_vec *ret) {
     struct metric_report x = *r;
     x.tag = m->tags.p[tag];
-    if (!is_known(m, &x, tag)) {
+    if (!is_known(m, attempt, &x, tag)) {
         vec_push(ret, x);
     }
 }
 
 /* In the order they were reported. */
-static void pick_held(struct measures *m, struct metric_vec *ret) {
+static void pick_held(struct measures *m, uint32_t attempt, struct metric_vec *ret) {
     for (uint32_t t = 0; t < m->held.n; t++) {
         struct measures_held *h = &m->held.p[t];
         if (!h->has) {
@@ -91,15 +92,15 @@ static void pick_held(struct measures *m, struct metric_vec *ret) {
             a = &h->max;
             b = &h->min;
         }
-        pick(m, t, a, ret);
-        pick(m, t, b, ret);
-        pick(m, t, &h->last, ret);
+        pick(m, attempt, t, a, ret);
+        pick(m, attempt, t, b, ret);
+        pick(m, attempt, t, &h->last, ret);
         h->has = false;
     }
 }
 
-void measures_pick(struct measures *m, const struct metric_report *r, size_t n, bool flush,
-                   struct metric_vec *ret) {
+void measures_pick(struct measures *m, uint32_t attempt, const struct metric_report *r, size_t n,
+                   bool flush, struct metric_vec *ret) {
     for (size_t i = 0; i < n; i++) {
         int at = find_tag(m, r[i].tag);
         if (at < 0 && m->tags.n >= limits.max_trial_tags) {
@@ -107,30 +108,31 @@ void measures_pick(struct measures *m, const struct metric_report *r, size_t n, 
             continue;
         }
         uint32_t tag = at < 0 ? add_tag(m, r[i].tag) : (uint32_t)at;
-        if (is_known(m, &r[i], tag)) {
+        if (is_known(m, attempt, &r[i], tag)) {
             continue;
         }
         m->nr_seen++;
         if (m->all.n + ret->n < limits.max_trial_reports) {
-            pick(m, tag, &r[i], ret);
+            pick(m, attempt, tag, &r[i], ret);
             continue;
         }
         limits_hit(&limits.max_trial_reports);
         hold(&m->held.p[tag], &r[i]);
         if (m->nr_seen >= m->next_keep) {
-            pick_held(m, ret);
+            pick_held(m, attempt, ret);
             m->next_keep = m->nr_seen + m->nr_seen / 100;
         }
     }
     if (flush) {
-        pick_held(m, ret);
+        pick_held(m, attempt, ret);
     }
 }
 
-void measures_apply(struct measures *m, uint64_t seq, const struct metric_report *r, size_t n) {
+void measures_apply(struct measures *m, uint64_t seq, uint32_t attempt,
+                    const struct metric_report *r, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t tag = add_tag(m, r[i].tag);
-        struct key k = {r[i].timestamp, r[i].step, tag};
+        struct key k = {r[i].timestamp, r[i].step, tag, attempt};
         if (map_put(&m->known, str_n((const char *)&k, sizeof(k)), &mark)) {
             continue; /* twice in one event */
         }
@@ -138,6 +140,7 @@ void measures_apply(struct measures *m, uint64_t seq, const struct metric_report
                                             .value = r[i].value,
                                             .step = r[i].step,
                                             .timestamp = r[i].timestamp,
+                                            .attempt = attempt,
                                             .seq = seq}));
         m->nr_seen = m->all.n > m->nr_seen ? m->all.n : m->nr_seen;
     }

@@ -13,6 +13,7 @@ struct measure {
     double value; /* may be NaN or infinite */
     int64_t step;
     usec_t timestamp; /* wall, the reporter's */
+    uint32_t attempt; /* of the job, from 1 */
     uint64_t seq;     /* of the event; durable when the job's log is that far */
 };
 
@@ -26,7 +27,7 @@ struct measures {
     VEC_OF(struct measure) all;        /* as saved, in order */
     VEC_OF(char *) tags;               /* names, in the order they came; owned */
     VEC_OF(struct measures_held) held; /* by tag; memory only */
-    struct map known;                  /* (timestamp, tag, step) of all */
+    struct map known;                  /* (attempt, timestamp, tag, step) of all */
     uint64_t nr_seen, next_keep;
 };
 
@@ -38,11 +39,12 @@ struct metric_vec {
     struct metric_report *p; /* owned */
     size_t n, cap;
 };
-/* Which of the reports are to be saved: new ones only. Appended to ret (views of `r` and of m,
- * until the next call). flush: what was held back too. */
-void measures_pick(struct measures *m, const struct metric_report *r, size_t n, bool flush,
-                   struct metric_vec *ret);
-/* What was saved. */
-void measures_apply(struct measures *m, uint64_t seq, const struct metric_report *r, size_t n);
+/* Which of the reports of the job's attempt are to be saved: new ones only. Appended to ret (views
+ * of `r` and of m, until the next call). flush: what was held back too. */
+void measures_pick(struct measures *m, uint32_t attempt, const struct metric_report *r, size_t n,
+                   bool flush, struct metric_vec *ret);
+/* What was saved; attempt: of the job. */
+void measures_apply(struct measures *m, uint64_t seq, uint32_t attempt,
+                    const struct metric_report *r, size_t n);
 
 #endif

@@ -99,6 +99,7 @@ struct study_trial {
     size_t nr_measurements;
     uint64_t nr_reported; /* all that came, but duplicates */
     uint64_t nr_dropped;  /* not kept, for the limit */
+    uint64_t nr_redone;   /* not kept, as a later attempt of its job reported these steps again */
 };
 /* Its i-th measurement; v is valid until the next apply. */
 struct study_measurement study_trial_measurement(const struct study *s, const struct study_trial *t,
@@ -137,6 +138,10 @@ struct study_report {
     int64_t step;
     usec_t at; /* MEASURED with is_whole: elapsed time. Else wall clock, as the reporter's clock had
                   it */
+    /* How often its job had begun anew by then. What such a beginning reports takes the place of
+     * all that was reported before it for the same step and later ones: who starts from nothing
+     * leaves nothing of before, who resumes goes on with the curve. */
+    uint32_t attempt;
 };
 /* An earlier study in this one's terms (tuner_learn): kept here, so that it teaches the same when
  * it is gone. */

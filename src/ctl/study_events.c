@@ -70,12 +70,16 @@ static void put_trials(struct buf *b, size_t nr_params, const struct study_event
     }
 }
 
-/* r=METRIC STEP AT VALUE */
+/* r=METRIC STEP AT VALUE [ATTEMPT] */
 static void put_reports(struct buf *b, const struct study_event *ev) {
     for (size_t i = 0; i < ev->nr_reports; i++) {
         const struct study_report *r = &ev->reports[i];
-        buf_printf(b, "r=%u %lld %llu %.17g\n", r->metric, (long long)r->step,
+        buf_printf(b, "r=%u %lld %llu %.17g", r->metric, (long long)r->step,
                    (unsigned long long)r->at, r->value);
+        if (r->attempt) {
+            buf_printf(b, " %u", r->attempt);
+        }
+        buf_puts(b, "\n");
     }
 }
 
@@ -242,6 +246,7 @@ static bool get_report(size_t nr_metrics, const char *line, struct study_report 
     ret->at = word_u64(&w);
     ret->value = word_double(&w);
     ret->metric = (uint32_t)metric;
+    ret->attempt = *w.p ? (uint32_t)word_u64(&w) : 0;
     return w.ok && !*w.p && metric < nr_metrics;
 }
 

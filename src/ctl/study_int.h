@@ -12,7 +12,13 @@ struct trial {
     usec_t *elapsed;
     struct study_value *v;
     usec_t *at; /* as reported */
+    uint32_t *attempt;
     size_t cap;
+    struct redone { /* from this step on an attempt has said what counts */
+        uint32_t attempt;
+        int64_t from;
+    } * redone;
+    size_t nr_redone;
     usec_t newest_at;    /* of all reports */
     usec_t forgotten_at; /* the newest that a thinning took */
     struct curve curve;  /* of an ended trial; made when first asked for */

@@ -11,11 +11,16 @@ void trial_free(struct trial *t) {
         free(t->elapsed);
         free(t->v);
         free(t->at);
+        free(t->attempt);
+        free(t->redone);
         free(t->curve.p);
         t->step = NULL;
         t->elapsed = NULL;
         t->v = NULL;
         t->at = NULL;
+        t->attempt = NULL;
+        t->redone = NULL;
+        t->nr_redone = 0;
         t->curve.p = NULL;
         t->pub.nr_measurements = t->cap = 0;
     }
@@ -32,6 +37,7 @@ static void move(const struct study *s, struct trial *t, size_t to, size_t from,
     size_t m = nr_metrics(s);
     memmove(t->step + to, t->step + from, n * sizeof(*t->step));
     memmove(t->elapsed + to, t->elapsed + from, n * sizeof(*t->elapsed));
+    memmove(t->attempt + to, t->attempt + from, n * sizeof(*t->attempt));
     memmove(t->v + to * m, t->v + from * m, n * m * sizeof(*t->v));
     memmove(t->at + to * m, t->at + from * m, n * m * sizeof(*t->at));
 }
@@ -77,6 +83,7 @@ static void grow(const struct study *s, struct trial *t) {
     t->cap = t->cap ? t->cap * 2 : 4;
     t->step = xrealloc_array(t->step, t->cap, sizeof(*t->step));
     t->elapsed = xrealloc_array(t->elapsed, t->cap, sizeof(*t->elapsed));
+    t->attempt = xrealloc_array(t->attempt, t->cap, sizeof(*t->attempt));
     t->v = xrealloc_array(t->v, t->cap, m * sizeof(*t->v));
     t->at = xrealloc_array(t->at, t->cap, m * sizeof(*t->at));
 }
@@ -96,7 +103,8 @@ static size_t after_step(const struct trial *t, int64_t step) {
 }
 
 /* A new one without values, in its place by (step, elapsed). */
-static size_t insert(const struct study *s, struct trial *t, int64_t step, usec_t elapsed) {
+static size_t insert(const struct study *s, struct trial *t, int64_t step, usec_t elapsed,
+                     uint32_t attempt) {
     size_t most = limits.max_trial_measurements > 4 ? limits.max_trial_measurements : 4;
     if (t->pub.nr_measurements >= most) {
         thin(s, t);
@@ -110,6 +118,7 @@ static size_t insert(const struct study *s, struct trial *t, int64_t step, usec_
     t->pub.nr_measurements++;
     t->step[i] = step;
     t->elapsed[i] = elapsed;
+    t->attempt[i] = attempt;
     for (size_t j = 0; j < m; j++) {
         t->v[i * m + j] = (struct study_value){NAN, false};
         t->at[i * m + j] = 0;
@@ -129,23 +138,65 @@ static bool is_known(const struct study *s, const struct trial *t, const struct 
     }
     for (size_t i = after_step(t, r->step); i > 0 && t->step[i - 1] == r->step; i--) {
         size_t at = (i - 1) * m + r->metric;
-        if (t->v[at].is_set && t->at[at] == r->at) {
+        if (t->v[at].is_set && t->at[at] == r->at && t->attempt[i - 1] == r->attempt) {
             return true;
         }
     }
     return r->at <= t->forgotten_at;
 }
 
+/* ---- attempts ---- */
+
+/* A later attempt has reported this step, or an earlier one. */
+static bool was_redone(const struct trial *t, const struct study_report *r) {
+    for (size_t i = 0; i < t->nr_redone; i++) {
+        if (t->redone[i].attempt > r->attempt && t->redone[i].from <= r->step) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void forget_from(const struct study *s, struct trial *t, int64_t step, uint32_t attempt) {
+    size_t k = 0, n = t->pub.nr_measurements;
+    for (size_t i = 0; i < n; i++) {
+        if (t->step[i] < step || t->attempt[i] >= attempt) {
+            move(s, t, k++, i, 1);
+        }
+    }
+    t->pub.nr_redone += n - k;
+    t->pub.nr_measurements = k;
+}
+
+/* However often and in whichever order they are told, the same measurements are left. */
+static void note_attempt(const struct study *s, struct trial *t, const struct study_report *r) {
+    size_t i = 0;
+    while (i < t->nr_redone && t->redone[i].attempt != r->attempt) {
+        i++;
+    }
+    if (i == t->nr_redone) {
+        t->redone = xrealloc_array(t->redone, ++t->nr_redone, sizeof(*t->redone));
+        t->redone[i] = (struct redone){r->attempt, INT64_MAX};
+    }
+    if (r->step < t->redone[i].from) {
+        t->redone[i].from = r->step;
+        forget_from(s, t, r->step, r->attempt);
+    }
+}
+
 static void one_report(struct study *s, struct trial *t, const struct study_report *r) {
-    if (is_known(s, t, r)) {
+    if (was_redone(t, r) || is_known(s, t, r)) {
         return;
+    }
+    if (r->attempt) {
+        note_attempt(s, t, r);
     }
     size_t i = after_step(t, r->step);
     if (i > 0 && t->step[i - 1] == r->step && !t->v[(i - 1) * nr_metrics(s) + r->metric].is_set) {
         put(s, t, i - 1, r);
     } else {
         usec_t start = t->pub.start_time;
-        put(s, t, insert(s, t, r->step, start && r->at > start ? r->at - start : 0), r);
+        put(s, t, insert(s, t, r->step, start && r->at > start ? r->at - start : 0, r->attempt), r);
     }
     t->pub.nr_reported++;
     t->newest_at = r->at > t->newest_at ? r->at : t->newest_at;
@@ -158,7 +209,7 @@ void trial_report(struct study *s, struct trial *t, const struct study_event *ev
         }
         return;
     }
-    size_t at = insert(s, t, ev->reports[0].step, ev->reports[0].at);
+    size_t at = insert(s, t, ev->reports[0].step, ev->reports[0].at, 0);
     for (size_t i = 0; i < ev->nr_reports; i++) {
         put(s, t, at, &ev->reports[i]);
     }
@@ -258,7 +309,8 @@ const struct study_report *study_reports_of(const struct study *s,
     *ret_nr = 0;
     for (size_t j = 0; j < nr_metrics(s); j++) {
         if (m->v[j].is_set) {
-            r[(*ret_nr)++] = (struct study_report){(uint32_t)j, m->v[j].value, m->step, m->elapsed};
+            r[(*ret_nr)++] = (struct study_report){
+                .metric = (uint32_t)j, .value = m->v[j].value, .step = m->step, .at = m->elapsed};
         }
     }
     return r;

@@ -177,6 +177,9 @@ void tuning_wish_free(struct tuning_wish *w);
 
 /* tuning_words.c: lines of the service log, once each, when what they tell of is durable */
 void tuning_narrate(struct tuning *t, const struct tuning_fact *f);
+/* nr of what an earlier attempt of the trial's job measured was done again, by some of r. */
+void tuning_narrate_redone(struct tuning *t, uint64_t trial, const struct study_report *r,
+                           size_t nr_reports, uint64_t nr);
 void tuning_narrate_measure(struct tuning *t, uint64_t trial, const struct study_report *r);
 void tuning_say(struct tuning *t, usec_t when, int severity, const char *text);
 

@@ -84,8 +84,11 @@ static size_t reports_of(struct tuning_run *r, const struct measures *m, size_t 
         if (metric < 0) {
             note_foreign(r, measures_tag(m, x), ctl_wall(r->tuning->base.ctl));
         } else {
-            all[n++] = (struct study_report){
-                .metric = (uint32_t)metric, .value = x->value, .step = x->step, .at = x->timestamp};
+            all[n++] = (struct study_report){.metric = (uint32_t)metric,
+                                             .value = x->value,
+                                             .step = x->step,
+                                             .at = x->timestamp,
+                                             .attempt = x->attempt > 1 ? x->attempt - 1 : 0};
         }
     }
     *ret = all;
@@ -112,10 +115,13 @@ static void take_measures(struct tuning_run *r, const struct measures *m, uint64
                              .trial = r->trial,
                              .reports = reports,
                              .nr_reports = n};
+    uint64_t redone = study_trial(t->study, r->trial)->nr_redone;
     if (study_apply(t->study, &ev, &err) != 0) {
         tuning_say(t, ev.time, 400, err.msg);
         return;
     }
+    tuning_narrate_redone(t, r->trial, reports, n,
+                          study_trial(t->study, r->trial)->nr_redone - redone);
     r->is_fresh = true;
     tuning_narrate_measure(t, r->trial, &reports[n - 1]);
 }
@@ -289,7 +295,7 @@ static void on_child_events(struct store_events *e, const struct store_event *ev
         for (size_t i = 0; i < n; i++) {
             struct event x;
             if (ev[i].type == EV_MEASURED && event_decode(e->arena, &ev[i], &x, NULL) == 0) {
-                measures_apply(r->measures, ev[i].seq, x.reports, x.nr_reports);
+                measures_apply(r->measures, ev[i].seq, x.attempt, x.reports, x.nr_reports);
             }
         }
         set_end(r, &r->stored);

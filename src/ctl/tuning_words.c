@@ -56,6 +56,26 @@ static void say_ended(struct tuning *t, const struct tuning_fact *f) {
     tuning_say(t, f->time, 200, buf_cstr(&b));
 }
 
+void tuning_narrate_redone(struct tuning *t, uint64_t trial, const struct study_report *r,
+                           size_t nr_reports, uint64_t nr) {
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    const struct study_report *first = &r[0]; /* of the latest attempt, by its steps */
+    for (size_t i = 1; i < nr_reports; i++) {
+        if (r[i].attempt > first->attempt ||
+            (r[i].attempt == first->attempt && r[i].step < first->step)) {
+            first = &r[i];
+        }
+    }
+    if (nr) {
+        buf_printf(&b,
+                   "Trial %llu began again (attempt %u of its job): %llu measurement%s of before, "
+                   "from step %lld on, no longer count%s.",
+                   ull(trial), first->attempt + 1, ull(nr), nr == 1 ? "" : "s",
+                   (long long)first->step, nr == 1 ? "s" : "");
+        tuning_say(t, ctl_wall(t->base.ctl), 300, buf_cstr(&b));
+    }
+}
+
 void tuning_narrate_measure(struct tuning *t, uint64_t trial, const struct study_report *r) {
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     buf_printf(&b, "Trial %llu at step %lld: %s %.6g.", ull(trial), (long long)r->step,

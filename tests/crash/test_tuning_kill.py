@@ -59,7 +59,7 @@ def test_killed_in_commits(make_server, point):
     """Many lives, each of which dies in one of its commits: of a trial with its job, of a start, of measurements, of an end."""
     calm, killed, name = twins(make_server, tuning(6, 1, labels={"run_ms": 30}))
     calm.start()
-    want = answers(calm, wait(calm, name))
+    want = story(calm, wait(calm, name))
     calm.stop()
     lives = 0
     for commits in (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 5, 7):
@@ -72,15 +72,10 @@ def test_killed_in_commits(make_server, point):
     assert lives >= 5
     killed.start()
     got = wait(killed, name)
-    assert got["state"] == "JOB_STATE_SUCCEEDED" and answers(killed, got) == want
+    assert got["state"] == "JOB_STATE_SUCCEEDED" and story(killed, got) == want
     jobs = killed.call("GET", f"/v1/{PARENT}/customJobs?pageSize=100").json()["customJobs"]
     assert sorted(j["name"] for j in jobs) == sorted(t["customJob"] for t in got["trials"])
     killed.stop()
-
-
-def answers(s, job):
-    """The scripted engine forgets its containers: a job that was lost tries again, and has measured what it did before too."""
-    return [(id, setting, state, result) for id, setting, state, result, _ in story(s, job)]
 
 
 def over(s, name):

@@ -104,6 +104,59 @@ def test_a_server_killed_in_the_middle_loses_and_repeats_nothing(local):
     s.stop()
 
 
+BEGINS_AGAIN = """
+for a; do case $a in --lr=*) lr=${a#--lr=};; esac; done
+tell() { printf '{"global_step": "%s", "timestamp": %s, "trial": "%s", "loss": "%s"}\\n' $1 $(date +%s) $CLOUD_ML_TRIAL_ID $2 >> $CLOUD_ML_HP_METRIC_FILE; }
+if mkdir /gcs/go-bucket/began 2>/dev/null; then
+  tell 1 8; tell 2 -99; tell 3 7; tell 9 -98
+  while [ ! -e /gcs/go-bucket/crash ]; do sleep 0.1; done
+  exit 139
+fi
+tell FIRST 5; tell 4 $lr
+while [ ! -e /gcs/go-bucket/on ]; do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize("first,left", [("1", [("1", 5), ("4", None)]), ("3", [("1", 8), ("2", -99), ("3", 5), ("4", None)])])
+def test_a_trial_that_begins_again_does_not_mix_its_measurements(local, first, left):
+    """Its container crashes and is started again: from nothing, or from a checkpoint of step 2. What was measured beyond counts no more,
+    through kill -9 before and after, and neither the last nor the best is one of those."""
+    s = local()
+    assert s.call("POST", "/storage/v1/b?project=demo", {"name": "go-bucket"}).status_code == 200
+    spec = study(measurementSelectionType="BEST_MEASUREMENT") if first == "1" else study()
+    name = create(s, tuning(BEGINS_AGAIN.replace("FIRST", first), trials=1, parallel=1, studySpec=spec))["name"]
+
+    def seen(n, last):
+        ts = s.get(name).get("trials", [])
+        ms = ts[0].get("measurements", []) if ts else []
+        return [(m["stepCount"], m["metrics"][0]["value"]) for m in ms] if len(ms) == n and ms[-1]["stepCount"] == last else None
+
+    def go(word):
+        assert s.call("POST", f"/upload/storage/v1/b/go-bucket/o?uploadType=media&name={word}", "x").status_code == 200
+
+    assert wait_until(lambda: seen(4, "9")) == [("1", 8), ("2", -99), ("3", 7), ("9", -98)]
+    s.kill9()
+    s.start()
+    go("crash")
+    after = wait_until(lambda: seen(len(left), "4"))
+    lr = values(s.get(name)["trials"][0])["lr"]
+    want = [(step, lr if v is None else v) for step, v in left]
+    assert after == want
+    s.kill9()
+    s.start()
+    assert wait_until(lambda: seen(len(left), "4")) == want
+    go("on")
+    t, = wait(s, name)["trials"]
+    assert t["state"] == "SUCCEEDED" and t["finalMeasurement"]["stepCount"] == "4" and final(t) == lr, t
+    assert seen(len(left), "4") == want
+    said = [e["textPayload"] for e in entries(s, name.split("/")[-1]) if "began again" in e.get("textPayload", "")]
+    assert said and f"Trial 1 began again (attempt 2 of its job): {4 if first == '1' else 2} measurements of before, from step {first} on" in said[0], said
+    s.kill9()
+    s.start()
+    assert s.get(name)["trials"] == [t]
+    s.stop()
+
+
 VARIABLES = ("CLOUD_ML_TRIAL_ID", "CLOUD_ML_HP_METRIC_FILE", "AIP_MODEL_DIR", "AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR",
              "CLUSTER_SPEC")
 

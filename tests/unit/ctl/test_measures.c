@@ -18,8 +18,8 @@ static struct metric_report at(const char *tag, double value, int64_t step) {
 /* Reports, saves what was picked; how many that were. */
 static size_t feed(struct measures *m, const struct metric_report *r, size_t n, bool flush) {
     struct metric_vec picked = {0};
-    measures_pick(m, r, n, flush, &picked);
-    measures_apply(m, m->all.n + 1, picked.p, picked.n);
+    measures_pick(m, 1, r, n, flush, &picked);
+    measures_apply(m, m->all.n + 1, 1, picked.p, picked.n);
     size_t k = picked.n;
     vec_fini(&picked);
     return k;

@@ -74,13 +74,13 @@ static uint64_t new_trial(struct study *s, double x, usec_t now) {
 
 static void report(struct study *s, uint64_t id, uint32_t metric, double v, int64_t step,
                    usec_t at) {
-    struct study_report r = {metric, v, step, at};
+    struct study_report r = {metric, v, step, at, 0};
     must(s, (struct study_event){
                 .type = STUDY_EV_MEASURED, .trial = id, .reports = &r, .nr_reports = 1});
 }
 
 static void end_with(struct study *s, uint64_t id, const double *v, usec_t now) {
-    struct study_report r[2] = {{0, v[0], 1, 5}, {1, 0, 1, 5}};
+    struct study_report r[2] = {{0, v[0], 1, 5, 0}, {1, 0, 1, 5, 0}};
     size_t n = study_spec(s)->tune.nr_metrics;
     if (n == 2) {
         r[1].value = v[1];
@@ -121,6 +121,63 @@ static void test_reports_are_measurements(void **state) {
     auto_buf struct buf why = BUF_INIT(1000);
     assert_true(study_final(s, t, a, &m, &why));
     assert_true(m.step == 1 && m.elapsed == 200 && m.v[0].value == 0.4 && m.v[1].value == 0.9);
+    study_free(s);
+}
+
+/* A job that began anew: what it reports again counts, what it resumed from stays, whatever comes
+ * twice and in whichever order; and the replay is the same. */
+static void test_attempts_do_not_mix(void **state) {
+    (void)state;
+    struct study_spec spec = spec_of(1);
+    spec.selection = STUDY_BEST;
+    const struct study_report first[] = {
+        {0, 5, 1, 1100, 0}, {0, 0.1, 2, 1200, 0}, {0, 4, 3, 1300, 0}, {0, 3, 9, 1900, 0}};
+    const struct study_report resumed[] = {{0, 2, 3, 2300, 1}, {0, 1.5, 4, 2400, 1}};
+    const struct study_report anew[] = {{0, 7, 1, 3100, 2}, {0, 6, 2, 1200, 2}};
+    struct study_report all[8];
+    memcpy(all, first, sizeof(first));
+    memcpy(all + 4, resumed, sizeof(resumed));
+    memcpy(all + 6, anew, sizeof(anew));
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    auto_buf struct buf why = BUF_INIT(1000);
+    struct study_measurement m;
+    struct study *s = study_new(&spec, 0);
+    uint64_t id = new_trial(s, 0.25, 1000);
+    const struct study_trial *t = study_trial(s, id);
+    struct study_event ev = {
+        .type = STUDY_EV_MEASURED, .trial = id, .reports = first, .nr_reports = 4};
+    must(s, ev);
+    ev.reports = resumed;
+    ev.nr_reports = 2;
+    must(s, ev);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(t->nr_measurements, 4); /* steps 1 and 2 of the first, 3 and 4 */
+        assert_int_equal(t->nr_redone, 2);
+        assert_true(study_final(s, t, a, &m, &why) && m.v[0].value == 0.1);
+        ev.reports = all;
+        ev.nr_reports = 6;
+        must(s, ev); /* all once more, as at the trial's end */
+    }
+    ev.reports = anew;
+    ev.nr_reports = 2;
+    must(s, ev);
+    ev.reports = all;
+    ev.nr_reports = 8;
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(t->nr_measurements, 2);
+        assert_true(study_final(s, t, a, &m, &why) && m.v[0].value == 6);
+        must(s, ev);
+    }
+    uint64_t other = new_trial(s, 0.5, 1000);
+    ev.trial = other; /* all at once, the latest first */
+    for (size_t i = 8; i-- > 0;) {
+        ev.reports = &all[i];
+        ev.nr_reports = 1;
+        must(s, ev);
+    }
+    t = study_trial(s, other);
+    assert_int_equal(t->nr_measurements, 2);
+    assert_true(study_final(s, t, a, &m, &why) && m.v[0].value == 6 && m.step == 2);
     study_free(s);
 }
 
@@ -234,7 +291,7 @@ static void test_facts_that_do_not_fit(void **state) {
     must_not(s, (struct study_event){
                     .type = STUDY_EV_TRIAL_ENDED, .trial = id, .state = STUDY_TRIAL_INFEASIBLE});
     must_not(s, (struct study_event){.type = STUDY_EV_TRIAL_STOPPING, .trial = id});
-    struct study_report r = {0, 1, 1, 1};
+    struct study_report r = {0, 1, 1, 1, 0};
     must_not(s, (struct study_event){
                     .type = STUDY_EV_MEASURED, .trial = id, .reports = &r, .nr_reports = 1});
     assert_int_equal(study_counts(s).succeeded, 1);
@@ -287,6 +344,8 @@ static void test_bad_records(void **state) {
         {STUDY_EV_MEASURED, "trial=1\nr=1 0 0 0\n"},
         {STUDY_EV_MEASURED, "trial=1\nr=0 0 -1 0\n"},
         {STUDY_EV_MEASURED, "trial=1\nr=0 0 0\n"},
+        {STUDY_EV_MEASURED, "trial=1\nr=0 0 0 1 x\n"},
+        {STUDY_EV_MEASURED, "trial=1\nr=0 0 0 1 2 3\n"},
         {STUDY_EV_TRIAL_ENDED, "trial=1\nstate=ACTIVE\n"},
         {STUDY_EV_TRIAL_ENDED, "trial=1\n"},
         {STUDY_EV_TRIAL_STARTED, "trial=1\nsetting=x 1\n"},
@@ -504,6 +563,7 @@ static void test_over(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reports_are_measurements),
+        cmocka_unit_test(test_attempts_do_not_mix),
         cmocka_unit_test(test_what_is_not_finite),
         cmocka_unit_test(test_measurements_are_bounded),
         cmocka_unit_test(test_best_and_optimal),
