@@ -408,6 +408,27 @@ void hp_print_importance(const struct hp_view *v, const json_t *importance, FILE
     fprintf(f, "(EFFECT +: larger values raise %s, -: they lower it)\n", v->metric);
 }
 
+#define CURVE_WIDTH 60u
+#define CURVE_HEIGHT 10u
+
+void hp_print_all(const struct cli *c, const struct hp_view *v, size_t limit, FILE *f) {
+    auto_free char *matters = xasprintf("/cusp/v1/%s:importance", json_text(v->job, "name"));
+    json_t *importance;
+    struct err err;
+    if (!v->trials.n) {
+        return;
+    }
+    fputc('\n', f);
+    hp_print_trials(v, limit, f);
+    fputc('\n', f);
+    hp_print_curve(v, CURVE_WIDTH, CURVE_HEIGHT, f);
+    if (http_json(c, "GET", matters, NULL, &importance, &err) == 0) {
+        fputc('\n', f);
+        hp_print_importance(v, importance, f);
+        json_decref(importance);
+    }
+}
+
 /* ---- CSV ---- */
 
 static void put_csv(FILE *f, const char *text, bool first) {

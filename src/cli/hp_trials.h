@@ -1,5 +1,6 @@
 /* Trials of a tuning job as people look at them: which one is best, and how the best came about.
- * Reads the resource as the server answers it; pure but for the FILE it prints to. */
+ * Reads the resource as the server answers it; pure but for the FILE it prints to, and
+ * hp_print_all. */
 #ifndef CUSP_CLI_HP_TRIALS_H
 #define CUSP_CLI_HP_TRIALS_H
 
@@ -43,6 +44,9 @@ void hp_print_curve(const struct hp_view *v, unsigned width, unsigned height, FI
 /* Which parameters matter to the metric, most first, with the way they push it (the server's
  * :importance). Nothing when it cannot be told yet. */
 void hp_print_importance(const struct hp_view *v, const json_t *importance, FILE *f);
+/* All three, where there are trials; what matters is asked of the server, and left out when it does
+ * not say. */
+void hp_print_all(const struct cli *c, const struct hp_view *v, size_t limit, FILE *f);
 /* All trials as comma-separated values (RFC 4180): one column a metric, one a parameter. */
 void hp_print_csv(const struct hp_view *v, FILE *f);
 

@@ -6,8 +6,6 @@
 
 #define COLLECTION HP_COLLECTION
 #define TRIALS_SHOWN 50u
-#define CURVE_WIDTH 60u
-#define CURVE_HEIGHT 10u
 
 static char *path_of(const struct cli *c, const char *id) {
     return resource_path(c, "/v1", COLLECTION, id);
@@ -247,9 +245,6 @@ static void print_counts(const struct hp_view *v) {
 static void print_job(const struct cli *c, const json_t *job, size_t limit) {
     static const char *const times[] = {"createTime", "startTime", "endTime"};
     const char *state = json_text(job, "state");
-    auto_free char *matters = xasprintf("/cusp/v1/%s:importance", json_text(job, "name"));
-    json_t *importance = NULL;
-    struct err err;
     auto_hp_view struct hp_view v;
     hp_view_init(&v, job);
     printf("name:         %s\ndisplayName:  %s\nstate:        %s%s%s\n", json_text(job, "name"),
@@ -268,18 +263,7 @@ static void print_job(const struct cli *c, const json_t *job, size_t limit) {
         printf("error:\n");
         print_error(job);
     }
-    if (v.trials.n) {
-        putchar('\n');
-        hp_print_trials(&v, limit, stdout);
-        putchar('\n');
-        hp_print_curve(&v, CURVE_WIDTH, CURVE_HEIGHT, stdout);
-        /* Without it the rest is still worth seeing. */
-        if (http_json(c, "GET", matters, NULL, &importance, &err) == 0) {
-            putchar('\n');
-            hp_print_importance(&v, importance, stdout);
-            json_decref(importance);
-        }
-    }
+    hp_print_all(c, &v, limit, stdout);
 }
 
 static int describe(const struct cli *c, int argc, char **argv, struct err *err) {

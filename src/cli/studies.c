@@ -4,8 +4,6 @@
 
 #define COLLECTION "studies"
 #define TRIALS_SHOWN 50u
-#define CURVE_WIDTH 60u
-#define CURVE_HEIGHT 10u
 
 static int usage(struct err *err, const char *what) {
     return err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp studies %s", what);
@@ -179,9 +177,6 @@ static void print_best(const struct cli *c, const struct hp_view *v) {
 }
 
 static void print_study(const struct cli *c, const json_t *study, size_t limit) {
-    auto_free char *matters = xasprintf("/cusp/v1/%s:importance", json_text(study, "name"));
-    json_t *importance;
-    struct err err;
     auto_hp_view struct hp_view v;
     hp_view_init(&v, study);
     printf("name:         %s\ndisplayName:  %s\nstate:        %s\ncreateTime:   %s\n",
@@ -190,19 +185,7 @@ static void print_study(const struct cli *c, const json_t *study, size_t limit) 
     printf("metric:       %s, %s\n", v.metric, v.minimize ? "minimized" : "maximized");
     print_counts(&v);
     print_best(c, &v);
-    if (!v.trials.n) {
-        return;
-    }
-    putchar('\n');
-    hp_print_trials(&v, limit, stdout);
-    putchar('\n');
-    hp_print_curve(&v, CURVE_WIDTH, CURVE_HEIGHT, stdout);
-    /* Without it the rest is still worth seeing. */
-    if (http_json(c, "GET", matters, NULL, &importance, &err) == 0) {
-        putchar('\n');
-        hp_print_importance(&v, importance, stdout);
-        json_decref(importance);
-    }
+    hp_print_all(c, &v, limit, stdout);
 }
 
 static void print_csv(const json_t *study) {
