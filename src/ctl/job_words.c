@@ -80,6 +80,15 @@ static void say(struct job *j, usec_t when, int severity, const char *text) {
     cfg->service_log(cfg->log_arg, j->spec->project_number, j->spec->id, when, severity, text);
 }
 
+static void say_web_access(struct job *j, usec_t time) {
+    if (j->spec->web_access) {
+        say(j, time, 400,
+            "enableWebAccess has no effect: this server has no interactive shells, and "
+            "webAccessUris stays empty. root can enter the container on this machine (README.md, "
+            "Limits).");
+    }
+}
+
 static void say_clamps(struct job *j, const struct event *ev) {
     uint32_t last = UINT32_MAX;
     for (uint32_t i = 0; i < ev->nr_places && i < job_spec_replicas(j->spec); i++) {
@@ -103,6 +112,7 @@ void job_narrate(struct job *j, const struct event *ev) {
          * burst of creates a burst of files. */
         if (ev->attempt == 1) {
             say(j, j->status.create_time, 200, "Waiting for job to be provisioned.");
+            say_web_access(j, ev->time);
         }
         say(j, ev->time, 200,
             "Vertex AI is provisioning job running framework. First time usage might take couple "

@@ -297,6 +297,18 @@ def test_a_row_that_cannot_be_read_does_not_hide_the_others(fake):
     assert bad in fake.log()
 
 
+def test_web_access_is_kept_and_said_to_have_no_effect(fake):
+    body = fake_job(run_ms=20)
+    body["jobSpec"]["enableWebAccess"] = True
+    job = fake.wait(fake.create(body)["name"])
+    assert job["jobSpec"]["enableWebAccess"] is True and "webAccessUris" not in job
+    assert [x["message"] for x in fake.logs(job["name"], task="service")].count(
+        "enableWebAccess has no effect: this server has no interactive shells, and webAccessUris stays empty. "
+        "root can enter the container on this machine (README.md, Limits).") == 1
+    plain = fake.wait(fake.create(fake_job(run_ms=20))["name"])
+    assert not any("enableWebAccess" in x["message"] for x in fake.logs(plain["name"], task="service"))
+
+
 # ---- v1beta1: the same jobs, with fields of its own ----
 
 def beta_job(**labels):
