@@ -17,6 +17,7 @@
 #define WARM_DIR "/.cusp/warm"
 #define WARM_THAW WARM_DIR "/thaw"
 #define WARM_IMAGE WARM_DIR "/image"
+#define WARM_COLD WARM_DIR "/cold" /* written by thaw: why the start was a cold one after all */
 
 /* Set in the environment of the first thawing, which shows that it works and which pages a run
  * writes: the thawed Python starts and ends like a trial's, without running its program, with

@@ -1,4 +1,5 @@
 """Warm starts of Python tasks (docs/internals/warm-workers.md): the same as a cold one in every respect but time."""
+import contextlib
 import glob
 import hashlib
 import json
@@ -70,10 +71,31 @@ def job_of(script, *args, warm=True, imports="sklearn", env=(), machine="n1-stan
 
 def serve(data_dir, *flags, mem_mb=512):
     s = Server(data_dir, "--engine=local", "--stop-grace-s=1", f"--mem-mb={mem_mb}", *flags).start()
-    with open(BUILT[-1]) as f:
-        r = s.http.post(s.url + "/cusp/v1/images:importPath", data=f.read(), timeout=600)  # half a gigabyte to unpack
-    assert r.status_code == 200, r.text
+    try:
+        with open(BUILT[-1]) as f:
+            r = s.http.post(s.url + "/cusp/v1/images:importPath", data=f.read(), timeout=600)  # half a gigabyte to unpack
+        assert r.status_code == 200, r.text
+    except BaseException:  # nobody else knows of it yet
+        s.stop()
+        reap_containers(s.data_dir)
+        raise
     return s
+
+
+@contextlib.contextmanager
+def restarted(s, *flags):
+    """The same data with other flags: unpacking the image once more takes longer than any test here."""
+    before = s.flags
+    s.stop()
+    s.flags = [f for f in before if f.split("=")[0] not in {x.split("=")[0] for x in flags}] + list(flags)
+    try:
+        s.start()
+        yield s
+    finally:
+        if s.proc.poll() is None:
+            s.stop()
+        s.flags = before
+        s.start()
 
 
 @pytest.fixture(scope="module", params=["auto", "runc"] if EXTENDED else ["auto"])
@@ -227,11 +249,9 @@ sys.exit(len(name))
 
 
 @pytest.fixture
-def large(tmp_path):
-    s = serve(tmp_path / "data", "--cpu-milli=64000", mem_mb=131072)
-    yield s
-    s.stop()
-    reap_containers(s.data_dir)
+def large(server):
+    with restarted(server, "--cpu-milli=64000", "--mem-mb=131072"):
+        yield server
 
 
 def test_trials_beside_each_other_do_not_know_of_each_other(large):
@@ -263,24 +283,72 @@ def test_trials_beside_each_other_do_not_know_of_each_other(large):
         assert said(server, done, stream="stderr") == [f"here {n}"]
 
 
-def test_trials_of_a_tuning_job_carry_its_labels(server):
-    script = ("import json, os, sys, numpy\n"
-              "open(os.environ['CLOUD_ML_HP_METRIC_FILE'], 'a').write(json.dumps({'loss': sys.argv[1].split('=')[1], 'global_step': '1',"
-              " 'timestamp': 1.0, 'trial': os.environ['CLOUD_ML_TRIAL_ID'], 'checkpoint_path': ''}) + '\\n')\n"
-              "print('trial', os.environ['CLOUD_ML_TRIAL_ID'], sys.argv[1:])")
-    spec = job_of(script)["jobSpec"]
-    body = tunings.tuning(1, 1, labels={}, trialJobSpec=spec)
-    body["labels"] = {"cusp-warm-python": "true", "cusp-warm-imports": "numpy"}
+TRIAL = r"""
+import json, os, resource, sys, numpy
+n = int(sys.argv[1].split("=")[1])
+with open(os.environ["CLOUD_ML_HP_METRIC_FILE"], "a") as f:
+    f.write(json.dumps({"loss": str(n / 10), "global_step": "1", "timestamp": 1.0, "trial": os.environ["CLOUD_ML_TRIAL_ID"]}) + "\n")
+out = os.environ["AIP_MODEL_DIR"].replace("gs://", "/gcs/")
+os.makedirs(out, exist_ok=True)
+seen = {"argv": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ), "numbers": numpy.random.RandomState(n).rand(9).tolist(),
+        "ids": [os.getuid(), os.getgid(), os.getgroups()], "files": sorted(os.listdir("/")), "mask": os.umask(0o27),
+        "limits": {k: resource.getrlimit(getattr(resource, k)) for k in dir(resource) if k.startswith("RLIMIT_")},
+        "group": [x.split(":")[1] for x in open("/proc/self/cgroup")]}
+with open(out + "seen.json", "w") as f:
+    json.dump(seen, f, indent=1, sort_keys=True)
+numpy.save(out + "weights.npy", numpy.arange(n * 1000.0))
+print("trial", os.environ["CLOUD_ML_TRIAL_ID"], sys.argv[1:])
+print("warned", file=sys.stderr)
+if n == 2:
+    sys.exit(3)
+"""
+
+
+def test_the_label_of_a_tuning_job_makes_its_trials_warm_and_nothing_else_differs(server):
+    """Asked for on the tuning job alone: the same files, arguments, environment, directory, limits, output and ends as cold ones."""
+    spec = job_of(TRIAL)["jobSpec"]
+    grid = {"metrics": [{"metricId": "loss", "goal": "MINIMIZE"}], "algorithm": "GRID_SEARCH",
+            "parameters": [{"parameterId": "n", "integerValueSpec": {"minValue": 1, "maxValue": 3}}]}
+
+    def tune(out, labels):
+        body = tunings.tuning(3, 1, trialJobSpec={**spec, "baseOutputDirectory": {"outputUriPrefix": f"gs://{out}/tune"}},
+                              studySpec=grid, maxFailedTrialCount=3)
+        body["labels"] = labels
+        os.makedirs(f"{server.data_dir}/buckets/{out}", exist_ok=True)
+        done = tunings.wait(server, tunings.create(server, body)["name"], 180)
+        assert done["state"] == "JOB_STATE_SUCCEEDED" and len(done["trials"]) == 3, done
+        told = []
+        for t in done["trials"]:
+            child = server.get(t["customJob"].split("/v1/")[-1])
+            names = (child["name"].rsplit("/", 1)[1], done["name"].rsplit("/", 1)[1], out)
+
+            def plain(text):
+                for n in names:
+                    text = text.replace(n, "N")
+                return re.sub(r"\b[0-9a-f]{10,12}\b", "H", text)  # what the container is called
+            at = f"{server.data_dir}/buckets/{out}/tune/{t['id']}/model/"
+            files = {}
+            for f in sorted(os.listdir(at)):
+                with open(at + f, "rb") as data:
+                    files[f] = plain(data.read().decode("latin-1"))
+            told.append(({k: plain(json.dumps(t.get(k))) for k in ("state", "parameters", "infeasibleReason")},
+                         [m["metrics"] for m in t.get("measurements", [])], files,
+                         [plain(x) for x in said(server, child, stream="stdout")], said(server, child, stream="stderr"),
+                         plain(json.dumps(child.get("error")))))
+        return told, [notes(server, server.get(t["customJob"].split("/v1/")[-1])) for t in done["trials"]]
+
+    asked = {"cusp-warm-python": "true", "cusp-warm-imports": "numpy"}
     n = len(images(server))
-    assert tunings.wait(server, tunings.create(server, body)["name"], 120)["state"] == "JOB_STATE_SUCCEEDED"
+    cold, lines = tune("cold", {})
+    assert lines == [[], [], []]
+    tune("first", asked)
     made(server, n + 1)
-    done = tunings.wait(server, tunings.create(server, {**body, "maxTrialCount": 2, "parallelTrialCount": 2})["name"], 120)
-    assert done["state"] == "JOB_STATE_SUCCEEDED" and len(done["trials"]) == 2
-    for t in done["trials"]:
-        child = server.get(t["customJob"].split("/v1/")[-1])
-        assert notes(server, child)[0].startswith("Warm start of Python: numpy"), notes(server, child)
-        assert said(server, child) == [f"trial {t['id']} ['--lr={tunings.values(t)['lr']}']"] or said(server, child)[0].startswith(f"trial {t['id']} ")
-        assert abs(tunings.final(t) - tunings.values(t)["lr"]) < 1e-9
+    warm, lines = tune("warm", asked)
+    assert all(x[0].startswith("Warm start of Python: numpy imported already") and len(x) == 1 for x in lines), lines
+    assert [sorted(x[2]) for x in cold] == [["seen.json", "weights.npy"]] * 3
+    assert "exit status of 3" in cold[1][5] or "status of 3" in cold[1][5], cold[1]
+    for c, w in zip(cold, warm):
+        assert c == w
 
 
 def with_user(layout, to, user):
@@ -330,11 +398,12 @@ def test_a_user_that_is_not_root(server, tmp_path):
     assert said(server, warm) == said(server, cold)
 
 
-def test_the_longest_unused_image_goes(tmp_path):
+def test_the_longest_unused_image_goes(server, tmp_path):
     config = tmp_path / "c.conf"
     config.write_text("[limits]\nwarm_max_images = 2\n")
-    s = serve(tmp_path / "data", "--config", str(config))
-    try:
+    for image in images(server):  # used a moment ago, by other tests
+        shutil.rmtree(image)
+    with restarted(server, "--config", str(config)) as s:
         keys = {}
         for i, module in enumerate(["string", "shlex", "textwrap"]):
             warm_up_n = set(images(s))
@@ -348,9 +417,6 @@ def test_the_longest_unused_image_goes(tmp_path):
         assert counted(s, "cusp_warm_images") == 2 and counted(s, "cusp_warm_makings_total", result="made") == 3
         assert notes(s, run(s, "print(1)", imports="shlex"))[0].startswith("Warm start")
         assert "is being made" in notes(s, run(s, "print(1)", imports="string"))[0]
-    finally:
-        s.stop()
-        reap_containers(s.data_dir)
 
 
 def test_what_cannot_be_warm_starts_cold_and_says_why(server):
@@ -374,6 +440,7 @@ def test_what_cannot_be_warm_starts_cold_and_says_why(server):
 def test_a_damaged_image_is_a_cold_start(server):
     script = "import sys; print('ran', sys.argv)"
     warm_up(server, script, imports="json")
+    before = counted(server, "cusp_warm_starts_total"), counted(server, "cusp_warm_fallbacks_total", why="thaw")
     image = max(images(server), key=os.path.getmtime) + "/fs/.cusp/warm/image"
     with open(image, "r+b") as f:
         f.truncate(os.path.getsize(image) - 4096)
@@ -381,6 +448,9 @@ def test_a_damaged_image_is_a_cold_start(server):
     assert j["state"] == "JOB_STATE_SUCCEEDED"
     assert said(server, j, stream="stderr") == ["cusp: no warm start: the memory image is damaged; starting cold"]
     assert said(server, j, stream="stdout") == ["ran ['-c', 'x']"]
+    # The server learns of it from the container: it is explained, and counted as what it was.
+    assert notes(server, j)[-1] == "Cold start of Python after all (workerpool0-0): the memory image is damaged."
+    assert (counted(server, "cusp_warm_starts_total"), counted(server, "cusp_warm_fallbacks_total", why="thaw")) == (before[0], before[1] + 1)
 
 
 def test_a_making_that_is_killed_leaves_a_reason_and_nothing_else(server):

@@ -114,6 +114,10 @@ static void tell_end(struct local_replica *r) {
         }
         return;
     }
+    if (warm_must_finish(r)) {
+        warm_finish(r, tell_end); /* and which start it was */
+        return;
+    }
     r->told_end = true;
     if (r->end == SUP_EXITED) {
         run->sink->replica_exited(run, r->nr, &r->exit);
@@ -258,6 +262,7 @@ int local_attempt_reattach(struct local_attempt *a, struct err *err) {
     a->phase = ATT_RUNNING;
     set_callbacks(a);
     for (uint32_t i = 0; i < a->nr_reps; i++) {
+        a->reps[i].warm.is_found = true;
         sup_attach(&a->reps[i].sup);
     }
     return 0;
@@ -342,8 +347,8 @@ void attempt_release_step(struct local_attempt *a) {
         return;
     }
     for (uint32_t i = 0; i < a->nr_reps; i++) {
-        if (a->reps[i].sup.working || a->reps[i].metrics.working) {
-            return; /* its `stopped`, or the reading's end, comes here again */
+        if (a->reps[i].sup.working || a->reps[i].metrics.working || a->reps[i].warm.working) {
+            return; /* its `stopped`, or the end of a reading, comes here again */
         }
     }
     a->phase = ATT_RELEASING;

@@ -76,6 +76,7 @@ struct local_replica {
     struct door_ask *door_ask; /* under way */
     uint64_t door;             /* 0: closed */
     struct metrics metrics;
+    struct warm_start warm;
     bool started, ended;
     usec_t started_at;
     /* An end that arrived while others of the gang were still starting. */

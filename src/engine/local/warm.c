@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define TRY_AGAIN 600 /* seconds that a failure is believed */
-#define WHY_MAX 512
 
 struct warm_making {
     struct list link; /* eng->makings */
@@ -53,7 +52,7 @@ static size_t count(const char *const *list) {
 static const char *recent_why(struct local *eng, struct arena *a, const char *key) {
     struct stat st;
     auto_free char *path = xasprintf("%s/%s.why", eng->warm_root, key);
-    auto_buf struct buf b = BUF_INIT(WHY_MAX);
+    auto_buf struct buf b = BUF_INIT(WARM_WHY_MAX);
     if (stat(path, &st) < 0 || st.st_mtime + TRY_AGAIN < (time_t)(time_wall() / USEC_PER_SEC) ||
         file_read(AT_FDCWD, path, &b, NULL) < 0) {
         return "";
@@ -139,7 +138,7 @@ void warm_stage(struct local_replica *r, const struct env_input *in, const struc
         *argv = warm;
         ret_layers[0] = arena_printf(a->arena, "%s/%s/fs", eng->warm_root, key);
         ret_layers[1] = tools;
-        atomic_fetch_add(&eng->warm.warm, 1);
+        r->warm.is_staged = true;
         if (speaks(r)) {
             attempt_note_later(a, 200, "Warm start of Python: %s imported already (image %.12s).",
                                c.imports, key);
@@ -160,6 +159,56 @@ void warm_stage(struct local_replica *r, const struct env_input *in, const struc
     }
     if (why[0] == 0 && a->warm_want == NULL) {
         want(r, key, &c, lp->image.workdir, *argv, kept, lowers);
+    }
+}
+
+/* -- which start it was ----------------------------------------------------------------------- */
+
+static void finish_start_run(struct lane_work *w) {
+    struct warm_start *s = CONTAINER_OF(w, struct warm_start, work);
+    struct local_replica *r = CONTAINER_OF(s, struct local_replica, warm);
+    struct warm_counts *n = &r->att->eng->warm;
+    auto_free char *upper = xasprintf("%s/upper", r->dir);
+    warm_read_left(upper, "cold", s->why, sizeof(s->why));
+    if (s->why[0] != 0) {
+        atomic_fetch_add(&n->cold[WARM_WHY_THAW], 1);
+    } else if (s->is_staged) {
+        atomic_fetch_add(&n->warm, 1);
+    }
+}
+
+static void finish_start_done(struct lane_work *w) {
+    struct warm_start *s = CONTAINER_OF(w, struct warm_start, work);
+    struct local_replica *r = CONTAINER_OF(s, struct local_replica, warm);
+    struct local_attempt *a = r->att;
+    if (local_done(a->eng)) {
+        return;
+    }
+    s->working = false;
+    s->finished = true;
+    if (a->releasing) {
+        attempt_release_step(a);
+        return;
+    }
+    if (s->why[0] != 0) {
+        auto_free char *text =
+            xasprintf("Cold start of Python after all (%s): %s.", r->name, s->why);
+        attempt_note(a, 300, text);
+    }
+    s->on_finished(r);
+}
+
+bool warm_must_finish(const struct local_replica *r) {
+    return (r->warm.is_staged || r->warm.is_found) && !r->warm.finished;
+}
+
+void warm_finish(struct local_replica *r, void (*on_finished)(struct local_replica *)) {
+    if (!r->warm.working) {
+        r->warm.working = true;
+        r->warm.on_finished = on_finished;
+        r->warm.work.run = finish_start_run;
+        r->warm.work.done = finish_start_done;
+        local_submit(r->att->eng, &r->warm.work);
     }
 }
 
@@ -198,22 +247,23 @@ static void prepare_run(struct lane_work *w) {
     m->rc = rundir_create(m->dir, &m->plan, &m->err) < 0 ? -1 : make_writable(m, &m->err);
 }
 
-static void explain(struct warm_making *m, char why[WHY_MAX]) {
+static void explain(struct warm_making *m, char why[WARM_WHY_MAX]) {
     auto_free char *upper = xasprintf("%s/upper", m->dir);
-    warm_read_why(upper, why, WHY_MAX);
+    warm_read_left(upper, "why", why, WARM_WHY_MAX);
     if (why[0] != 0) {
         return;
     }
     if (m->ended_ok && m->exit.kind == EXIT_OOM) {
-        (void)snprintf(why, WHY_MAX, "making the memory image took more memory than the task has");
+        (void)snprintf(why, WARM_WHY_MAX,
+                       "making the memory image took more memory than the task has");
     } else if (m->ended_ok && m->exit.kind == EXIT_CODE && m->exit.value == 0) {
-        (void)snprintf(why, WHY_MAX, "no memory image was written");
+        (void)snprintf(why, WARM_WHY_MAX, "no memory image was written");
     } else if (m->ended_ok) {
-        (void)snprintf(why, WHY_MAX, "making the memory image ended with %s %d%s%.200s",
+        (void)snprintf(why, WARM_WHY_MAX, "making the memory image ended with %s %d%s%.200s",
                        m->exit.kind == EXIT_SIGNAL ? "signal" : "code", m->exit.value,
                        m->exit.why[0] != 0 ? ": " : "", m->exit.why);
     } else {
-        (void)snprintf(why, WHY_MAX, "the memory image could not be made: %.300s", m->err.msg);
+        (void)snprintf(why, WARM_WHY_MAX, "the memory image could not be made: %.300s", m->err.msg);
     }
 }
 
@@ -221,7 +271,7 @@ static void finish_run(struct lane_work *w) {
     struct warm_making *m = CONTAINER_OF(w, struct warm_making, work);
     struct local *eng = m->eng;
     auto_free char *upper = xasprintf("%s/upper", m->dir);
-    char why[WHY_MAX] = "";
+    char why[WARM_WHY_MAX] = "";
     if (m->ended_ok && m->exit.kind == EXIT_CODE && m->exit.value == 0) {
         m->rc = FAIL_POINT("engine.warm.before_keep", &m->err) < 0
                     ? -1

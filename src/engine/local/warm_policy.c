@@ -18,8 +18,8 @@ int warm_mode_parse(const char *text, enum warm_mode *ret, struct err *err) {
 }
 
 const char *warm_why_name(enum warm_why why) {
-    static const char *const names[WARM_NR_WHY] = {"off",     "processor", "modules",  "devices",
-                                                   "command", "disk",      "no_image", "failed"};
+    static const char *const names[WARM_NR_WHY] = {
+        "off", "processor", "modules", "devices", "command", "disk", "no_image", "failed", "thaw"};
     return names[why];
 }
 

@@ -44,6 +44,7 @@ enum warm_why {
     WARM_WHY_DISK,      /* our programs could not be written */
     WARM_WHY_NO_IMAGE,  /* not made yet */
     WARM_WHY_FAILED,    /* making it failed lately */
+    WARM_WHY_THAW,      /* there is one, and in the container it turned out not to fit */
     WARM_NR_WHY
 };
 /* "off", "processor", … */

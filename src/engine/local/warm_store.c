@@ -177,17 +177,19 @@ int warm_keep(struct local *eng, const char *upper, const char *key, struct err 
     if (from < 0) {
         return err_set(err, ERR_NOT_FOUND, "no memory image was written");
     }
-    if (make_dirs(tmp, err) < 0 || move_image(from, tmp, err) < 0) {
+    auto_free char *shared = xasprintf("%s/fs" WARM_DIR, tmp);
+    if (make_dirs(tmp, err) < 0 || move_image(from, tmp, err) < 0 ||
+        chmod(shared, 01777) < 0 /* thaw leaves a file there, in the container's own layer */) {
         (void)!file_remove_tree(AT_FDCWD, tmp, NULL);
         return -1;
     }
     return settle(tmp, final, err);
 }
 
-void warm_read_why(const char *upper, char *ret, size_t size) {
+void warm_read_left(const char *upper, const char *name, char *ret, size_t size) {
     struct stat st;
     auto_close int from = open_made_dir(upper);
-    auto_close int fd = from < 0 ? -1 : open_made(from, "why", &st);
+    auto_close int fd = from < 0 ? -1 : open_made(from, name, &st);
     ssize_t n = fd < 0 ? 0 : read(fd, ret, size - 1);
     ret[n > 0 ? n : 0] = 0;
     for (char *c = ret; *c != 0; c++) { /* one line of the log */
