@@ -265,7 +265,7 @@ bool study_value_read(const struct study_plan *p, size_t i, const Google__Protob
         return read_category(p, i, v, field, k, ret, vs);
     }
     if (!v || v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE) {
-        say_value(p, i, field, k, vs, "It takes a number; the request has %s.", kind_of(v));
+        say_value(p, i, field, k, vs, "It takes a finite number; the request has %s.", kind_of(v));
         return false;
     }
     double x = v->number_value;

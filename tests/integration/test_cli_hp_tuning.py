@@ -117,7 +117,7 @@ def test_edits(cusp):
     assert "Updated" in cusp("update", one, "--max-trial-count=4").stderr
     assert cusp("add-trial", one, "--parameters=lr=2,opt=adam").stdout == "2\n"
     r = cusp("add-trial", one, "--parameters=lr=99,opt=adam", code=2)
-    assert "outside of the parameter's bounds" in r.stderr
+    assert "lies outside of its bounds, " in r.stderr
     assert values(s.get(name)["trials"][1]) == {"lr": 2, "opt": "adam"}
     assert "is told to stop" in cusp("stop-trial", one, "1").stderr
     wait_until(lambda: s.get(name)["trials"][0]["state"] in ("SUCCEEDED", "INFEASIBLE"))

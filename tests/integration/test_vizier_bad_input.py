@@ -200,7 +200,7 @@ PARAMETERS = [
     (parameters(x=0.25) * 2, "[1].parameter_id", '"x" is given twice'),
     (parameters(x=1.5), "[0].value", 'Parameter "x": 1.5 lies outside of its bounds, 0 and 1'),
     (parameters(x=NAN), "[0].value", "finite number; the request has NaN"),
-    (parameters(x="0.5"), "[0].value", "takes a number; the request has a string"),
+    (parameters(x="0.5"), "[0].value", "takes a finite number; the request has a string"),
     ([{"parameter_id": "x"}], "[0].value", "the request has nothing"),
     ([{"parameter_id": "x", "value": {"bool_value": True}}], "[0].value", "the request has a boolean"),
     ([{"parameter_id": "x", "value": {"null_value": 0}}], "[0].value", "the request has null"),
