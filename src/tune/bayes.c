@@ -123,8 +123,9 @@ static void build_feasible(struct round *r) {
     for (size_t i = 0; i < n; i++) {
         y[i] = r->h->ended_ok[all - n + i] ? 1 : -1;
     }
+    memcpy(theta, r->b->models[0].theta,
+           fit_size(s) * sizeof(*theta)); /* its lengths, as they lie */
     struct gp_theta t = fit_view(s, theta);
-    memcpy(theta, r->b->models[0].theta, s->d * sizeof(*theta));
     t.log_signal = 0;
     t.log_noise = log(0.1);
     t.log_additive = -INFINITY;
@@ -379,6 +380,8 @@ static bool next(struct round *r, struct rng *rng, uint64_t serial, double *ret)
     if (repeat(r, serial, anchors, nr, ret)) {
         return true;
     }
+    auto_free double *paces = xcalloc(d + 1, sizeof(*paces));
+    gp_paces(r->acq.objectives[0], paces);
     double radius = 0.2 + 0.3 * (double)n / (5 * ((double)d + 1));
     struct search search = {
         .space = s,
@@ -392,7 +395,7 @@ static bool next(struct round *r, struct rng *rng, uint64_t serial, double *ret)
         .seen = r->gps[0].x,
         .nr_seen = r->gps[0].n,
         .radius = d >= 3 && radius < 0.5 ? radius : 0,
-        .inv_len = r->acq.objectives[0]->inv_len,
+        .paces = paces,
         .is_quick = n > QUICK_FROM,
     };
     auto_free double *pins = xcalloc(d + 1, sizeof(*pins));

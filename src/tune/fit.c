@@ -8,6 +8,7 @@
 #include <math.h>
 
 #define REFUSED 1e10
+#define LEAN 1.0 /* prior deviation of the shares that a leaning direction takes in */
 
 struct prior {
     double mean, sd, lo, hi; /* soft bounds */
@@ -33,27 +34,45 @@ static struct prior prior_of(const struct space *s, enum tune_noise noise, size_
 }
 
 void fit_prior_means(const struct space *s, enum tune_noise noise, double *theta) {
-    for (size_t i = 0; i < fit_size(s); i++) {
+    memset(theta, 0, fit_size(s) * sizeof(*theta));
+    for (size_t i = 0; i < 2 * s->d + 3; i++) {
         theta[i] = prior_of(s, noise, i).mean;
     }
 }
 
+static bool is_turned(const struct space *s, const double *theta) {
+    for (size_t j = 0; j < s->nr_numeric; j++) {
+        if (theta[2 * s->d + 3 + j]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct gp_theta fit_view(const struct space *s, double *theta) {
     double additive = theta[s->d + 2];
-    return (struct gp_theta){theta, theta[s->d], theta[s->d + 1],
-                             additive > FIT_NO_AXES ? additive : -INFINITY, theta + s->d + 3};
+    return (struct gp_theta){
+        theta,           is_turned(s, theta) ? theta + 2 * s->d + 3 : NULL, theta[s->d],
+        theta[s->d + 1], additive > FIT_NO_AXES ? additive : -INFINITY,     theta + s->d + 3};
 }
 
 /* Adds minus the log prior, and its gradient. */
 static double add_prior(const struct fit_data *f, const double *theta, double *grad) {
     double sum = 0;
-    for (size_t i = 0; i < (f->has_axes ? fit_size(f->space) : f->space->d + 2); i++) {
+    for (size_t i = 0; i < (f->has_axes ? 2 * f->space->d + 3 : f->space->d + 2); i++) {
         struct prior p = prior_of(f->space, f->noise, i);
         double e = (theta[i] - p.mean) / p.sd;
         double over = theta[i] > p.hi ? theta[i] - p.hi : theta[i] < p.lo ? theta[i] - p.lo : 0;
         sum += 0.5 * e * e + 50 * over * over;
         if (grad) {
             grad[i] += e / p.sd + 100 * over;
+        }
+    }
+    for (size_t k = 0; f->leans && k + 1 < f->space->nr_numeric; k++) {
+        double e = theta[f->space->d + 2 + k] / LEAN;
+        sum += 0.5 * e * e;
+        if (grad) {
+            grad[f->space->d + 2 + k] += e / LEAN;
         }
     }
     return sum;
@@ -66,6 +85,9 @@ static void all_distances(const struct fit_data *f, const double *theta, double 
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < dn; j++) {
             z[i * dn + j] = f->x[i * d + j] * exp(-theta[j]);
+            for (size_t k = 0; f->leans && j == dn - 1 && k < j; k++) {
+                z[i * dn + j] += f->x[i * d + k] * theta[d + 2 + k] * exp(-theta[j]);
+            }
             norms[i] += z[i * dn + j] * z[i * dn + j];
         }
     }
@@ -115,6 +137,12 @@ static void length_gradient(const struct fit_data *f, const double *theta, const
             cross += z[i * dn + j] * hz[i * dn + j];
         }
         grad[j] -= own - cross;
+    }
+    for (size_t k = 0; f->leans && k + 1 < dn; k++) {
+        for (size_t i = 0; i < n; i++) {
+            size_t at = i * dn + dn - 1;
+            grad[d + 2 + k] += f->x[i * d + k] * exp(-theta[dn - 1]) * (z[at] * sums[i] - hz[at]);
+        }
     }
     for (size_t j = dn; j < d; j++) {
         double apart = 0;
@@ -200,7 +228,7 @@ double fit_value(const struct fit_data *f, const double *theta, double *grad) {
     double signal = exp(theta[d]), noise = exp(theta[d + 1]);
     double additive = f->has_axes ? exp(theta[d + 2]) : 0;
     if (grad) {
-        memset(grad, 0, fit_size(f->space) * sizeof(*grad));
+        memset(grad, 0, (2 * d + 3) * sizeof(*grad));
     }
     auto_free double *k = xmalloc((n * n + 1) * sizeof(*k));
     auto_free double *w = grad ? xmalloc((n * n + 1) * sizeof(*w)) : NULL;
@@ -263,17 +291,117 @@ static double value_of(void *arg, const double *theta, double *grad) {
 #define AXES_FROM 12  /* trials, */
 #define AXES_DIMS 3   /* features: below, the product part sees all there is */
 #define AXES_GAIN 2.0 /* of the log posterior, for the additive part to be believed */
+#define TURN_TRIALS 3 /* a numeric feature: before, there is little to see a direction by */
+#define TURN_DIMS 40
+#define TURN_GAIN 10.0 /* as AXES_GAIN; the directions themselves were chosen by the same data */
+#define TURN_ROUNDS 4  /* each finds the directions from the model before */
+#define TURN_ROWS 128  /* with more one round does: the first model knows, and each is n^3 */
 
 static double minimise(const struct fit_data *f, double *theta) {
     struct fit_data copy = *f;
     const struct lbfgs o = {.fn = value_of,
                             .arg = &copy,
-                            .n = f->has_axes ? fit_size(f->space) : f->space->d + 2,
-                            .max_rounds = 20,
+                            .n = f->has_axes ? 2 * f->space->d + 3
+                                 : f->leans  ? f->space->d + 1 + f->space->nr_numeric
+                                             : f->space->d + 2,
+                            .max_rounds = f->leans ? 40 : 20,
                             .grad_tol = 1e-2,
                             .gain_tol = 1e-4,
                             .max_step = 2};
     return lbfgs_minimise(&o, theta);
+}
+
+/* Principal directions of the mean's slopes at the rows, the gentlest first, into turn; lengths to
+ * begin with into log_len. False: there are none. */
+static bool find_turn(const struct fit_data *f, double *theta, double *turn, double *log_len) {
+    const struct space *s = f->space;
+    size_t n = f->n, d = s->d, dn = s->nr_numeric;
+    struct gp g;
+    struct gp_at at = {0};
+    gp_init(&g, s);
+    struct gp_theta t = fit_view(s, theta);
+    gp_build(&g, &t, f->x, n);
+    gp_label(&g, f->y);
+    gp_predict(&g, f->x, n, true, &at);
+    auto_free double *slopes = xcalloc(n * d + 1, sizeof(*slopes));
+    auto_free double *ones = xcalloc(2 * n + 1, sizeof(*ones));
+    for (size_t i = 0; i < n; i++) {
+        ones[i] = 1;
+    }
+    gp_gradient(&g, f->x, &at, ones, ones + n, slopes);
+    gp_at_fini(&at);
+    gp_fini(&g);
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, (int)dn, (int)n, 1, slopes, (int)d, 0,
+                turn, (int)dn);
+    auto_free double *spread = xcalloc(35 * dn + 1, sizeof(*spread));
+    if (LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'V', 'L', (int)dn, turn, (int)dn, spread, spread + dn,
+                           (int)(34 * dn)) ||
+        !(spread[dn - 1] > 0)) {
+        return false;
+    }
+    double middle = 0;
+    for (size_t k = 0; k < dn; k++) {
+        spread[k] = log(fmax(spread[k], 1e-9 * spread[dn - 1]));
+        middle += spread[k] / (double)dn;
+    }
+    for (size_t k = 0; k < dn; k++) {
+        log_len[k] =
+            prior_of(s, f->noise, k).mean - fmin(1.5, fmax(-1.5, 0.25 * (spread[k] - middle)));
+    }
+    return true;
+}
+
+static void turn_rows(const struct fit_data *f, const double *turn, double *x) {
+    size_t d = f->space->d, dn = f->space->nr_numeric;
+    memcpy(x, f->x, f->n * d * sizeof(*x));
+    for (size_t i = 0; i < f->n; i++) {
+        for (size_t k = 0; k < dn; k++) {
+            x[i * d + k] = 0;
+            for (size_t j = 0; j < dn; j++) {
+                x[i * d + k] += turn[k * dn + j] * f->x[i * d + j];
+            }
+        }
+    }
+}
+
+/* From theta's model (of value `best`) to one with directions of its own, where that is worth it.
+ */
+static void try_turned(const struct fit_data *f, bool again, double *theta, double *was,
+                       double best) {
+    const struct space *s = f->space;
+    size_t n = fit_size(s), d = s->d;
+    struct fit_data data = *f;
+    auto_free double *from = xcalloc(n, sizeof(*from));
+    auto_free double *to = xcalloc(n, sizeof(*to));
+    auto_free double *x = xcalloc(f->n * d + 1, sizeof(*x));
+    memcpy(from, was ? was : theta, n * sizeof(*from));
+    best -= TURN_GAIN;
+    data.has_axes = false;
+    data.x = x;
+    for (int turn = 0; turn < (again ? TURN_ROUNDS : 1); turn++) {
+        memcpy(to, from, n * sizeof(*to));
+        double *dirs = to + 2 * d + 3;
+        if (!find_turn(f, from, dirs, to)) {
+            return;
+        }
+        size_t dn = s->nr_numeric;
+        memset(to + d + 2, 0, (d + 1) * sizeof(*to));
+        turn_rows(f, dirs, x);
+        data.leans = true;
+        double v = minimise(&data, to);
+        for (size_t k = 0; k + 1 < dn; k++) {
+            for (size_t j = 0; j < dn; j++) {
+                dirs[(dn - 1) * dn + j] += to[d + 2 + k] * dirs[k * dn + j];
+            }
+        }
+        memset(to + d + 2, 0, (d + 1) * sizeof(*to));
+        to[d + 2] = FIT_NO_AXES;
+        if (v < best) {
+            memcpy(theta, to, n * sizeof(*to));
+            best = v;
+        }
+        memcpy(from, to, n * sizeof(*from));
+    }
 }
 
 void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
@@ -282,6 +410,14 @@ void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
     auto_free double *other = xcalloc(n, sizeof(*other));
     auto_free double *full = xcalloc(n, sizeof(*full));
     fit_prior_means(f->space, f->noise, other);
+    auto_free double *turned = NULL;
+    if (is_turned(f->space, theta)) {
+        turned = xcalloc(n, sizeof(*turned));
+        memcpy(turned, theta, n * sizeof(*turned));
+        memcpy(theta, other, n * sizeof(*theta));
+        theta[d] = turned[d];
+        theta[d + 1] = turned[d + 1];
+    }
     memcpy(full, theta[d + 2] > FIT_NO_AXES ? theta : other, n * sizeof(*full));
     data.has_axes = false;
     theta[d + 2] = other[d + 2] = FIT_NO_AXES;
@@ -298,7 +434,12 @@ void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
         double v = minimise(&data, full);
         if (v < best - AXES_GAIN) {
             memcpy(theta, full, n * sizeof(*theta));
+            best = v;
         }
+    }
+    size_t dn = f->space->nr_numeric;
+    if (f->n >= AXES_FROM && f->n >= TURN_TRIALS * dn && dn >= 2 && dn <= TURN_DIMS) {
+        try_turned(f, with_prior && !turned && f->n <= TURN_ROWS, theta, turned, best);
     }
     fit_prior_means(f->space, f->noise, other);
     for (size_t i = 0; i < n; i++) {

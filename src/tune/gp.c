@@ -12,6 +12,7 @@
 void gp_init(struct gp *g, const struct space *s) {
     *g = (struct gp){.space = s,
                      .inv_len = xcalloc(s->d + 1, sizeof(double)),
+                     .turn = xcalloc(s->nr_numeric * s->nr_numeric + 1, sizeof(double)),
                      .inv_axis_len = xcalloc(s->d + 1, sizeof(double)),
                      .axes = xcalloc(s->nr_numeric + 1, sizeof(struct axis))};
 }
@@ -24,6 +25,7 @@ void gp_fini(struct gp *g) {
     free(g->y);
     free(g->alpha);
     free(g->inv_len);
+    free(g->turn);
     free(g->inv_axis_len);
     for (size_t j = 0; g->axes && j < g->space->nr_numeric; j++) {
         free(g->axes[j].u);
@@ -65,6 +67,8 @@ void gp_copy(struct gp *to, const struct gp *from) {
     to->n = 0;
     make_room(to, n + 1);
     memcpy(to->inv_len, from->inv_len, d * sizeof(double));
+    to->is_turned = from->is_turned;
+    memcpy(to->turn, from->turn, dn * dn * sizeof(double));
     memcpy(to->inv_axis_len, from->inv_axis_len, d * sizeof(double));
     to->signal = from->signal;
     to->noise = from->noise;
@@ -88,12 +92,30 @@ void gp_copy(struct gp *to, const struct gp *from) {
 }
 
 static double scale_row(const struct gp *g, const double *x, double *z) {
+    size_t dn = g->space->nr_numeric;
     double norm = 0;
-    for (size_t j = 0; j < g->space->nr_numeric; j++) {
-        z[j] = x[j] * g->inv_len[j];
-        norm += z[j] * z[j];
+    for (size_t k = 0; k < dn; k++) {
+        double at = g->is_turned ? 0 : x[k];
+        for (size_t j = 0; g->is_turned && j < dn; j++) {
+            at += g->turn[k * dn + j] * x[j];
+        }
+        z[k] = at * g->inv_len[k];
+        norm += z[k] * z[k];
     }
     return norm;
+}
+
+void gp_paces(const struct gp *g, double *ret) {
+    size_t dn = g->space->nr_numeric;
+    memcpy(ret, g->inv_len, g->space->d * sizeof(*ret));
+    for (size_t j = 0; g->is_turned && j < dn; j++) {
+        double sum = 0;
+        for (size_t k = 0; k < dn; k++) {
+            double pace = g->turn[k * dn + j] * g->inv_len[k];
+            sum += pace * pace;
+        }
+        ret[j] = sqrt(sum);
+    }
 }
 
 /* r2 (n x m, columns of n): squared scaled distances of the rows to m points. */
@@ -194,6 +216,10 @@ void gp_build(struct gp *g, const struct gp_theta *t, const double *x, size_t n)
     g->signal = exp(t->log_signal);
     g->noise = exp(t->log_noise);
     g->additive = exp(t->log_additive);
+    g->is_turned = t->turn;
+    if (t->turn) {
+        memcpy(g->turn, t->turn, g->space->nr_numeric * g->space->nr_numeric * sizeof(double));
+    }
     for (size_t j = 0; j < g->space->d; j++) {
         g->inv_len[j] = exp(-t->log_len[j]);
         g->inv_axis_len[j] = g->additive > 0 ? exp(-t->log_axis_len[j]) : 0;
@@ -366,9 +392,12 @@ void gp_gradient(const struct gp *g, const double *x, struct gp_at *p, const dou
     cblas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)dn, (int)m, (int)n, 1, g->scaled,
                 (int)dn, p->c, (int)n, 0, p->xc, (int)dn);
     for (size_t c = 0; c < m; c++) {
-        for (size_t j = 0; j < dn; j++) {
-            double z = x[c * d + j] * g->inv_len[j];
-            grad[c * d + j] -= g->inv_len[j] * (z * p->znorms[c] - p->xc[c * dn + j]);
+        for (size_t k = 0; k < dn; k++) {
+            double along = g->inv_len[k] * (p->z[c * dn + k] * p->znorms[c] - p->xc[c * dn + k]);
+            grad[c * d + k] -= g->is_turned ? 0 : along;
+            for (size_t j = 0; g->is_turned && j < dn; j++) {
+                grad[c * d + j] -= g->turn[k * dn + j] * along;
+            }
         }
     }
 }

@@ -12,7 +12,9 @@
 /* Logarithms: d lengths and variance of the product part, noise variance, variance (-INFINITY:
  * none) and d lengths of the additive part. */
 struct gp_theta {
-    const double *log_len;
+    const double *log_len; /* of the turned directions where there are such */
+    const double *turn; /* nr_numeric rows, the product part's directions in features; or NULL: the
+                           features themselves */
     double log_signal, log_noise, log_additive;
     const double *log_axis_len;
 };
@@ -26,7 +28,9 @@ struct gp {
     double *inverse; /* n x n, full, columns of cap */
     double *y, *alpha;
     double signal, noise;
-    double *inv_len;   /* d: 1 / length */
+    double *inv_len; /* d: 1 / length, of a direction or of a category */
+    bool is_turned;
+    double *turn;      /* nr_numeric x nr_numeric, as in gp_theta */
     double additive;   /* its variance; 0: no axes are kept */
     struct axis *axes; /* nr_numeric, room for cap each */
     double *inv_axis_len;
@@ -46,6 +50,8 @@ void gp_append_predicted(struct gp *g, const double *x);
 static inline double gp_variance(const struct gp *g) { /* before any data */
     return g->signal + g->additive;
 }
+/* Into ret (d): how fast the product part changes along each feature, 1 / length. */
+void gp_paces(const struct gp *g, double *ret);
 /* Posterior mean at row i, without the row's own noise. */
 double gp_fitted(const struct gp *g, size_t i);
 

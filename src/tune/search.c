@@ -298,13 +298,13 @@ static void aim(const struct climb *cl, struct climber *c) {
         unsigned k = (c->next + MEMORY - 1) % MEMORY;
         dg_dg = 0;
         for (size_t j = 0; j < sp->d; j++) {
-            double len = 1 / cl->s->inv_len[j];
+            double len = 1 / cl->s->paces[j];
             dg_dg += c->dg[k][j] * c->dg[k][j] * len * len;
         }
         dg_dg = dg_dg > 0 ? 1 / (c->rho[k] * dg_dg) : 1;
     }
     for (size_t j = 0; j < sp->d; j++) {
-        double len = 1 / cl->s->inv_len[j];
+        double len = 1 / cl->s->paces[j];
         c->dir[j] *= dg_dg * len * len;
     }
     for (unsigned q = c->nr; q-- > 0;) {
@@ -323,7 +323,7 @@ static void aim(const struct climb *cl, struct climber *c) {
         c->dir[j] = out || !cl->is_free[j] ? 0 : c->dir[j];
         slope += c->dir[j] * c->grad[j];
         size = fmax(size, fabs(c->dir[j]));
-        reach = fmax(reach, fabs(c->dir[j]) * cl->s->inv_len[j]);
+        reach = fmax(reach, fabs(c->dir[j]) * cl->s->paces[j]);
     }
     if (!(slope > 0) && c->nr) {
         c->nr = 0;
@@ -367,7 +367,7 @@ static void judge(const struct climb *cl, struct climber *c, double value, const
     for (size_t j = 0; j < sp->d; j++) {
         bool stuck = !cl->is_free[j] || (c->x[j] <= c->lo[j] && g[j] < 0) ||
                      (c->x[j] >= c->hi[j] && g[j] > 0);
-        steep = fmax(steep, stuck ? 0 : fabs(g[j]) / cl->s->inv_len[j]);
+        steep = fmax(steep, stuck ? 0 : fabs(g[j]) / cl->s->paces[j]);
     }
     if (gain < 1e-6 || steep < 1e-4) {
         c->done = true;

@@ -16,10 +16,10 @@ struct search {
     size_t nr_anchors;
     const double *seen; /* nr_seen x d: centres of the trust region */
     size_t nr_seen;
-    double radius;         /* of the trust region; <= 0: everywhere */
-    const double *inv_len; /* d: sets the scale of steps */
-    bool is_quick;         /* half the pool, half as many looked at in full: there are many rows */
-    const double *pins;    /* d: values that are given, NAN: free; NULL: all are free */
+    double radius;       /* of the trust region; <= 0: everywhere */
+    const double *paces; /* d (gp_paces): set the scale of steps */
+    bool is_quick;       /* half the pool, half as many looked at in full: there are many rows */
+    const double *pins;  /* d: values that are given, NAN: free; NULL: all are free */
 };
 
 /* False: every configuration is known. */

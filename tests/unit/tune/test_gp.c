@@ -61,30 +61,40 @@ static void test_kernel_agrees_with_libm(void **state) {
     assert_true(below[0] == 1);
 }
 
+static void agrees(const struct fit_data *f, double *theta, double *grad, size_t m) {
+    double v = fit_value(f, theta, grad);
+    assert_true(fabs(v - fit_value(f, theta, NULL)) < 1e-9);
+    for (size_t i = 0; i < m; i++) {
+        double at = theta[i], h = 1e-5;
+        theta[i] = at + h;
+        double up = fit_value(f, theta, NULL);
+        theta[i] = at - h;
+        double down = fit_value(f, theta, NULL);
+        theta[i] = at;
+        double numeric = (up - down) / (2 * h);
+        assert_true(fabs(numeric - grad[i]) < 1e-4 * fmax(1, fabs(numeric)));
+    }
+}
+
 static void test_gradient_of_the_fit_agrees_with_differences(void **state) {
     static const size_t sizes[][2] = {{1, 2}, {1, 30}, {3, 30}, {10, 30}};
     for (size_t q = 0; q < NR_OF(sizes); q++) {
         struct case_ c;
         case_init(&c, sizes[q][0], sizes[q][1]);
         struct fit_data f = {&c.s, TUNE_NOISE_UNSPECIFIED, c.x, c.y, c.n, true};
-        size_t m = fit_size(&c.s);
-        auto_free double *theta = xcalloc(m, sizeof(double)), *grad = xcalloc(m, sizeof(double));
+        size_t m = 2 * c.s.d + 3;
+        auto_free double *theta = xcalloc(fit_size(&c.s), sizeof(double));
+        auto_free double *grad = xcalloc(m, sizeof(double));
         fit_prior_means(&c.s, f.noise, theta);
         for (size_t i = 0; i < m; i++) {
             theta[i] += rng_unit(&c.rng) - 0.5;
         }
-        double v = fit_value(&f, theta, grad);
-        assert_true(fabs(v - fit_value(&f, theta, NULL)) < 1e-9);
-        for (size_t i = 0; i < m; i++) {
-            double at = theta[i], h = 1e-5;
-            theta[i] = at + h;
-            double up = fit_value(&f, theta, NULL);
-            theta[i] = at - h;
-            double down = fit_value(&f, theta, NULL);
-            theta[i] = at;
-            double numeric = (up - down) / (2 * h);
-            assert_true(fabs(numeric - grad[i]) < 1e-4 * fmax(1, fabs(numeric)));
+        for (int way = 0; way < 2; way++) {
+            f.has_axes = way == 0;
+            f.leans = way == 1;
+            agrees(&f, theta, grad, way ? c.s.d + 1 + c.s.nr_numeric : m);
         }
+        f.leans = false;
         f.has_axes = false;
         double before = fit_value(&f, theta, NULL);
         fit_theta(&f, true, theta);
@@ -122,6 +132,84 @@ static void test_rows_may_be_appended(void **state) {
     assert_true(worst < 1e-6 * size);
     gp_fini(&whole);
     gp_fini(&grown);
+    case_fini(&c);
+}
+
+/* A narrow valley across all axes: the model finds its direction, and what is computed from a
+ * turned model is what its definition says. */
+static void test_a_valley_across_the_axes_turns_the_model(void **state) {
+    struct case_ c;
+    case_init(&c, 4, 60);
+    size_t d = c.s.d, dn = c.s.nr_numeric;
+    static const double across[] = {0.5, -0.5, 0.7, 0.1}; /* of length 1 */
+    struct fit_data f = {.space = &c.s, .x = c.x, .y = c.y, .n = c.n};
+    auto_free double *theta = xcalloc(fit_size(&c.s), sizeof(double));
+    fit_prior_means(&c.s, f.noise, theta);
+    fit_theta(&f, true, theta);
+    assert_null(fit_view(&c.s, theta).turn); /* a function of one feature asks for nothing */
+    double mean = 0, var = 0;
+    for (size_t i = 0; i < c.n; i++) {
+        const double *x = c.x + i * d;
+        double along = -0.4;
+        for (size_t j = 0; j < dn; j++) {
+            along += across[j] * x[j];
+        }
+        c.y[i] = -along * along - 0.01 * (x[0] - 0.3) * (x[0] - 0.3);
+        mean += c.y[i] / (double)c.n;
+    }
+    for (size_t i = 0; i < c.n; i++) {
+        c.y[i] -= mean;
+        var += c.y[i] * c.y[i] / (double)c.n;
+    }
+    for (size_t i = 0; i < c.n; i++) {
+        c.y[i] /= sqrt(var);
+    }
+    fit_prior_means(&c.s, f.noise, theta);
+    fit_theta(&f, true, theta);
+    struct gp_theta t = fit_view(&c.s, theta);
+    assert_non_null(t.turn);
+    double dot = 0, norm = 0;
+    for (size_t j = 0; j < dn; j++) {
+        double w = t.turn[(dn - 1) * dn + j];
+        dot += w * across[j];
+        norm += w * w;
+    }
+    assert_true(fabs(dot) / sqrt(norm) > 0.99);
+
+    struct gp whole, grown, copy;
+    gp_init(&whole, &c.s);
+    gp_init(&grown, &c.s);
+    gp_init(&copy, &c.s);
+    gp_build(&whole, &t, c.x, c.n);
+    gp_build(&grown, &t, c.x, c.n - 1);
+    gp_append(&grown, c.x + (c.n - 1) * d);
+    gp_label(&whole, c.y);
+    gp_label(&grown, c.y);
+    gp_copy(&copy, &grown);
+    struct gp_at at = {0}, other = {0};
+    auto_free double *x = xcalloc(d, sizeof(double)), *grad = xcalloc(d, sizeof(double));
+    space_random(&c.s, &c.rng, x);
+    const double one = 1, none = 0;
+    gp_predict(&whole, x, 1, true, &at);
+    gp_predict(&copy, x, 1, true, &other);
+    assert_true(fabs(at.mean[0] - other.mean[0]) < 1e-5 && fabs(at.sd[0] - other.sd[0]) < 1e-5);
+    gp_gradient(&whole, x, &at, &one, &none, grad);
+    for (size_t j = 0; j < dn; j++) {
+        double here = x[j], h = 1e-4;
+        x[j] = here + h;
+        gp_predict(&whole, x, 1, true, &other);
+        double up = other.mean[0];
+        x[j] = here - h;
+        gp_predict(&whole, x, 1, true, &other);
+        x[j] = here;
+        double numeric = (up - other.mean[0]) / (2 * h);
+        assert_true(fabs(numeric - grad[j]) < 1e-3 * fmax(1, fabs(numeric)));
+    }
+    gp_at_fini(&at);
+    gp_at_fini(&other);
+    gp_fini(&whole);
+    gp_fini(&grown);
+    gp_fini(&copy);
     case_fini(&c);
 }
 
@@ -234,6 +322,7 @@ int main(void) {
         cmocka_unit_test(test_kernel_agrees_with_libm),
         cmocka_unit_test(test_gradient_of_the_fit_agrees_with_differences),
         cmocka_unit_test(test_rows_may_be_appended),
+        cmocka_unit_test(test_a_valley_across_the_axes_turns_the_model),
         cmocka_unit_test(test_pending_rows_change_no_mean_and_shrink_the_spread),
         cmocka_unit_test(test_gradients_of_acquisitions_agree_with_differences),
         cmocka_unit_test(test_log_ei_is_exact_everywhere),
