@@ -4,6 +4,7 @@
 shows the server's log.
 """
 import concurrent.futures
+import contextlib
 import functools
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import needs_root
+from conftest import BUILD, Server, needs_root
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = ("create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping",
@@ -94,3 +95,30 @@ def check(server, client, transport, case):
     if line.get("skip"):
         pytest.skip(f"{client} {transport} {case}: {line['detail']}")
     assert line["ok"], f"{line['detail']}\nthe server's log ends with:\n{server.log()[-2000:]}"
+
+
+# ---- programs of one SDK that are no driver: they end with a line "ok"
+
+@contextlib.contextmanager
+def scripted_server(folder):
+    """A server of scripted jobs, with TLS on the same port."""
+    s = Server(folder / "data", "--engine=fake")
+    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True,
+                   stdout=subprocess.DEVNULL)
+    s.start()
+    yield s
+    if s.proc.poll() is None:
+        s.stop()
+
+
+def python_says_ok(server, name, protocol, venv):
+    """Runs python/NAME with a version of the SDK over a protocol."""
+    if missing("python"):
+        pytest.skip(f"python: {missing('python')}")
+    home = os.environ.get("CUSP_CLIENT_ENV", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")),
+                                                         "cusp/clients/python"))
+    env = {**os.environ, "CUSP_ENDPOINT": server.url, "CUSP_HOSTPORT": "localhost:" + server.url.rsplit(":", 1)[1],
+           "CUSP_IMAGE": "busybox", "CUSP_CA": os.path.join(server.data_dir, "tls/ca.pem")}
+    done = subprocess.run([os.path.join(home, venv, "bin/python"), program("python", name), protocol], env=env,
+                          capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "ok", done.stdout[-1500:] + done.stderr[-3000:]
