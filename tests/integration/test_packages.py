@@ -3,12 +3,13 @@ import glob
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 
 import pytest
 
-from conftest import needs_root, runners, wait_until
+from conftest import Server, needs_root, reap_containers, runners, wait_until
 
 BUILT = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
 pytestmark = [needs_root, pytest.mark.skipif(
@@ -40,15 +41,31 @@ def wheel(name, main):
     return out.getvalue()
 
 
-@pytest.fixture
-def server(make_server):
-    s = make_server("--engine=local", "--stop-grace-s=1", env={"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_DEFAULT_TIMEOUT": "1", "PIP_RETRIES": "0"})
-    s.start()
+@pytest.fixture(scope="module")
+def installer(tmp_path_factory):
+    """One server with the image for the whole file: unpacking 400 MB is not what is tested here."""
+    s = Server(tmp_path_factory.mktemp("packages") / "data", "--engine=local", "--stop-grace-s=1",
+               env={"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_DEFAULT_TIMEOUT": "1", "PIP_RETRIES": "0"}).start()
     with open(BUILT[-1]) as f:
         r = s.call("POST", "/cusp/v1/images:importPath", f.read())
     assert r.status_code == 200, r.text
     assert s.call("POST", "/storage/v1/b?project=demo", {"name": "bkt"}).status_code == 200
-    return s
+    yield s
+    if s.proc.poll() is None:
+        s.stop()
+    reap_containers(s.data_dir)
+
+
+@pytest.fixture
+def server(installer):
+    """The file's server, running, with nothing going on and no package installed."""
+    if installer.proc.poll() is not None:
+        installer.start()
+    yield installer
+    wait_until(lambda: not runners(installer.data_dir), 20, "the test's containers to go")
+    installer.stop()
+    for layer in glob.glob(os.path.join(installer.data_dir, "pkgs", "*")):
+        shutil.rmtree(layer) if os.path.isdir(layer) else os.remove(layer)
 
 
 def put(s, name, data):
@@ -86,7 +103,6 @@ def test_sdist_and_wheel_together_and_the_second_run_installs_nothing(server):
     put(server, "trainer-0.1.tar.gz", sdist(main="print('new code')\n"))
     third = server.wait(server.create(job_of(a, b))["name"], 90)
     assert said(server, third) == ["new code"], third
-    server.stop()
 
 
 def test_broken_packages_name_the_package_and_repeat_pip(server):
@@ -104,7 +120,6 @@ def test_broken_packages_name_the_package_and_repeat_pip(server):
         assert good not in msg
     wait_until(lambda: not runners(server.data_dir), 20, "installers to go")
     assert not glob.glob(os.path.join(server.data_dir, "pkgs", "*")), "a broken layer was kept"
-    server.stop()
 
 
 def test_two_jobs_with_the_same_packages_install_once(server):
@@ -114,7 +129,6 @@ def test_two_jobs_with_the_same_packages_install_once(server):
     assert {j["state"] for j in jobs} == {"JOB_STATE_SUCCEEDED"}, jobs
     installs = [j for j in jobs if any("Successfully installed" in x for x in said(server, j, "packages"))]
     assert len(installs) == 1
-    server.stop()
 
 
 def test_server_killed_during_the_installation(server):
@@ -131,7 +145,6 @@ def test_server_killed_during_the_installation(server):
     assert said(server, job) == ["trained"]
     wait_until(lambda: not runners(server.data_dir), 20, "the installer of the dead server to go")
     assert server.data_dir not in open("/proc/mounts").read()
-    server.stop()
 
 
 def test_cancel_while_packages_are_installed(server):
@@ -142,4 +155,3 @@ def test_cancel_while_packages_are_installed(server):
     assert server.call("POST", f"/v1/{name}:cancel", {}).status_code == 200
     assert server.wait(name, 20)["state"] == "JOB_STATE_CANCELLED"
     wait_until(lambda: not runners(server.data_dir), 20, "the installer to go")
-    server.stop()
