@@ -259,7 +259,7 @@ static const struct engine_ops local_ops = {
 
 /* -- construction ----------------------------------------------------------------------------- */
 
-static const char **copy_list(struct arena *a, const char **list) {
+const char **local_copy_list(struct arena *a, const char **list) {
     size_t n = 0;
     while (list != NULL && list[n] != NULL) {
         n++;
@@ -279,7 +279,7 @@ static void copy_opts(struct local *eng, const struct engine_local_opts *o) {
     eng->opts.runtime = arena_strdup(a, o->runtime != NULL ? o->runtime : "auto");
     eng->opts.network = arena_strdup(a, o->network != NULL ? o->network : "bridge");
     eng->opts.subnet = arena_strdup(a, o->subnet != NULL ? o->subnet : "10.201.0.0/16");
-    eng->opts.extra_env = copy_list(a, o->extra_env);
+    eng->opts.extra_env = local_copy_list(a, o->extra_env);
     eng->run_root = arena_printf(a, "%s/run", o->data_dir);
     eng->log_root = arena_printf(a, "%s/logs", o->data_dir);
     eng->pkg_root = arena_printf(a, "%s/pkgs", o->data_dir);

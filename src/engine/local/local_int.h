@@ -181,6 +181,9 @@ int trust_layer(struct local *eng, struct arena *a, const struct image *img, con
 /* Removes layers that are not of an image there is, or of an older CA, and not mounted. [lane] */
 void trust_tidy(struct local *eng);
 
+/* The strings of a NULL-terminated list, or of none at NULL, in the arena: the copy is never NULL.
+ */
+const char **local_copy_list(struct arena *a, const char **list);
 /* Fills what every container of this host has in common. */
 struct rundir_plan;
 void local_plan_common(struct local *eng, struct rundir_plan *plan);

@@ -475,18 +475,6 @@ static void prepare_done(struct lane_work *w) {
     sup_spawn(&p->sup);
 }
 
-static const char **copy_list(struct arena *a, const char **list) {
-    size_t n = 0;
-    while (list != NULL && list[n] != NULL) {
-        n++;
-    }
-    const char **out = arena_calloc(a, n + 1, sizeof(*out));
-    for (size_t i = 0; i < n; i++) {
-        out[i] = arena_strdup(a, list[i]);
-    }
-    return out;
-}
-
 static struct pkg_install *install_new(struct local_attempt *a, uint32_t pool) {
     const struct local_pool *lp = &a->pools[pool];
     const struct pool_spec *spec = &a->run->spec->pools[pool];
@@ -503,9 +491,9 @@ static struct pkg_install *install_new(struct local_attempt *a, uint32_t pool) {
     p->log_dir = arena_printf(p->arena, "%s/%s/a%u/packages", eng->log_root, a->run->spec->id,
                               a->run->attempt);
     p->layer = arena_strdup(p->arena, lp->pkg_layer);
-    p->uris = copy_list(p->arena, spec->package_uris);
-    p->lowers = copy_list(p->arena, lp->image.layers);
-    p->image_env = copy_list(p->arena, lp->image.env);
+    p->uris = local_copy_list(p->arena, spec->package_uris);
+    p->lowers = local_copy_list(p->arena, lp->image.layers);
+    p->image_env = local_copy_list(p->arena, lp->image.env);
     p->home = arena_strdup(p->arena, lp->user.home);
     p->user = lp->user;
     for (uint32_t i = a->nr_reps; i-- > 0;) {

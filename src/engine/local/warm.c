@@ -361,15 +361,6 @@ static void prepare_done(struct lane_work *w) {
     sup_spawn(&m->sup);
 }
 
-static const char **copy_list(struct arena *a, const char **list) {
-    size_t n = count(list);
-    const char **out = arena_calloc(a, n + 1, sizeof(*out));
-    for (size_t i = 0; i < n; i++) {
-        out[i] = arena_strdup(a, list[i]);
-    }
-    return out;
-}
-
 /* The replica's layers below ours. */
 static const char **making_lowers(struct arena *a, const char *tools, const char **lowers) {
     size_t n = count(lowers);
@@ -410,7 +401,7 @@ static struct warm_making *making_new(struct local_attempt *at, const struct war
         .hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
         .resolv = "",
         .hostname = "warm",
-        .bundle = {.argv = copy_list(a, w->argv),
+        .bundle = {.argv = local_copy_list(a, w->argv),
                    .env = making_env(a, w),
                    .cwd = arena_strdup(a, w->cwd),
                    .uid = lp->user.uid,
