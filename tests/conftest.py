@@ -28,16 +28,20 @@ TERMINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NEEDS ROOT: containers cannot be tested here")
 
 
+def patience(seconds):
+    """Deadlines are for a machine that does nothing else; a busy one gets the time that its load makes of them."""
+    return seconds * max(1, os.getloadavg()[0] / os.cpu_count())
+
+
 def wait_until(fn, seconds=30, what="condition"):
-    """Polls fn until it returns something true; fails the test after the deadline, which is for a machine that does
-    nothing else: a busy one gets the time that its own share of the processors makes of it."""
+    """Polls fn until it returns something true; fails the test after the deadline."""
     began = time.monotonic()
     while True:
         v = fn()
         if v:
             return v
         waited = time.monotonic() - began
-        assert waited < seconds or waited < seconds * os.getloadavg()[0] / os.cpu_count(), f"gave up waiting for {what}"
+        assert waited < seconds or waited < patience(seconds), f"gave up waiting for {what}"
         time.sleep(0.02)
 
 

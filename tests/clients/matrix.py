@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, Server, needs_root
+from conftest import BUILD, Server, needs_root, patience
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = ("create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping",
@@ -74,7 +74,7 @@ def results(client, transport, endpoint, hostport, ca):
     env = {**os.environ, "CUSP_ENDPOINT": endpoint, "CUSP_HOSTPORT": hostport, "CUSP_CA": ca, "CUSP_PROJECT": "demo",
            "CUSP_LOCATION": "us-central1", "CUSP_IMAGE": "busybox"}
     done = subprocess.run([program(client, "run"), "--transport", transport], env=env, capture_output=True, text=True,
-                          timeout=240, check=False)
+                          timeout=patience(240), check=False)
     said = done.stdout + done.stderr[-3000:]
     lines = [json.loads(x) for x in done.stdout.splitlines()]
     for line in lines:
@@ -120,5 +120,5 @@ def python_says_ok(server, name, protocol, venv):
     env = {**os.environ, "CUSP_ENDPOINT": server.url, "CUSP_HOSTPORT": "localhost:" + server.url.rsplit(":", 1)[1],
            "CUSP_IMAGE": "busybox", "CUSP_CA": os.path.join(server.data_dir, "tls/ca.pem")}
     done = subprocess.run([os.path.join(home, venv, "bin/python"), program("python", name), protocol], env=env,
-                          capture_output=True, text=True, timeout=240, check=False)
+                          capture_output=True, text=True, timeout=patience(240), check=False)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "ok", done.stdout[-1500:] + done.stderr[-3000:]
