@@ -23,6 +23,7 @@ static bool set_direct(struct blob_upload *u, bool on) {
         return u->is_direct;
     }
     u->is_direct = on;
+    u->was_direct |= on;
     return on;
 }
 

@@ -92,6 +92,7 @@ void blob_upload_unref(struct blob_upload *u) {
     if (--u->refs > 0) {
         return;
     }
+    upload_warm(u);
     if (u->replaced_fd >= 0 || (!u->is_session && !u->is_complete && u->fd >= 0)) {
         u->work = (struct lane_work){.run = discard_run, .done = discard_done};
         lane_submit(u->b->disk, &u->work);

@@ -24,6 +24,7 @@ struct blob_upload {
     uint64_t offset;       /* bytes in the file */
     uint64_t flushed;      /* writeback was started up to here */
     bool is_direct;        /* fd has O_DIRECT; the lane's */
+    bool was_direct;       /* some of it went past the page cache */
     bool no_direct;        /* the file system does not take it */
     struct digest *digest; /* of the first digest_length() bytes */
     uint64_t epoch;
@@ -76,5 +77,9 @@ void upload_finish_end(struct blob_req *r);
 int upload_put(struct blob_upload *u, struct iovec *v, int nr);
 /* Before the file is read through u->fd. */
 void upload_end_direct(struct blob_upload *u);
+
+/* warm.c: an upload that is an object now and went past the page cache is read into it, in the
+ * background. Takes u->fd then. Loop. */
+void upload_warm(struct blob_upload *u);
 
 #endif
