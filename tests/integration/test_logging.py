@@ -528,12 +528,13 @@ def test_a_flood_is_whole_and_others_are_heard(local):
     """One job prints without end; another job's lines arrive and the API answers meanwhile; of the flood no line is missing."""
     s = local("--cpu-milli=8000", "--mem-mb=40000")
     other = s.create(container_job("sh", "-c", "i=0; while [ ! -e /gcs/flood/stop ]; do echo tick $i; i=$((i+1)); sleep 0.05; done"))["name"]
-    flood = s.create(container_job(*flood_of(FLOOD_MB)))["name"]
-    job = flood.rsplit("/", 1)[1]
     heard = []
 
     reader = threading.Thread(target=lines_of_stream, args=(s, other, heard.append))
     reader.start()
+    wait_until(lambda: heard, 60, "the other job to be heard at all")
+    flood = s.create(container_job(*flood_of(FLOOD_MB)))["name"]
+    job = flood.rsplit("/", 1)[1]
     wait_until(lambda: s.get(flood)["state"] != "JOB_STATE_PENDING" and s.get(flood)["state"] != "JOB_STATE_QUEUED", 60, "the flood to begin")
     during = 0
     while s.get(flood)["state"] == "JOB_STATE_RUNNING":
