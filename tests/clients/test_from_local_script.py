@@ -17,7 +17,7 @@ p = argparse.ArgumentParser()
 p.add_argument("--words")
 print("the script got", p.parse_args().words, "and", os.environ["AIP_MODEL_DIR"])
 """
-TARS = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.tar"))
+IMAGES = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
 HOME = os.environ.get("CUSP_CLIENT_ENV", os.path.join(
     os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp/clients/python"))
 
@@ -60,11 +60,12 @@ def test_the_script_is_staged_and_named(make_server, tmp_path, venv):
 
 
 @needs_root
-@pytest.mark.skipif(not TARS, reason="NOT TESTED: the sklearn-cpu image is not built here (cusp images build sklearn-cpu)")
+@pytest.mark.skipif(not IMAGES, reason="NOT TESTED: the sklearn-cpu image is not built here (cusp images build sklearn-cpu)")
 def test_the_script_runs(make_server, tmp_path):
     server = make_server("--engine=local", "--stop-grace-s=1")
     server.start()
-    r = server.call("POST", "/cusp/v1/images:importPath", {"path": TARS[0], "name": "sklearn-cpu"})
+    with open(IMAGES[-1], encoding="utf-8") as f:
+        r = server.call("POST", "/cusp/v1/images:importPath", f.read())
     assert r.status_code == 200, r.text
     ended = run(server, tmp_path, "v1")
     assert ended["state"] == "JOB_STATE_SUCCEEDED", server.logs(ended["name"])
