@@ -26,6 +26,28 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 TERMINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NEEDS ROOT: containers cannot be tested here")
+# Programs that tests use where they are, and where they come from.
+INSTALL = {"skopeo": "tools/dev deps test", "fincore": "tools/dev deps test", "node": "tools/dev deps test",
+           "podman": "tools/dev deps clients", "docker-registry": "tools/dev deps clients", "java": "tools/dev deps clients",
+           "javac": "tools/dev deps clients", "jlink": "tools/dev deps clients", "keytool": "tools/dev deps clients",
+           "gcloud": "https://cloud.google.com/sdk/docs/install"}
+
+
+def absent(program):
+    """Why a test that needs the program cannot run, and what to do about it; None where it is installed."""
+    return None if shutil.which(program) else f"NOT TESTED: {program} is not installed ({INSTALL[program]})"
+
+
+def needs(*programs):
+    """Decorator: skips where one of them is not installed."""
+    why = next(filter(None, map(absent, programs)), None)
+    return pytest.mark.skipif(why is not None, reason=why or "")
+
+
+def skip_without(*programs):
+    for program in programs:
+        if absent(program):
+            pytest.skip(absent(program))
 
 
 def patience(seconds):

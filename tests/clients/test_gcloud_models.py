@@ -1,13 +1,14 @@
 """gcloud ai models, unmodified: every verb it has. Extended: each command is a start of gcloud, seconds long."""
 import json
 import os
-import shutil
 import subprocess
 
 import pytest
 
+from conftest import needs
+
 pytestmark = [pytest.mark.skipif(not os.environ.get("CUSP_EXTENDED"), reason="extended: CUSP_EXTENDED=1 runs it"),
-              pytest.mark.skipif(not shutil.which("gcloud"), reason="gcloud is not installed")]
+              needs("gcloud")]
 IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
 
 

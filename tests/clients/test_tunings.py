@@ -2,12 +2,11 @@
 Go, grpcurl by what reflection says, gcloud ai hp-tuning-jobs, curl with the documented body."""
 import json
 import os
-import shutil
 import subprocess
 
 import pytest
 
-from conftest import PARENT, TERMINAL, wait_until
+from conftest import PARENT, TERMINAL, skip_without, wait_until
 from matrix import missing, program
 from test_sdk_pipelines import HOME, extended, ways, with_tls
 
@@ -75,8 +74,7 @@ def test_those_of_protocol_buffers(make_server, client, transport):
 
 @pytest.fixture
 def gcloud(make_server, tmp_path):
-    if not shutil.which("gcloud"):
-        pytest.skip("gcloud is not installed")
+    skip_without("gcloud")
     s = make_server("--engine=fake").start()
     env = {**os.environ, "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"), "CLOUDSDK_CORE_PROJECT": "demo",
            "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": s.url + "/", "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": s.url + "/",

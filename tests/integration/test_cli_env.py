@@ -2,14 +2,13 @@
 import json
 import os
 import shlex
-import shutil
 import ssl
 import subprocess
 import sys
 
 import pytest
 
-from conftest import BUILD, PARENT, ROOT
+from conftest import BUILD, PARENT, ROOT, needs
 
 CUSP = os.path.join(BUILD, "cusp")
 CLIENTS = ["python", "node", "java", "go", "gcloud", "curl"]
@@ -192,10 +191,10 @@ def test_curl_runs_as_printed(both, transport, tmp_path):
 
 
 @pytest.mark.parametrize("transport", ["rest", "rest-tls", "grpc", "grpc-tls"])
-@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+@needs("node")
 def test_node_code_runs_as_printed(both, transport):
     if not os.path.isdir(os.path.join(ROOT, "node_modules/@google-cloud/aiplatform/build")):
-        pytest.skip("@google-cloud/aiplatform is not installed")
+        pytest.skip("@google-cloud/aiplatform is not installed: make deps")
     then = f"jobs.listCustomJobs({{parent: '{PARENT}'}}).then(([l]) => {{ console.log(l.map(j => j.name).join()); process.exit(0) }})"
     script = f'eval "$({CUSP} env --shell node)"\nexec node -e "$CODE"'
     p = subprocess.run(["sh", "-euc", script], cwd=ROOT, env={**both.user, "CODE": snippets(both, "node")[transport] + then},
@@ -205,10 +204,10 @@ def test_node_code_runs_as_printed(both, transport):
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-tls"])
-@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+@needs("node")
 def test_node_logging_runs_as_printed(both, transport):
     if not os.path.isdir(os.path.join(ROOT, "node_modules/@google-cloud/logging/build")):
-        pytest.skip("@google-cloud/logging is not installed")
+        pytest.skip("@google-cloud/logging is not installed: make deps")
     then = ("logs.log('env').write(logs.log('env').entry({resource: {type: 'global'}}, 'hello'))"
             ".then(() => logs.getEntries({filter: 'log_id(\"env\")'}))"
             ".then(([l]) => { console.log(l.map(e => e.data).join()); process.exit(0) })")

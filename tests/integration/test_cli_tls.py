@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from conftest import BUILD
+from conftest import BUILD, needs
 
 CUSP = os.path.join(BUILD, "cusp")
 GOOGLE = ["us-central1-aiplatform.googleapis.com", "storage.googleapis.com", "b.storage.googleapis.com",
@@ -90,7 +90,7 @@ def test_curl_accepts_it(made, https):
     assert subprocess.run(argv, stderr=subprocess.PIPE).returncode == 60  # nobody trusts it unasked
 
 
-@pytest.mark.skipif(not shutil.which("java") or not shutil.which("keytool"), reason="java is not installed")
+@needs("java", "keytool")
 def test_java_trusts_the_store(made, https, tmp_path):
     p = subprocess.run(["keytool", "-list", "-keystore", made / "ca.p12", "-storepass", "changeit"], stdout=subprocess.PIPE, text=True)
     assert p.returncode == 0 and "cusp" in p.stdout and "trustedCertEntry" in p.stdout

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT, container_job, needs_root
+from conftest import ROOT, container_job, needs_root, skip_without
 from test_identity import ACCOUNT, access_log, output
 from test_recipes import EXTENDED, built, load
 
@@ -24,7 +24,8 @@ def storage_client(name):
     done = subprocess.run([f"{ROOT}/tests/storage-clients/{name}/setup"], env={**os.environ, "CUSP_CLIENT_ENV": at},
                           capture_output=True, text=True, timeout=900, check=False)
     if done.returncode == 77:
-        pytest.skip(json.loads(done.stdout)["skip"])
+        why = json.loads(done.stdout)
+        pytest.skip(f"{name}: {why['skip']} ({why['install']})")
     assert done.returncode == 0, done.stdout + done.stderr
     return at
 
@@ -110,12 +111,10 @@ const {GoogleAuth} = require('/gcs/modules/node_modules/google-auth-library');
 
 
 def node_program(tmp_path):
-    node = shutil.which("node")
-    if not node:
-        pytest.skip("node is not installed")
+    skip_without("node")
     at = tmp_path / "node-bin"
     at.mkdir()
-    shutil.copy(os.path.realpath(node), at / "node")
+    shutil.copy(os.path.realpath(shutil.which("node")), at / "node")
     return str(at)
 
 
@@ -170,9 +169,7 @@ public class InJob {
 @pytest.fixture(scope="module")
 def java(tmp_path_factory):
     """A runtime that stands on its own (an installed one has its settings in /etc), and the compiled program."""
-    for tool in ("jlink", "javac"):
-        if not shutil.which(tool):
-            pytest.skip(f"{tool} is not installed (openjdk-17-jdk-headless)")
+    skip_without("jlink", "javac")
     lib = storage_client("java") + "/lib"
     at = tmp_path_factory.mktemp("java")
     subprocess.run(["jlink", "--add-modules", "java.se,jdk.crypto.ec,jdk.unsupported,jdk.naming.dns", "--strip-debug", "--no-man-pages",
@@ -237,10 +234,8 @@ def test_java_aiplatform(client_job, java, tmp_path):
 @pytest.mark.parametrize("mode", ["on", "off"])
 def test_gcloud(client_job, mode):
     """The account of the metadata server, storage and jobs, without a word of configuration."""
-    gcloud = shutil.which("gcloud")
-    if not gcloud:
-        pytest.skip("gcloud is not installed")
-    sdk = os.path.dirname(os.path.dirname(os.path.realpath(gcloud)))
+    skip_without("gcloud")
+    sdk = os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("gcloud"))))
     script = ("export PATH=/gcs/sdk/bin:$PATH; set -e; gcloud auth list --format='value(account)'; gcloud config get-value project;"
               "gcloud storage cat gs://bucket-a/in.txt; echo; echo from the job > /tmp/x; gcloud storage cp /tmp/x gs://bucket-a/out.txt;"
               "echo jobs $(gcloud ai custom-jobs list --region=us-central1 --format='value(name)')")
@@ -252,10 +247,10 @@ def test_gcloud(client_job, mode):
 
 
 def test_gsutil(client_job):
-    gcloud = shutil.which("gcloud")
-    sdk = gcloud and os.path.dirname(os.path.dirname(os.path.realpath(gcloud)))
-    if not sdk or not glob.glob(sdk + "/platform/gsutil"):
-        pytest.skip("gsutil is not installed")
+    skip_without("gcloud")
+    sdk = os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("gcloud"))))
+    if not glob.glob(sdk + "/platform/gsutil"):
+        pytest.skip("NOT TESTED: this gcloud has no gsutil (gcloud components install gsutil)")
     _, _, text = client_job("on", {"sdk": sdk}, "bash", "-c", "/gcs/sdk/bin/gsutil cat gs://bucket-a/in.txt; echo; /gcs/sdk/bin/gsutil ls",
                             env={"CLOUDSDK_PYTHON": "python3"})
     assert "from outside" in text and "gs://bucket-a/" in text

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,8 @@ import urllib.parse
 
 import pytest
 import requests
+
+from conftest import skip_without
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 BUILD = os.environ.get("CUSP_BUILD", os.path.join(ROOT, "build"))
@@ -166,8 +167,7 @@ def test_published_uri_says_which_command_helps_until_the_image_is_here(server):
 
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory):
-    if not shutil.which("podman"):
-        pytest.skip("podman is not installed")
+    skip_without("podman")
     root = tmp_path_factory.mktemp("podman")
     base = ["podman", f"--root={root}/root", f"--runroot={root}/run", "--storage-driver=vfs"]
 

@@ -2,14 +2,13 @@
 import datetime
 import json
 import os
-import shutil
 import struct
 import subprocess
 import threading
 import time
 
 import pytest
-from conftest import container_job, fake_job, needs_root, wait_until
+from conftest import container_job, fake_job, needs_root, skip_without, wait_until
 
 crc_table = []
 for i in range(256):
@@ -454,8 +453,7 @@ def test_tail_of_a_jobs_own_lines(fake):
 # ---- gcloud
 
 def gcloud(server, tmp_path, *args, timeout=90):
-    if not shutil.which("gcloud"):
-        pytest.skip("gcloud is not installed")
+    skip_without("gcloud")
     env = {**os.environ, "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"), "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
            "CLOUDSDK_CORE_PROJECT": "demo", "CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "CLOUDSDK_AI_REGION": "us-central1",
            "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,7 +14,7 @@ import threading
 
 import pytest
 
-from conftest import BUILD, ROOT, busybox_tar, container_job, needs_root, wait_until
+from conftest import BUILD, ROOT, busybox_tar, container_job, needs, needs_root, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
 from faulty_registry import ARCH, INDEX, LAYER, Registry, cut, one_file_layer, sha  # noqa: E402
@@ -947,10 +946,6 @@ def test_one_server_pulls_from_another(server, make_server, other, tmp_path):
     a.stop(), b.stop()
 
 
-needs_docker_registry = pytest.mark.skipif(not shutil.which("docker-registry"),
-                                           reason="docker-registry is not installed (tools/dev deps bench)")
-
-
 @pytest.fixture
 def dockers(tmp_path):
     """Docker's own registry, with a password."""
@@ -973,7 +968,7 @@ log: {{level: info}}
     p.wait(20)
 
 
-@needs_docker_registry
+@needs("docker-registry", "skopeo")
 def test_dockers_own_registry(jobs, dockers, other, runnable):
     s = jobs()
     d = runnable(repo="p/q")
@@ -985,9 +980,8 @@ def test_dockers_own_registry(jobs, dockers, other, runnable):
     said = messages(s, name)
     assert "pulled" in said and any(d["digest"] in m for m in said), said
     # what it took, skopeo can read
-    if shutil.which("skopeo"):
-        r = subprocess.run(["skopeo", "inspect", "--tls-verify=false", "docker://" + s2], capture_output=True, text=True)
-        assert json.loads(r.stdout)["Digest"] == d["digest"], r
+    r = subprocess.run(["skopeo", "inspect", "--tls-verify=false", "docker://" + s2], capture_output=True, text=True)
+    assert json.loads(r.stdout)["Digest"] == d["digest"], r
     s.stop()
 
 
@@ -1033,10 +1027,9 @@ def test_a_push_by_a_client_makes_the_repository_the_clients(server, other):
     s.stop()
 
 
+@needs("skopeo")
 @pytest.mark.parametrize("form", ["oci", "docker"])
 def test_archives_of_skopeo_are_served_as_they_are(server, other, tmp_path, form):
-    if not shutil.which("skopeo"):
-        pytest.skip("skopeo is not installed")
     s = server()
     d = other.image(layers=big(2))
     out = tmp_path / "image.tar"

@@ -11,12 +11,10 @@ import tempfile
 import pytest
 import requests
 
-from conftest import needs_root
+from conftest import needs, needs_root
 from test_registry import ARCH, OCI, REPO, Client, image_job, own, sha
 
 pytestmark = needs_root
-needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
-needs_podman = pytest.mark.skipif(not shutil.which("podman"), reason="podman is not installed")
 
 
 def basic(text):
@@ -64,7 +62,7 @@ def podman(tmp_path, request):
     return run
 
 
-@needs_skopeo
+@needs("skopeo")
 def test_skopeo_copies_in_and_out_and_the_image_runs(local, busybox_image, tmp_path):
     s = local()
     src, out = layout(tmp_path, busybox_image), tmp_path / "out"
@@ -90,7 +88,7 @@ def test_skopeo_copies_in_and_out_and_the_image_runs(local, busybox_image, tmp_p
     s.stop()
 
 
-@needs_podman
+@needs("podman")
 def test_podman_pushes_and_pulls(fake, busybox_image, podman):
     uri = own(fake, "demo/repo/podman:v1", "localhost")
     podman("import", str(busybox_image), uri)
@@ -131,7 +129,7 @@ def test_credentials_that_nobody_asked_for_are_ignored(fake, head):
     assert len(asked) > 12 and not any(asked)
 
 
-@needs_skopeo
+@needs("skopeo")
 @pytest.mark.parametrize("kind", ["creds", "token", "file"])
 def test_skopeo_with_credentials(fake, busybox_image, tmp_path, kind):
     auth, to = tmp_path / "auth.json", own(fake, f"{REPO}-{kind}:v1", "localhost")
@@ -146,7 +144,7 @@ def test_skopeo_with_credentials(fake, busybox_image, tmp_path, kind):
     assert sorted(os.listdir(out / "blobs/sha256")) == sorted(os.listdir(src / "blobs/sha256"))
 
 
-@needs_podman
+@needs("podman")
 def test_podman_logs_in_and_out(fake, busybox_image, tmp_path, podman):
     auth, uri = str(tmp_path / "auth.json"), own(fake, "demo/repo/login:v1", "localhost")
     host = uri.split("/")[0]

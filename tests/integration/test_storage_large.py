@@ -2,13 +2,12 @@
 places and full disks, and without taking the memory of others."""
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 
 import pytest
 import requests
-from conftest import wait_until
+from conftest import needs, wait_until
 
 MIB = 1 << 20
 DIRECT_FROM = 32 * MIB
@@ -64,7 +63,7 @@ def held(s, name):
     return int(subprocess.run(["fincore", "-b", "-n", "-o", "RES", path(s, name)], capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.mark.skipif(not shutil.which("fincore"), reason="NOT TESTED: no fincore")
+@needs("fincore")
 def test_it_takes_no_pages_of_others(server):
     server.stop()
     server.flags = [*server.flags, "--limit", "warm_free_percent=0"]  # as when no memory lies idle
@@ -73,7 +72,7 @@ def test_it_takes_no_pages_of_others(server):
     assert held(server, "o") <= DIRECT_FROM + 2 * MIB
 
 
-@pytest.mark.skipif(not shutil.which("fincore"), reason="NOT TESTED: no fincore")
+@needs("fincore")
 def test_idle_memory_takes_it_for_its_first_reader(server):
     size = 96 * MIB
     if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 8 * size:
