@@ -11,7 +11,7 @@ help:
 	@echo "make demo     the main road: a dataset, a training pipeline, a scikit-learn model in the registry"
 	@echo "make test     all tests (sanitizer build in $(DEV)); TESTS=... narrows the Python part"
 	@echo "make test-full    the same with CUSP_EXTENDED=1: every image, floods, kill points, clients; hours"
-	@echo "make test-clients  the official clients, all languages: installs their runtimes, prints the score table"
+	@echo "make test-clients  the official clients, all languages and the OCI suite: installs what they need, prints the score table"
 	@echo "make bench    figures beside their peers, as a table"
 	@echo "make check    floors, headers, banned calls, format, shell, spelling"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
@@ -34,12 +34,13 @@ test: dev build
 	@tools/test quick $(DEV) $(BUILD)
 
 test-full: dev build
+	@tools/dev deps clients
 	@tools/test full $(DEV) $(BUILD)
 
 test-clients: build
 	@tools/dev deps clients
 	@tools/test-clients $(BUILD) $(CLIENTS)
-	@CUSP_EXTENDED=1 CUSP_BUILD=$(CURDIR)/$(BUILD) .venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/storage-clients tests/logging-clients tests/clients/test_sdk_models.py tests/clients/test_sdk_datasets.py tests/clients/test_sdk_pipelines.py tests/clients/test_gcloud_models.py
+	@$(if $(CLIENTS),:,tools/test clients $(BUILD) $(BUILD))
 
 bench: build
 	@tools/bench $(BUILD)
