@@ -126,6 +126,10 @@ class Server:
             kw.setdefault("headers", {"Content-Type": "application/json"})
         return self.http.request(method, self.url + path, timeout=60, **kw)
 
+    def metric(self, name):
+        """The value of cusp_NAME on /metrics; its labels belong to the name."""
+        return float(re.search(rf"^cusp_{re.escape(name)} (\S+)$", self.call("GET", "/metrics").text, re.M).group(1))
+
     def create(self, body):
         r = self.call("POST", f"/v1/{PARENT}/customJobs", body)
         assert r.status_code == 200, r.text

@@ -311,12 +311,7 @@ def test_a_connection_that_goes_takes_its_calls_along(fake):
                 r.flush()
     with Raw(fake.url) as r:
         assert r.call(LOCATION, frame(ASK)).code == OK
-    wait_until(lambda: open_connections(fake) <= 1, 10, "connections to be let go")
-
-
-def open_connections(server):
-    text_ = server.call("GET", "/metrics").text
-    return int(next(line for line in text_.splitlines() if line.startswith("cusp_connections_open ")).split()[1])
+    wait_until(lambda: fake.metric("connections_open") <= 1, 10, "connections to be let go")
 
 
 # ---- streams and flow control

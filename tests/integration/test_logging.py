@@ -266,10 +266,6 @@ def log_dirs(server):
     return sorted(d for d in os.listdir(os.path.join(server.data_dir, "logs")) if d.isdigit())
 
 
-def metric(server, name):
-    return int(next(x for x in server.call("GET", "/metrics").text.splitlines() if x.startswith(name + " ")).split()[1])
-
-
 def delete_job(server, job):
     assert server.call("DELETE", f"/v1/projects/demo/locations/us-central1/customJobs/{job}").status_code == 200
 
@@ -278,12 +274,12 @@ def test_a_deleted_jobs_log_goes_and_others_stay(make_server, tmp_path):
     s = sweeping(make_server, tmp_path, "--drop-deleted-logs").start()
     gone, stays = job_with_service_lines(s), job_with_service_lines(s)
     running = s.create(fake_job(run_ms=600000))["name"].rsplit("/", 1)[1]
-    wait_until(lambda: metric(s, "cusp_log_jobs") == 3, 20, "all three to be known")
+    wait_until(lambda: s.metric("log_jobs") == 3, 20, "all three to be known")
     delete_job(s, gone)
     wait_until(lambda: log_dirs(s) == sorted([stays, running]), 20, "the log to go")
     assert entries(s, f'resource.labels.job_id="{gone}"') == [] and entries(s, f'resource.labels.job_id="{stays}"')
     assert {e["resource"]["labels"]["job_id"] for e in entries(s)} == {stays, running}
-    wait_until(lambda: metric(s, 'cusp_logs_removed_total{why="deleted"}') == 1, 20, "it to be counted")
+    wait_until(lambda: s.metric('logs_removed_total{why="deleted"}') == 1, 20, "it to be counted")
     logs = s.call("GET", "/v2/projects/demo/logs").json()["logNames"]
     assert f"projects/demo/logs/ml.googleapis.com%2F{gone}" not in logs and f"projects/demo/logs/ml.googleapis.com%2F{stays}" in logs
     s.stop()
@@ -329,8 +325,8 @@ def test_logs_go_by_age_not_by_deletion(make_server, tmp_path):
     s.start()
     wait_until(lambda: old not in log_dirs(s), 20, "the old log to go")
     assert {deleted, running} <= set(log_dirs(s))
-    wait_until(lambda: metric(s, 'cusp_logs_removed_total{why="age"}') == 1, 20, "it to be counted")
-    assert metric(s, 'cusp_logs_removed_total{why="deleted"}') == 0
+    wait_until(lambda: s.metric('logs_removed_total{why="age"}') == 1, 20, "it to be counted")
+    assert s.metric('logs_removed_total{why="deleted"}') == 0
     s.kill9()
 
 

@@ -1,5 +1,4 @@
 """TLS on the one port: both kinds of clients, what is refused and how, reload, certificates that are wrong."""
-import re
 import socket
 import ssl
 import sys
@@ -47,10 +46,6 @@ def https(s):
     return http
 
 
-def metric(s, name):
-    return float(re.search(rf"^{re.escape(name)} (\S+)$", s.call("GET", "/metrics").text, re.M).group(1))
-
-
 def read_all(sock):
     got = b""
     while True:
@@ -66,8 +61,8 @@ def test_both_kinds_of_clients_share_the_port(tls_server):
     r = https(s).get(f"https://localhost:{s.port}/v1/{job['name']}", timeout=20)
     assert r.status_code == 200 and r.json()["name"] == job["name"]
     assert s.wait(job["name"])["state"] == "JOB_STATE_SUCCEEDED"
-    assert metric(s, 'cusp_tls_handshakes_total{result="full"}') == 1
-    assert 364 * 86400 < metric(s, "cusp_tls_certificate_expires_seconds") <= 365 * 86400
+    assert s.metric('tls_handshakes_total{result="full"}') == 1
+    assert 364 * 86400 < s.metric("tls_certificate_expires_seconds") <= 365 * 86400
     s.stop()
 
 
@@ -117,7 +112,7 @@ def test_sessions_resume(tls_server):
             session = t.session
         with connect(s, ctx=c, session=session) as t:
             assert t.session_reused
-    assert metric(s, 'cusp_tls_handshakes_total{result="resumed"}') == 2
+    assert s.metric('tls_handshakes_total{result="resumed"}') == 2
     s.stop()
 
 
@@ -199,7 +194,7 @@ def test_reload(tls_server):
 def test_expired_and_misnamed_certificates_are_served(tls_server):
     s = tls_server("--log-level", "debug", days=-2, names=("elsewhere.example",))
     assert "certificate has expired" in s.log()
-    assert metric(s, "cusp_tls_certificate_expires_seconds") < 0
+    assert s.metric("tls_certificate_expires_seconds") < 0
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         connect(s, s.pem, name="elsewhere.example")
     with connect(s, name="wrong.example") as c:  # who does not check gets through
@@ -211,7 +206,7 @@ def test_expired_and_misnamed_certificates_are_served(tls_server):
 
 def test_garbage_inside_and_around_handshakes(tls_server):
     s = tls_server()
-    before = metric(s, "cusp_connections_open")
+    before = s.metric("connections_open")
 
     def raw(*pieces):
         c = socket.create_connection(("127.0.0.1", s.port), timeout=20)
@@ -235,9 +230,9 @@ def test_garbage_inside_and_around_handshakes(tls_server):
         except ConnectionResetError:
             pass
     wait_until(lambda: "TLS connection broken off" in s.log(), 10, "the log line")
-    wait_until(lambda: metric(s, "cusp_connections_open") <= before, 10, "all of them to be gone")
-    assert metric(s, "cusp_tls_handshakes_open") == 0
-    assert metric(s, 'cusp_tls_handshakes_total{result="failed"}') == 4
+    wait_until(lambda: s.metric("connections_open") <= before, 10, "all of them to be gone")
+    assert s.metric("tls_handshakes_open") == 0
+    assert s.metric('tls_handshakes_total{result="failed"}') == 4
     s.stop()
 
 

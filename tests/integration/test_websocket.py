@@ -19,11 +19,6 @@ def stream_url(s, name, query="follow=true", scheme="ws"):
     return f"{scheme}://{s.url.split('://')[1]}/cusp/v1/{name}:streamLogs?{query}"
 
 
-def metric(s, name):
-    return next(float(line.split()[1]) for line in s.call("GET", "/metrics").text.splitlines()
-                if line.startswith(name + " "))
-
-
 def test_same_records_as_the_stream_of_lines(fake):
     job = fake.create(fake_job())["name"]
     fake.wait(job)
@@ -51,7 +46,7 @@ def test_live(fake):
 def test_a_client_that_leaves_stops_the_follow(fake):
     job = fake.create(fake_job(run_ms=100000))["name"]
     fake.wait_state(job, "JOB_STATE_RUNNING")
-    before = metric(fake, "cusp_connections_open")
+    before = fake.metric("connections_open")
     with connect(stream_url(fake, job)) as ws:
         ws.recv(timeout=20)
     c = socket.create_connection(("127.0.0.1", int(fake.url.rsplit(":", 1)[1])))
@@ -60,7 +55,7 @@ def test_a_client_that_leaves_stops_the_follow(fake):
                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode())
     assert c.recv(100).startswith(b"HTTP/1.1 101 ")
     c.close()  # without a word
-    wait_until(lambda: metric(fake, "cusp_connections_open") <= before, 20, "the connections to be gone")
+    wait_until(lambda: fake.metric("connections_open") <= before, 20, "the connections to be gone")
 
 
 def test_shutdown_says_going_away(make_server):
