@@ -106,6 +106,10 @@ void blob_drop(struct blob *b) {
     maybe_closed(b);
 }
 
+void blob_get_stats(const struct blob *b, struct blob_stats *ret) {
+    *ret = b->stats;
+}
+
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg) {
     b->close_cb = cb;
     b->close_arg = arg;

@@ -34,6 +34,12 @@ struct blob *blob_open(struct loop *l, struct lane *disk, struct store *st, cons
 /* Makes an existing directory (NFS, Lustre) the bucket `name`; its place below DIR/buckets stays an
  * empty directory. Before any request. FAILED_PRECONDITION when the name holds objects already. */
 int blob_add_bucket(struct blob *b, const char *name, const char *path, struct err *err);
+struct blob_stats {
+    uint64_t bytes_direct; /* uploaded past the page cache (direct.c), since the start */
+    uint64_t bytes_warmed; /* of those, read into idle memory for their first reader (warm.c) */
+};
+
+void blob_get_stats(const struct blob *b, struct blob_stats *ret);
 /* Every request must have been given before; waits for those running, then cb on the loop. */
 void blob_close(struct blob *b, void (*cb)(void *arg), void *arg);
 

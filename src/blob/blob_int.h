@@ -31,6 +31,7 @@ struct blob {
     struct map sessions; /* id -> struct blob_upload, while someone holds it */
     size_t nr_sessions;  /* recorded ones, in use or not */
     uint64_t next_temp;
+    struct blob_stats stats;
     size_t running; /* requests and uploads alive */
     bool is_closing;
     void (*close_cb)(void *arg);

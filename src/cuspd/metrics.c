@@ -1,5 +1,6 @@
 #include "cuspd/metrics.h"
 
+#include "blob/blob.h"
 #include "logs/retain.h"
 #include "net/net.h"
 #include "sys/lane.h"
@@ -45,6 +46,15 @@ void metrics_disk(struct buf *b, struct lane *disk, struct loop *loop) {
                "# TYPE cusp_lane_depth gauge\ncusp_lane_depth{lane=\"disk\"} %u\n"
                "# TYPE cusp_loop_worst_turn_usec gauge\ncusp_loop_worst_turn_usec %llu\n",
                l.depth, (unsigned long long)loop_take_worst_turn(loop));
+}
+
+void metrics_blob(struct buf *b, const struct blob *blob) {
+    struct blob_stats s;
+    blob_get_stats(blob, &s);
+    buf_printf(b,
+               "# TYPE cusp_blob_direct_bytes_total counter\ncusp_blob_direct_bytes_total %llu\n"
+               "# TYPE cusp_blob_warmed_bytes_total counter\ncusp_blob_warmed_bytes_total %llu\n",
+               (unsigned long long)s.bytes_direct, (unsigned long long)s.bytes_warmed);
 }
 
 void metrics_logs(struct buf *b, struct logs *logs) {

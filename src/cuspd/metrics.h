@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 
+struct blob;
 struct lane;
 struct logs;
 struct loop;
@@ -12,6 +13,7 @@ struct net_server;
 /* Loop thread. Each appends. */
 void metrics_net(struct buf *b, struct net_server *net);
 void metrics_disk(struct buf *b, struct lane *disk, struct loop *loop);
+void metrics_blob(struct buf *b, const struct blob *blob);
 void metrics_logs(struct buf *b, struct logs *logs);
 
 #endif

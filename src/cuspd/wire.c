@@ -133,6 +133,7 @@ static void more_metrics(void *arg, struct buf *b) {
     const struct server *s = arg;
     metrics_net(b, s->net);
     metrics_disk(b, s->disk, s->loop);
+    metrics_blob(b, s->blob);
     metrics_logs(b, s->logs);
     if (s->engine && strcmp(s->engine->ops->name, "local") == 0) {
         engine_local_metrics(s->engine, b);

@@ -79,6 +79,8 @@ def test_idle_memory_takes_it_for_its_first_reader(server):
         pytest.skip("NOT TESTED: little memory is free")
     assert put(server, "o", text(size)).status_code == 200
     wait_until(lambda: held(server, "o") >= size, 60, "all of the object to be in memory")
+    wait_until(lambda: server.metric("blob_warmed_bytes_total") == size, 60, "its reading to be counted")
+    assert server.metric("blob_direct_bytes_total") == size
 
 
 def test_a_break_at_an_odd_place_goes_on(server):
