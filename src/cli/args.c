@@ -1,6 +1,11 @@
 /* Flags in gcloud's style. */
 #include "cli/cli.h"
 
+#include "base/near.h"
+
+const char *const global_flags[GLOBAL_FLAGS] = {"--format", "--endpoint", "--project", "--region",
+                                                "--quiet"};
+
 static struct flag *find(struct args *a, struct str name) {
     for (size_t i = 0; i < a->nr_flags; i++) {
         if (str_eqc(name, a->flags[i].name)) {
@@ -13,6 +18,27 @@ static struct flag *find(struct args *a, struct str name) {
 static void add(struct flag *f, const char *value) {
     f->values = xrealloc_array(f->values, f->nr + 1, sizeof(*f->values));
     f->values[f->nr++] = value;
+}
+
+static int no_flag(const struct args *a, struct str name, struct err *err) {
+    size_t dashes = 0;
+    while (dashes < name.n && name.p[dashes] == '-') {
+        dashes++;
+    }
+    struct near near = {.typed = str_sub(name, dashes, name.n)};
+    for (size_t i = 0; i < a->nr_flags; i++) {
+        near_try(&near, a->flags[i].name + strspn(a->flags[i].name, "-"));
+    }
+    for (size_t i = 0; i < GLOBAL_FLAGS; i++) {
+        near_try(&near, global_flags[i] + 2);
+    }
+    const char *meant = near_best(&near);
+    return err_set(err, ERR_INVALID_ARGUMENT, "unrecognized flag %.*s%s%s%s (see --help)",
+                   STR_ARG(name), meant ? "; did you mean " : "",
+                   !meant              ? ""
+                   : strlen(meant) > 1 ? "--"
+                                       : "-",
+                   meant ? meant : "");
 }
 
 int args_parse(struct args *a, int argc, char **argv, struct err *err) {
@@ -32,8 +58,7 @@ int args_parse(struct args *a, int argc, char **argv, struct err *err) {
         struct str name = str_cut(&value, '=');
         struct flag *f = find(a, name);
         if (!f) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "unrecognized flag %.*s (see --help)",
-                           STR_ARG(name));
+            return no_flag(a, name, err);
         }
         if (value.p && f->is_bool && !str_eqc(value, "true") && !str_eqc(value, "false")) {
             return err_set(err, ERR_INVALID_ARGUMENT, "flag %s is true or false, not \"%.*s\"",

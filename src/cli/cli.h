@@ -43,9 +43,12 @@ struct args {
     const char **words; /* positional */
     size_t nr_words;
 };
-/* INVALID_ARGUMENT on unknown flags, missing values and bools that are neither true nor false.
- * argv[0] is the first word after the command; after "--" everything is a word. Values and words
- * point into argv; args_fini is needed after failure too. */
+/* Flags of every command; main takes them out before the command sees its own. */
+enum { FLAG_FORMAT, FLAG_ENDPOINT, FLAG_PROJECT, FLAG_REGION, FLAG_QUIET, GLOBAL_FLAGS };
+extern const char *const global_flags[GLOBAL_FLAGS];
+/* INVALID_ARGUMENT on unknown flags (naming the one that was probably meant), missing values and
+ * bools that are neither true nor false. argv[0] is the first word after the command; after "--"
+ * everything is a word. Values and words point into argv; args_fini is needed after failure too. */
 int args_parse(struct args *a, int argc, char **argv, struct err *err);
 /* The same of a command that takes no words. */
 int args_parse_flags(struct args *a, int argc, char **argv, struct err *err);
@@ -126,6 +129,9 @@ char *find_beside(const char *const *places, size_t nr);
 
 /* help.c: the page of "storage" "cp", else of "storage"; NULL when there is none */
 const char *help_text(const char *command, const char *verb);
+/* INVALID_ARGUMENT: there is no such verb (no such command), and which was probably meant. */
+int no_verb(const char *command, const char *verb, struct err *err);
+int no_command(const char *command, struct err *err);
 
 /* ---- YAML or JSON -> JSON object (configfile.c), keys as written; owned reference. Refused:
  * anchors, aliases, a key given twice, several documents, deep nesting. */

@@ -267,6 +267,5 @@ int cmd_custom_jobs(const struct cli *c, int argc, char **argv, struct err *err)
             return resource_act(c, "DELETE", path, "", argv[1], "Deleted", err);
         }
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "custom-jobs has no command \"%s\" (see cusp custom-jobs --help)", verb);
+    return no_verb("custom-jobs", verb, err);
 }

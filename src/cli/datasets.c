@@ -614,6 +614,5 @@ int cmd_datasets(const struct cli *c, int argc, char **argv, struct err *err) {
                    ? verbs[i].run_one(c, argv[1], err)
                    : err_set(err, ERR_INVALID_ARGUMENT, "usage: cusp datasets %s DATASET", argv[0]);
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "datasets has no command \"%s\" (see cusp datasets --help)", argv[0]);
+    return no_verb("datasets", argv[0], err);
 }

@@ -1,6 +1,8 @@
 /* The text of `cusp help` and of every command's --help. */
 #include "cli/cli.h"
 
+#include "base/near.h"
+
 #define GLOBAL                                                                                     \
     "\nGlobal flags: --project --region --endpoint --format=json --quiet (see cusp --help)\n"
 #define DATASET_IS "\nDATASET is an id or a whole resource name.\n"
@@ -485,6 +487,11 @@ static const struct {
      "  --timeout S  for each run (default 180)\n"
      "  --drivers D  folder of drivers (default: installed ones, or tests/clients of the source)\n\n"
      "Exit code 0 when every case of every run passed and at least one ran, else 1.\n" GLOBAL},
+    {"serve",
+     "cusp serve --data-dir DIR [--listen 127.0.0.1:8780] [flags]\n\n"
+     "Runs the server in the foreground: the program cuspd beside this one, with the same flags\n"
+     "(cusp serve --help shows them). Ctrl-C or SIGTERM stops it; jobs run on and are picked up again\n"
+     "by the next start with the same DIR. As a service: systemctl enable --now cuspd\n"},
     {"version", "cusp version: this program's version\n" GLOBAL},
 };
 /* clang-format on */
@@ -502,4 +509,35 @@ const char *help_text(const char *command, const char *verb) {
     auto_free char *both = xasprintf("%s %s", command, verb);
     const char *text = page(both);
     return text ? text : page(command);
+}
+
+/* The pages' names are all commands and verbs there are. */
+static const char *near_page(const char *command, const char *typed) {
+    size_t skip = *command ? strlen(command) + 1 : 0;
+    struct near near = {.typed = str_of(typed)};
+    for (size_t i = 0; i < NR_OF(pages); i++) {
+        const char *name = pages[i].name;
+        bool is_verb = strchr(name, ' ') != NULL;
+        if (*name && is_verb == (skip > 0) && strncmp(name, command, skip ? skip - 1 : 0) == 0 &&
+            (!skip || name[skip - 1] == ' ')) {
+            near_try(&near, name + skip);
+        }
+    }
+    return near_best(&near);
+}
+
+int no_verb(const char *command, const char *verb, struct err *err) {
+    const char *meant = near_page(command, verb);
+    return err_set(err, ERR_INVALID_ARGUMENT, "%s has no command \"%s\"%s%s (see cusp %s --help)",
+                   command, verb, meant ? "; did you mean " : "", meant ? meant : "", command);
+}
+
+int no_command(const char *command, struct err *err) {
+    const char *meant = near_page("", command);
+    if (strcmp(command, "ai") == 0) {
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "no command \"ai\": what gcloud calls ai custom-jobs is custom-jobs here");
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT, "no command \"%s\"%s%s (see cusp --help)", command,
+                   meant ? "; did you mean " : "", meant ? meant : "");
 }

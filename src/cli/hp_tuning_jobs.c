@@ -343,6 +343,5 @@ int cmd_hp_tuning_jobs(const struct cli *c, int argc, char **argv, struct err *e
                                        "Cancellation requested for", err)
                         : resource_act(c, "DELETE", path, "", argv[1], "Deleted", err);
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "hp-tuning-jobs has no command \"%s\" (see cusp hp-tuning-jobs --help)", verb);
+    return no_verb("hp-tuning-jobs", verb, err);
 }

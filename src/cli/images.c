@@ -252,6 +252,5 @@ int cmd_images(const struct cli *c, int argc, char **argv, struct err *err) {
         }
         return 0;
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "images has no command \"%s\" (see cusp images --help)", verb);
+    return no_verb("images", verb, err);
 }

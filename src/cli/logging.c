@@ -476,6 +476,5 @@ int cmd_logging(const struct cli *c, int argc, char **argv, struct err *err) {
             return verbs[i].run(c, argc - 1, argv + 1, err);
         }
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "logging has no command \"%s\" (see cusp logging --help)", argv[0]);
+    return no_verb("logging", argv[0], err);
 }

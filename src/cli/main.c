@@ -121,7 +121,7 @@ static int run(const struct cli *c, int argc, char **argv, struct err *err) {
         }
         return commands[i].run(c, argc - 2, argv + 2, err);
     }
-    return err_set(err, ERR_INVALID_ARGUMENT, "no command \"%s\"; see cusp --help", argv[1]);
+    return no_command(argv[1], err);
 }
 
 /* One command, then the process ends: what it parsed is not given back piece by piece, and the leak
@@ -139,26 +139,24 @@ static bool shows_trials(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    enum { FORMAT, ENDPOINT, PROJECT, REGION, QUIET, NR };
-    struct global g[NR] = {{.name = "--format"},
-                           {.name = "--endpoint"},
-                           {.name = "--project"},
-                           {.name = "--region"},
-                           {.name = "--quiet", .is_bool = true}};
+    struct global g[GLOBAL_FLAGS];
+    for (size_t i = 0; i < GLOBAL_FLAGS; i++) {
+        g[i] = (struct global){.name = global_flags[i], .is_bool = i == FLAG_QUIET};
+    }
     struct err err = {0};
     bool serve = argc > 1 && strcmp(argv[1], "serve") == 0; /* its flags are cuspd's own */
-    if (!serve && take_globals(g, NR, &argc, argv, &err)) {
+    if (!serve && take_globals(g, NR_OF(g), &argc, argv, &err)) {
         return fail(&err);
     }
     auto_free char *endpoint =
-        tidy_endpoint(or_env(g[ENDPOINT].value, "CUSP_ENDPOINT", "http://127.0.0.1:8780"));
+        tidy_endpoint(or_env(g[FLAG_ENDPOINT].value, "CUSP_ENDPOINT", "http://127.0.0.1:8780"));
     struct cli c = {.endpoint = endpoint,
-                    .project = or_env(g[PROJECT].value, "CUSP_PROJECT", "demo"),
-                    .region = or_env(g[REGION].value, "CUSP_REGION", "us-central1"),
-                    .json = g[FORMAT].value && strcmp(g[FORMAT].value, "json") == 0,
-                    .quiet = g[QUIET].value != NULL};
+                    .project = or_env(g[FLAG_PROJECT].value, "CUSP_PROJECT", "demo"),
+                    .region = or_env(g[FLAG_REGION].value, "CUSP_REGION", "us-central1"),
+                    .json = g[FLAG_FORMAT].value && strcmp(g[FLAG_FORMAT].value, "json") == 0,
+                    .quiet = g[FLAG_QUIET].value != NULL};
     c.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !c.json;
-    c.format = g[FORMAT].value;
+    c.format = g[FLAG_FORMAT].value;
     bool of_trials = shows_trials(argc, argv);
     c.csv = of_trials && c.format && strcmp(c.format, "csv") == 0;
     if (c.format && !c.json && !c.csv && !(argc > 1 && strcmp(argv[1], "logging") == 0)) {
@@ -174,6 +172,10 @@ int main(int argc, char **argv) {
     if (text) {
         fputs(text, stdout);
         return EXIT_OK;
+    }
+    if (strcmp(argv[1], "help") == 0) {
+        (void)no_command(argv[2], &err);
+        return fail(&err);
     }
     if (strcmp(argv[1], "--version") == 0) {
         argv[1] = (char *)(uintptr_t) "version";

@@ -651,6 +651,5 @@ int cmd_models(const struct cli *c, int argc, char **argv, struct err *err) {
         }
         return i == 0 ? verify(c, argv[1], err) : remove_it(c, argv[1], i == 2, err);
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "models has no command \"%s\" (see cusp models --help)", verb);
+    return no_verb("models", verb, err);
 }

@@ -452,6 +452,5 @@ int cmd_storage(const struct cli *c, int argc, char **argv, struct err *err) {
         auto_args struct args a = {flags, nr, NULL, 0};
         return args_parse(&a, argc - 1, argv + 1, err) ? -1 : verbs[i].run(c, &a, err);
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "storage has no command \"%s\" (see cusp storage --help)", argv[0]);
+    return no_verb("storage", argv[0], err);
 }

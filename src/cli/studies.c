@@ -410,6 +410,5 @@ int cmd_studies(const struct cli *c, int argc, char **argv, struct err *err) {
             return verbs[i].run(c, argc - 1, argv + 1, err);
         }
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "studies has no command \"%s\" (see cusp studies --help)", argv[0]);
+    return no_verb("studies", argv[0], err);
 }

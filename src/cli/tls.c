@@ -181,8 +181,7 @@ int cmd_tls(const struct cli *c, int argc, char **argv, struct err *err) {
     bool is_init = strcmp(verb, "init") == 0;
     auto_args struct args a = {flags, is_init ? NR_OF(flags) : 2, NULL, 0};
     if (!is_init && strcmp(verb, "show") != 0) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "tls has no command \"%s\" (see cusp tls --help)",
-                       verb);
+        return no_verb("tls", verb, err);
     }
     if (args_parse_flags(&a, argc - 1, argv + 1, err)) {
         return -1;

@@ -337,7 +337,5 @@ int cmd_training_pipelines(const struct cli *c, int argc, char **argv, struct er
             return resource_act(c, "DELETE", path, "", argv[1], "Deleted", err);
         }
     }
-    return err_set(err, ERR_INVALID_ARGUMENT,
-                   "training-pipelines has no command \"%s\" (see cusp training-pipelines --help)",
-                   verb);
+    return no_verb("training-pipelines", verb, err);
 }

@@ -2,6 +2,7 @@
 #include "cuspd/config.h"
 
 #include "base/limits.h"
+#include "base/near.h"
 
 #include <errno.h>
 
@@ -56,12 +57,12 @@ static const struct option options[] = {
         "refuse machine types larger than this host instead of clamping"),
     OPT("jobs", max_running, U64, "0", "replicas running at once; 0: by capacity only"),
     OPT("jobs", hold, BOOL, "false", "accept jobs but start none"),
+    OPT("jobs", stop_grace_s, U64, "30",
+        "seconds between SIGTERM and SIGKILL when a job is stopped"),
     OPT("logs", logs, TEXT, "recognise",
         "severity of captured lines: recognise (by what they say) or strict (stderr is ERROR)"),
     OPT("logs", drop_deleted_logs, BOOL, "false",
         "the log of a deleted job goes with it; false: it stays as long as others do"),
-    OPT("jobs", stop_grace_s, U64, "30",
-        "seconds between SIGTERM and SIGKILL when a job is stopped"),
 };
 
 static const struct option *find(struct str section, struct str name) {
@@ -243,6 +244,24 @@ static int load_file(struct config *c, const char *path, struct err *err) {
     return rc;
 }
 
+static int no_option(struct str name, const char *typed, struct err *err) {
+    static const char *const others[] = {"limit",        "bucket",  "config",
+                                         "check_config", "version", "help"};
+    struct near near = {.typed = name};
+    for (size_t i = 0; i < NR_OF(options); i++) {
+        near_try(&near, options[i].name);
+    }
+    for (size_t i = 0; i < NR_OF(others); i++) {
+        near_try(&near, others[i]);
+    }
+    const char *meant = near_best(&near);
+    auto_free char *words = meant ? xasprintf("; did you mean --%s", meant) : xstrdup("");
+    for (char *p = words; *p; p++) {
+        *p = *p == '_' ? '-' : *p;
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT, "unknown option %s%s (see --help)", typed, words);
+}
+
 /* "--data-dir" and "--data-dir=X" both; '-' and '_' are the same. */
 static int flag(struct config *c, int argc, char **argv, int *i, struct err *err) {
     char name[64];
@@ -255,7 +274,7 @@ static int flag(struct config *c, int argc, char **argv, int *i, struct err *err
     const struct option *o = find((struct str){NULL, 0}, str_of(name));
     bool is_limit = strcmp(name, "limit") == 0, is_bucket = strcmp(name, "bucket") == 0;
     if (!o && !is_limit && !is_bucket) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "unknown option %s (see --help)", argv[*i]);
+        return no_option(str_of(name), argv[*i], err);
     }
     if (!value.p && o && o->type == BOOL) {
         value = STR("true");
@@ -278,6 +297,11 @@ static int flag(struct config *c, int argc, char **argv, int *i, struct err *err
     return set(c, o, value, err);
 }
 
+/* Of "--config FILE" or "--config=FILE"; NULL: it is neither. */
+static const char *config_path(const char *arg, const char *next) {
+    return strcmp(arg, "--config") == 0 ? next : strncmp(arg, "--config=", 9) == 0 ? arg + 9 : NULL;
+}
+
 int config_load(struct config *c, int argc, char **argv, struct err *err) {
     *c = (struct config){0};
     for (size_t i = 0; i < NR_OF(options); i++) {
@@ -285,14 +309,17 @@ int config_load(struct config *c, int argc, char **argv, struct err *err) {
             return -1;
         }
     }
-    for (int i = 1; i + 1 < argc; i++) { /* the file first: flags override it wherever they stand */
-        if (strcmp(argv[i], "--config") == 0 && load_file(c, argv[i + 1], err)) {
+    for (int i = 1; i < argc; i++) { /* the file first: flags override it wherever they stand */
+        const char *path = config_path(argv[i], argv[i + 1]);
+        if (path && load_file(c, path, err)) {
             return -1;
         }
     }
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--config") == 0) {
-            i++;
+        if (config_path(argv[i], argv[i + 1])) {
+            i += !strchr(argv[i], '=');
+        } else if (strcmp(argv[i], "--config") == 0) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "option --config needs a value");
         } else if (strcmp(argv[i], "--check-config") == 0) {
             c->check_only = true;
         } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -411,31 +438,62 @@ void config_print(const struct config *c, struct buf *out) {
     }
 }
 
+/* "  --name   what it does (default x)", its words wrapped beside the name. */
+static void help_option(struct buf *out, const struct option *o) {
+    enum { INDENT = 23, WIDTH = 80 };
+    auto_buf struct buf words = BUF_INIT(4096);
+    buf_puts(&words, o->what);
+    if (o->def[0]) {
+        buf_printf(&words, " (default %s)", o->def);
+    }
+    size_t column = INDENT, name_at = out->n;
+    buf_printf(out, "  --%-*s", INDENT - 4, o->name);
+    for (size_t i = name_at; i < out->n; i++) {
+        out->p[i] = out->p[i] == '_' ? '-' : out->p[i];
+    }
+    for (struct str rest = buf_str(&words); rest.p;) {
+        struct str word = str_cut(&rest, ' ');
+        if (column > INDENT && column + 1 + word.n > WIDTH) {
+            buf_printf(out, "\n%*s", INDENT, "");
+            column = INDENT;
+        }
+        buf_printf(out, "%s%.*s", column > INDENT ? " " : "", STR_ARG(word));
+        column += word.n + (column > INDENT);
+    }
+    buf_putc(out, '\n');
+}
+
 void config_help(struct buf *out) {
     buf_puts(out,
              "cuspd: Vertex AI custom training on this machine\n\n"
              "  cuspd --data-dir DIR [--listen 127.0.0.1:8780] [options]\n\n"
              "Runs in the foreground, says \"ready\" on stderr when it serves, stops on SIGTERM.\n"
              "Running jobs live on when it stops and are picked up again when it starts.\n\n"
-             "Options (each is also a key of its [section] in the --config file):\n");
-    for (size_t i = 0; i < NR_OF(options); i++) {
-        char name[64];
-        snprintf(name, sizeof(name), "--%s", options[i].name);
-        for (char *p = name + 2; *p; p++) {
-            *p = *p == '_' ? '-' : *p;
+             "Options. Each is also a key of the [section] it stands in, in the --config file,\n"
+             "with _ for -: --data-dir is data_dir.\n");
+    static const char *const sections[] = {"server", "engine", "images", "jobs", "logs"};
+    for (size_t s = 0; s < NR_OF(sections); s++) {
+        buf_printf(out, "\n[%s]\n", sections[s]);
+        for (size_t i = 0; i < NR_OF(options); i++) {
+            if (strcmp(options[i].section, sections[s]) == 0) {
+                help_option(out, &options[i]);
+            }
         }
-        buf_printf(out, "  %-18s [%s] %s%s%s%s\n", name, options[i].section, options[i].what,
-                   options[i].def[0] ? " (default " : "", options[i].def,
-                   options[i].def[0] ? ")" : "");
     }
-    buf_puts(
-        out,
-        "  --limit NAME=N     change a limit; --check-config lists them with their meaning\n"
-        "  --bucket NAME=DIR  serve the directory DIR as the bucket NAME, here and below /gcs\n"
-        "  [registry HOST]    in the config file only: mirrors, insecure, ca, username, password,\n"
-        "                     password_file of another registry that images are pulled from\n"
-        "  --config FILE      read options from FILE; flags override it\n"
-        "  --check-config     print the effective configuration and exit\n"
-        "  --version, --help\n\n"
-        "Try it:  make demo\n");
+    buf_puts(out,
+             "\nBeside the sections:\n"
+             "  --bucket NAME=DIR    serve the directory DIR as the bucket NAME, here and below\n"
+             "                       /gcs; in the file [bucket NAME] with path = DIR\n"
+             "  --limit NAME=N       change a limit; in the file [limits]. --check-config lists\n"
+             "                       them with their values and meaning\n"
+             "  [registry HOST]      in the file only: mirrors, insecure, ca, username, password,\n"
+             "                       password_file of a registry that images are pulled from\n"
+             "  --config FILE        read options from FILE; flags override it\n"
+             "  --check-config       print the effective configuration and exit\n"
+             "  --version, --help\n\n"
+             "Exit codes: 0 stopped as asked, 1 could not start or go on, 2 wrong options\n\n"
+             "Example:\n"
+             "  cuspd --data-dir /var/lib/cusp --bucket data=/srv/training \\\n"
+             "    --limit log_retention_s=604800\n"
+             "then, in another terminal: cusp --help\n");
 }

@@ -263,6 +263,20 @@ def test_cancel_and_delete(cusp):
     assert isinstance(cusp("custom-jobs", "delete", other, "--format=json").json, dict)
 
 
+def test_an_unknown_word_names_the_one_that_was_meant(cusp):
+    for words, wanted in ((["custom-job", "list"], "did you mean custom-jobs (see cusp --help)"),
+                          (["jobs"], "did you mean custom-jobs"), (["ai", "custom-jobs", "list"], "is custom-jobs here"),
+                          (["custom-jobs", "sream-logs", "1"], "did you mean stream-logs (see cusp custom-jobs --help)"),
+                          (["models", "list-versions", "x"], "did you mean list-version "),
+                          (["custom-jobs", "create", "--displayname=x"], "did you mean --display-name (see --help)"),
+                          (["custom-jobs", "list", "--projct=x"], "did you mean --project "), (["help", "custom-job"], "did you mean custom-jobs"),
+                          (["tls", "int"], "did you mean init ")):
+        r = cusp(*words, rc=USAGE)
+        assert wanted in r.err and r.err.count("\n") == 1 and not r.out, r.err
+    assert "did you mean" not in cusp("burn", rc=USAGE).err
+    assert "did you mean" not in cusp("custom-jobs", "list", "--zzz", rc=USAGE).err
+
+
 def test_what_is_not_there(cusp):
     for verb in ("describe", "timeline", "stream-logs", "wait", "cancel", "delete"):
         r = cusp("custom-jobs", verb, "12345", rc=NOT_FOUND)
@@ -562,3 +576,30 @@ def test_a_lone_copy_of_the_program_says_what_is_missing(tmp_path):
     shutil.copy(CUSP, tmp_path / "cusp")
     p = subprocess.run([tmp_path / "cusp", "serve"], stderr=subprocess.PIPE, text=True)
     assert p.returncode == NOT_FOUND and str(tmp_path / "cuspd") in p.stderr
+
+
+# ---- cuspd's own flags
+
+def cuspd(*flags):
+    return subprocess.run([os.path.join(BUILD, "cuspd"), *flags], capture_output=True, text=True, timeout=60)
+
+
+def test_the_servers_help_has_every_key_of_its_configuration():
+    text, keys = cuspd("--help").stdout, cuspd("--check-config").stdout.split("[limits]")[0]
+    names = re.findall(r"^(\w+) =", keys, re.M)
+    assert len(names) > 20
+    for name in names:
+        assert re.search(rf"^  --{name.replace('_', '-')} ", text, re.M), name
+    assert max(map(len, text.splitlines())) <= 90
+
+
+def test_the_servers_flags_and_file(tmp_path):
+    conf = tmp_path / "cusp.conf"
+    conf.write_text("[server]\nlisten = 127.0.0.1:1\n[jobs]\nhold = true\n")
+    for flags in (["--config", str(conf)], [f"--config={conf}"]):
+        got = cuspd("--listen=127.0.0.1:2", *flags, "--check-config").stdout
+        assert "listen = 127.0.0.1:2\n" in got and "hold = true\n" in got, got
+    for flag, words in (("--data-dri=x", "did you mean --data-dir"), ("--conf=x", "did you mean --config"), ("--config", "needs a value"),
+                        ("--zzzzz", "unknown option --zzzzz (see --help)")):
+        p = cuspd(flag)
+        assert p.returncode == 2 and words in p.stderr and p.stderr.count("\n") == 1, p.stderr

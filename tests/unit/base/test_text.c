@@ -7,6 +7,7 @@
 
 #include "base/enc.h"
 #include "base/jw.h"
+#include "base/near.h"
 #include "base/rng.h"
 #include "base/time.h"
 
@@ -238,6 +239,40 @@ static void test_json_writer_reads_powers_of_two_back(void **state) {
     }
 }
 
+static const char *meant(const char *typed) {
+    static const char *const words[] = {
+        "custom-jobs", "hp-tuning-jobs", "models", "storage", "data_dir", "ls", "tls", "config"};
+    struct near n = {.typed = str_of(typed)};
+    for (size_t i = 0; i < NR_OF(words); i++) {
+        near_try(&n, words[i]);
+    }
+    const char *best = near_best(&n);
+    return best ? best : "none";
+}
+
+static void test_the_word_that_was_meant_is_found(void **state) {
+    static const struct {
+        const char *typed, *want;
+    } t[] = {{"custom-job", "custom-jobs"},
+             {"Custom_Jobs", "custom-jobs"},
+             {"jobs", "custom-jobs"},
+             {"tuning", "hp-tuning-jobs"},
+             {"model", "models"},
+             {"sotrage", "storage"},
+             {"data-dri", "data_dir"},
+             {"sl", "ls"},
+             {"cofnig", "config"},
+             {"conf", "config"},
+             {"burn", "none"},
+             {"x", "none"},
+             {"", "none"},
+             {"-", "none"},
+             {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "none"}};
+    for (size_t i = 0; i < NR_OF(t); i++) {
+        assert_string_equal(meant(t[i].typed), t[i].want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_refuse_junk_and_overflow),
@@ -252,6 +287,7 @@ int main(void) {
         cmocka_unit_test(test_json_writer_indents_far_and_writes_every_integer),
         cmocka_unit_test(test_json_writer_writes_the_shortest_number),
         cmocka_unit_test(test_json_writer_reads_powers_of_two_back),
+        cmocka_unit_test(test_the_word_that_was_meant_is_found),
     };
     return cmocka_run_group_tests_name("base text", tests, NULL, NULL);
 }
