@@ -152,6 +152,28 @@ static void tls(struct api *a, struct xch *x) {
     reply_json(x, 200, buf_str(&b));
 }
 
+/* Who opens the address in a browser is told what answers there. */
+bool front_handle(struct api *a, struct xch *x) {
+    if (!str_eqc(xch_head(x)->path, "/") || !str_eqc(xch_head(x)->method, "GET")) {
+        return false;
+    }
+    auto_buf struct buf b = BUF_INIT(4096);
+    buf_printf(
+        &b,
+        "cusp %s: Vertex AI custom training on this machine\n\n"
+        "This port answers programs: Vertex AI's, Cloud Storage's and Cloud Logging's REST\n"
+        "and gRPC, and a container registry. There are no web pages; what there is to see:\n\n"
+        "  cusp custom-jobs list          jobs (and training-pipelines, hp-tuning-jobs, models, "
+        "…)\n"
+        "  cusp env                       how to point the official clients here\n"
+        "  cusp --help                    everything else\n\n"
+        "  /healthz /readyz /version      is it well\n"
+        "  /metrics                       figures for Prometheus\n",
+        a->version);
+    text(x, 200, buf_str(&b));
+    return true;
+}
+
 bool admin_handle(struct api *a, struct xch *x) {
     struct str path = xch_head(x)->path;
     if (str_eqc(path, "/healthz")) {

@@ -54,8 +54,9 @@ void rest_handle(struct api *a, struct xch *x);
 /* Each answers and returns true, or returns false when the path is not its own. */
 bool admin_handle(struct api *a,
                   struct xch *x); /* /healthz /readyz /metrics /version /cusp/v1/tls */
-bool logstream_handle(struct api *a, struct xch *x);       /* /cusp/v1/…:streamLogs */
-bool timeline_handle(struct api *a, struct xch *x);        /* /cusp/v1/…:events */
+bool front_handle(struct api *a, struct xch *x);     /* GET /, which is nobody else's */
+bool logstream_handle(struct api *a, struct xch *x); /* /cusp/v1/…:streamLogs, /logs/viewer */
+bool timeline_handle(struct api *a, struct xch *x);  /* /cusp/v1/…:events */
 bool dataset_imports_handle(struct api *a, struct xch *x); /* /cusp/v1/…/datasets/ID:imports */
 bool dataset_exports_handle(struct api *a, struct xch *x); /* …:exports */
 

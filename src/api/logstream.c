@@ -7,6 +7,9 @@
  * after=TASK:ATTEMPT:SEQ,…: a reader that comes again gets of these streams what is behind.
  * The reply's x-cusp-log-bytes says about how much there is now, for progress.
  *
+ * GET /logs/viewer?resource=ml_job%2Fjob_id%2FID: the same of one job as text, what is there. Error
+ * messages of jobs point to it, in the form that Google's have.
+ *
  * With "Upgrade: websocket" each object is one text message, for pages and whoever wants to know at
  * once that the other side is gone; close code 1000 is the end of the log. */
 #include "api/call.h"
@@ -35,6 +38,7 @@ struct stream {
     struct log_place *after;
     size_t nr_after;
     bool live, ended, is_text, begun;
+    bool is_viewer; /* nothing is known of the job but its log */
 };
 
 #define AFTER_MAX 1024u /* streams of one "after" */
@@ -77,9 +81,28 @@ static void put_json(struct buf *b, const struct log_line *l) {
     jw_end_object(&w);
 }
 
+static void begin_reply(struct stream *s, struct str size) {
+    const struct header h[] = {
+        {STR("content-type"), s->is_text ? STR("text/plain; charset=utf-8")
+                                         : STR("application/x-ndjson; charset=utf-8")},
+        {STR("cache-control"), STR("no-store")},
+        {STR("x-accel-buffering"), STR("no")},
+        {STR("x-content-type-options"), STR("nosniff")},
+        {STR("x-cusp-log-bytes"), size},
+    };
+    xch_start(s->xch, 200, h, NR_OF(h), -1);
+    if (s->live) {
+        xch_reply_is_endless(s->xch);
+    }
+    s->begun = true;
+}
+
 static bool on_line(void *arg, const struct log_line *l) {
     struct stream *s = arg;
     auto_buf struct buf b = BUF_INIT(4 << 20);
+    if (!s->begun && !s->ws) {
+        begin_reply(s, STR("0"));
+    }
     (s->is_text ? put_text : put_json)(&b, l);
     if (s->ws) {
         return ws_send(s->ws, true, buf_str(&b));
@@ -101,6 +124,11 @@ static void on_end(void *arg, const struct err *err) {
         s->follow = NULL;
         ws_close(s->ws, err ? WS_INTERNAL : WS_NORMAL, err ? err->msg : "");
         return; /* ws_closed follows */
+    }
+    struct err none;
+    if (!s->begun && !err) {
+        err_set(&none, ERR_NOT_FOUND, "There is no log of job \"%.*s\".", STR_ARG(s->name.rest));
+        err = &none;
     }
     if (err && !s->begun) {
         reply_error(s->xch, err);
@@ -159,19 +187,8 @@ static void on_begin(void *arg, uint64_t bytes) {
     struct stream *s = arg;
     char size[24];
     snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-    const struct header h[] = {
-        {STR("content-type"), s->is_text ? STR("text/plain; charset=utf-8")
-                                         : STR("application/x-ndjson; charset=utf-8")},
-        {STR("cache-control"), STR("no-store")},
-        {STR("x-accel-buffering"), STR("no")},
-        {STR("x-cusp-log-bytes"), str_of(size)},
-    };
-    if (!s->ws) {
-        xch_start(s->xch, 200, h, NR_OF(h), -1);
-        if (s->live) {
-            xch_reply_is_endless(s->xch);
-        }
-        s->begun = true;
+    if (!s->ws && !s->is_viewer) {
+        begin_reply(s, str_of(size));
     }
 }
 
@@ -264,9 +281,52 @@ static int parse_after(struct stream *s, struct str text, struct err *err) {
     return 0;
 }
 
+/* Whose log a viewer's URL asks for; empty: it is none, but perhaps an object "viewer" of a bucket.
+ */
+static struct str viewer_job(struct xch *x) {
+    if (!str_eqc(xch_head(x)->path, "/logs/viewer") || !str_eqc(xch_head(x)->method, "GET")) {
+        return STR("");
+    }
+    struct str resource = cusp_query_get(x, "resource"), head = STR("ml_job/job_id/");
+    struct str id = str_starts(resource, head) ? str_sub(resource, head.n, resource.n) : STR("");
+    uint64_t number;
+    return str_to_u64(id, &number) ? id : STR("");
+}
+
+static bool viewer(struct api *a, struct xch *x) {
+    struct str id = viewer_job(x);
+    struct err err;
+    if (!id.n) {
+        return false;
+    }
+    struct stream *s = arena_own(xch_arena(x), sizeof(*s));
+    *s = (struct stream){.api = a, .xch = x, .is_text = true, .is_viewer = true};
+    s->name.rest = id;
+    struct log_follow_opts o = {
+        .job_id = arena_strndup(xch_arena(x), s->name.rest.p, s->name.rest.n),
+        .on_begin = on_begin,
+        .on_line = on_line,
+        .on_end = on_end,
+        .arg = s,
+    };
+    (void)xch_ref(x);
+    s->follow = log_follow_start(a->logs, &o, &err);
+    if (!s->follow) {
+        reply_error(x, &err);
+        xch_unref(x);
+        return true;
+    }
+    xch_on_gone(x, on_gone, s);
+    xch_on_drain(x, on_drain, s);
+    return true;
+}
+
 bool logstream_handle(struct api *a, struct xch *x) {
     struct str name;
     struct err err;
+    if (viewer(a, x)) {
+        return true;
+    }
     if (!cusp_path_match(x, ":streamLogs", &name)) {
         return false;
     }

@@ -154,7 +154,7 @@ static void handle(struct xch *x, void *arg) {
         return;
     }
     /* Last but one: a bucket's paths must not hide anybody's. */
-    if (api_gcs_handle_xml(s->gcs, x)) {
+    if (api_gcs_handle_xml(s->gcs, x) || front_handle(&s->api, x)) {
         return;
     }
     rest_handle(&s->api, x);

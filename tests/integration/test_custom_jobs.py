@@ -4,6 +4,7 @@ import re
 import sqlite3
 
 import pytest
+import requests
 
 from conftest import PARENT, fake_job, wait_until
 from grpcraw import V1, connect
@@ -52,6 +53,32 @@ def test_failed_job_says_which_replica_and_how(fake):
     assert job["error"]["message"].startswith(
         "The replica workerpool0-0 exited with a non-zero status of 3. Termination reason: Error.")
     assert fake.url + "/" in job["error"]["message"]  # where to look
+
+
+def test_the_address_in_an_error_message_shows_the_log(fake):
+    job = fake.wait(fake.create(fake_job(exit=3))["name"])
+    url = re.search(r"http://\S+/logs/viewer\S+", job["error"]["message"]).group(0)
+    r = requests.get(url, timeout=20)
+    assert r.status_code == 200 and r.headers["content-type"] == "text/plain; charset=utf-8"
+    assert r.headers["x-content-type-options"] == "nosniff"
+    lines = r.text.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\S+Z (INFO|WARNING|ERROR) \S+ ", line) for line in lines[:3]), r.text
+    assert "non-zero status of 3" in r.text
+    other = url.replace(job["name"].split("/")[-1], "12345")
+    r = requests.get(other, timeout=20)
+    assert r.status_code == 404 and "There is no log of job" in r.json()["error"]["message"]
+    for resource in ("ml_job/job_id/", "ml_job/job_id/..%2F..", "gce_instance/instance_id/1"):
+        assert requests.get(f"{fake.url}/logs/viewer?resource={resource}", timeout=20).status_code == 404
+    # an object of that name in a bucket of that name is still itself
+    assert fake.call("POST", "/storage/v1/b?project=demo", {"name": "logs"}).status_code == 200
+    assert fake.call("PUT", "/logs/viewer", "mine").status_code == 200
+    assert fake.call("GET", "/logs/viewer").text == "mine"
+
+
+def test_who_opens_the_address_is_told_what_is_here(fake):
+    r = fake.call("GET", "/")
+    assert r.status_code == 200 and r.text.startswith("cusp ") and "cusp custom-jobs list" in r.text
+    assert fake.call("POST", "/", {}).status_code == 404
 
 
 def test_out_of_memory_is_named(fake):
