@@ -221,6 +221,16 @@ static bool is_identifier_line(struct str s) { /* "pkg.Class.Exception" or "main
     return n > 0 && (n == s.n || s.p[n] == ':' || s.p[n] == '(');
 }
 
+/* `  File "task.py", line 3` without a function: what is no Python at all is told so, without the
+ * word "Traceback" before it. */
+static bool python_syntax(struct str line) {
+    struct str head = STR("  File \"");
+    ptrdiff_t at = str_find(line, STR("\", line "));
+    return str_starts(line, head) && at > 0 &&
+           digits(str_sub(line, (size_t)at + 8, line.n)) + (size_t)at + 8 == line.n &&
+           is_digit(line.p[line.n - 1]);
+}
+
 bool trace_opens(struct trace_state *t, struct str line) {
     ptrdiff_t at = str_find(str_sub(line, 0, 128), STR("Traceback (most recent call last):"));
     *t = (struct trace_state){TRACE_NONE};
@@ -234,6 +244,8 @@ bool trace_opens(struct trace_state *t, struct str line) {
             memcpy(t->prefix, line.p, n);
             t->prefix_n = (unsigned)n;
         }
+    } else if (python_syntax(line)) {
+        t->kind = TRACE_PYTHON;
     } else if (str_starts(line, STR("Exception in thread \""))) {
         t->kind = TRACE_JAVA;
     } else if (str_starts(line, STR("panic: ")) || str_starts(line, STR("fatal error: "))) {

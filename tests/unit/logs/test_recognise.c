@@ -136,10 +136,13 @@ static void test_traces_of_other_languages(void **state) {
     static const char *const rank[] = {
         "e:[rank0]: Traceback (most recent call last):", "e:[rank0]:   File \"a.py\", line 1",
         "e:[rank0]: RuntimeError: x", "e:next"};
+    static const char *const syntax[] = {"e:  File \"task.py\", line 12", "e:    print((1)",
+                                         "e:         ^", "e:SyntaxError: '(' was never closed",
+                                         "e:next"};
     struct {
         const char *const *lines;
         size_t n;
-    } all[] = {{java, NR_OF(java)}, {go, NR_OF(go)}, {rank, NR_OF(rank)}};
+    } all[] = {{java, NR_OF(java)}, {go, NR_OF(go)}, {rank, NR_OF(rank)}, {syntax, NR_OF(syntax)}};
     struct arena *a = arena_new(1 << 20);
     for (size_t i = 0; i < NR_OF(all); i++) {
         struct gather g;
@@ -147,9 +150,14 @@ static void test_traces_of_other_languages(void **state) {
         gather_lines(&g, all[i].lines, all[i].n);
         gather_end(&g);
         assert_int_equal(g.items.n, 2);
+        assert_int_equal(g.items.p[0].severity, 500);
         assert_true(str_eqc(g.items.p[1].text, "next"));
         gather_fini(&g);
     }
+    struct trace_state t;
+    assert_false(trace_opens(&t, STR("  File \"task.py\", line 12, in main")));
+    assert_false(trace_opens(&t, STR("  File \"task.py\", line ")));
+    assert_false(trace_opens(&t, STR("  File \", line 1x")));
     arena_free(a);
 }
 
