@@ -98,6 +98,7 @@ static void say_clamps(struct job *j, const struct event *ev) {
             auto_buf struct buf b = BUF_INIT(1024);
             buf_printf(&b, "workerpool%u: ", pool);
             place_describe_clamp(&b, &j->spec->pools[pool].machine, &ev->places[i]);
+            buf_puts(&b, "; it runs with that");
             say(j, ev->time, 400, buf_cstr(&b));
             last = pool;
         }

@@ -117,6 +117,8 @@ def test_broken_packages_name_the_package_and_repeat_pip(server):
         msg = job["error"]["message"]
         assert job["state"] == "JOB_STATE_FAILED" and f"package {uri} could not be installed" in msg, msg
         assert says[uri] in msg, msg
+        words, _, quoted = msg.partition("could not be installed:")
+        assert quoted[0] == ("\n" if quoted.partition("\n\nTo find out more")[0].strip().count("\n") else " "), msg
         assert good not in msg
     wait_until(lambda: not runners(server.data_dir), 20, "installers to go")
     assert not glob.glob(os.path.join(server.data_dir, "pkgs", "*")), "a broken layer was kept"

@@ -330,7 +330,8 @@ static void explain(struct pkg_install *p) {
                        : tail[n] != 0                 ? tail + n
                                                       : "pip failed";
     (void)err_set(&p->err, p->exit.kind == EXIT_OOM ? ERR_RESOURCE_EXHAUSTED : ERR_INVALID_ARGUMENT,
-                  "package %s could not be installed: %.800s", p->uris[at], what);
+                  "package %s could not be installed:%s%.800s", p->uris[at],
+                  strchr(what, '\n') ? "\n" : " ", what);
 }
 
 static int keep_layer(struct pkg_install *p, struct err *err) {
