@@ -10,6 +10,7 @@
 #include "api/grpc_frame.h"
 #include "api/grpc_status.h"
 #include "api/rest.h"
+#include "api/unbuilt.h"
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -486,7 +487,7 @@ void grpc_error(struct xch *x, const struct api_error *e) {
 
 static void fail_head(struct xch *x, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 static void fail_head(struct xch *x, enum err_code code, const char *fmt, ...) {
-    char text[512];
+    char text[1024];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof(text), fmt, ap);
@@ -654,8 +655,9 @@ bool grpc_handle(struct grpc *gr, struct xch *x) {
         if (!rpc) {
             unknown_method(x, h->path);
         } else if (!call_handler_find(rpc->id)) {
-            fail_head(x, ERR_UNIMPLEMENTED,
-                      "Operation is not implemented, or supported, or enabled. (%s)", rpc->full);
+            struct err err;
+            (void)unbuilt_error(rpc, &err);
+            fail_head(x, err.code, "%s", err.msg);
         } else {
             begin(gr, x, rpc);
         }

@@ -6,6 +6,7 @@
 #include "api/rest_body.h"
 #include "api/route.h"
 #include "api/svc.h"
+#include "api/unbuilt.h"
 #include "base/enc.h"
 #include "base/limits.h"
 #include "pb/pbmask.h"
@@ -42,8 +43,7 @@ static void not_found(struct xch *x, const struct route_match *m, const struct e
 /* Known by the published contract, not built yet. */
 static void unimplemented(struct xch *x, const struct rpc_method *rpc) {
     struct err err;
-    err_set(&err, ERR_UNIMPLEMENTED, "Operation is not implemented, or supported, or enabled. (%s)",
-            rpc->full);
+    (void)unbuilt_error(rpc, &err);
     reply_error(x, &err);
 }
 
