@@ -106,7 +106,8 @@ static int take_params(struct pending *p, struct str query, struct err *err) {
                                     .version = p->match.prefix == ROUTE_PREFIX_V1BETA1 ? PB_V1BETA1
                                                                                        : PB_V1};
     struct str fields = std.fields.n ? std.fields : xch_header(c->xch, "x-goog-fieldmask");
-    if (fields.n && pb_mask_parse(c->arena, fields, &c->json.mask, err)) {
+    if (fields.n && (pb_mask_parse(c->arena, fields, &c->json.mask, err) ||
+                     pb_mask_check(c->json.mask, c->rpc->output, err))) {
         return -1;
     }
     p->query = query.p && lists_jobs(c->rpc->id) ? take_order_by(p, query) : query;

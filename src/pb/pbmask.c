@@ -118,6 +118,68 @@ int pb_mask_parse(struct arena *a, struct str text, const struct pb_mask **ret, 
     return 0;
 }
 
+/* ---- checking */
+
+#define PATH_SHOWN 200
+
+struct trail { /* the steps from the top to here, for the error */
+    const struct trail *above;
+    struct str step;
+};
+
+static void put_trail(struct buf *b, const struct trail *t) {
+    if (t) {
+        put_trail(b, t->above);
+        buf_printf(b, "%s%.*s", t->above ? "." : "", STR_ARG(t->step));
+    }
+}
+
+static int no_such_path(const struct trail *t, struct err *err) {
+    char path[PATH_SHOWN];
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    put_trail(&b, t);
+    snprintf(path, sizeof(path), "%s", buf_cstr(&b));
+    return err_field(
+        err, ERR_INVALID_ARGUMENT, path,
+        "Error expanding 'fields' parameter. Cannot find matching fields for path '%s'.", path);
+}
+
+/* d NULL: a value, nothing is below it. is_key: the next step is a map's key. */
+static int check_level(const struct pb_mask *mask, const ProtobufCMessageDescriptor *d, bool is_key,
+                       const struct trail *above, struct err *err) {
+    for (const struct pb_mask *m = mask; m; m = m->next) {
+        struct trail t = {above, m->step};
+        const ProtobufCFieldDescriptor *f = NULL;
+        bool is_map = false;
+        if (is_key && d) {
+            f = &d->fields[1];
+        } else if (d && pb_info(d)->kind >= PB_KIND_ANY) {
+            continue;
+        } else if (m->is_all && d) {
+            continue;
+        } else {
+            int i = d ? pb_field_find(d, m->step) : -1;
+            if (i < 0) {
+                return no_such_path(&t, err);
+            }
+            f = &d->fields[i];
+            is_map = (pb_info(d)->fields[i].flags & PB_F_MAP) != 0;
+        }
+        if (check_level(m->below, f->type == PROTOBUF_C_TYPE_MESSAGE ? f->descriptor : NULL, is_map,
+                        &t, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int pb_mask_check(const struct pb_mask *mask, const ProtobufCMessageDescriptor *d,
+                  struct err *err) {
+    return check_level(mask, d, false, NULL, err);
+}
+
+/* ---- selecting */
+
 bool pb_mask_has(const struct pb_mask *mask, struct str name, struct str alt,
                  const struct pb_mask **ret_below) {
     const struct pb_mask *all = NULL;

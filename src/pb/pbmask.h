@@ -1,8 +1,8 @@
 /* Partial responses: fields=customJobs(name,state),nextPageToken (reference 10 §4).
  *
  * Grammar: a list of paths separated by ','; path steps by '/' or '.'; a step is a field name in
- * either spelling, a map key, or '*'; '(' list ')' after a step selects below it. Names that no
- * field has select nothing. Read-only after parsing; lives in the arena. Any thread. */
+ * either spelling, a map key, or '*'; '(' list ')' after a step selects below it. Read-only after
+ * parsing; lives in the arena. Any thread. */
 #ifndef CUSP_PB_PBMASK_H
 #define CUSP_PB_PBMASK_H
 
@@ -18,6 +18,10 @@ struct pb_mask; /* one level: the steps allowed there */
 
 /* Empty text gives *ret = NULL: everything. INVALID_ARGUMENT when malformed or past the maxima. */
 int pb_mask_parse(struct arena *a, struct str text, const struct pb_mask **ret, struct err *err);
+/* INVALID_ARGUMENT, in Google's words, for the first path that leads to no field of d. What is
+ * below
+ * '*', and inside Any, Struct and the like, is not looked at; any map key will do. */
+int pb_mask_check(const struct pb_mask *mask, const ProtobufCMessageDescriptor *d, struct err *err);
 /* Is the field with these two names (alt.p may be NULL) selected at this level? *ret_below is the
  * level under it, NULL for all of it. mask NULL selects everything. */
 bool pb_mask_has(const struct pb_mask *mask, struct str name, struct str alt,

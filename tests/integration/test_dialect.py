@@ -194,7 +194,28 @@ def test_partial_answers_by_parameter_and_by_header(fake):
         assert fake.call("GET", f"/v1/{name}?fields={fields}").json() == want
         assert fake.call("GET", f"/v1/{name}?$fields={fields}").json() == want
         assert fake.call("GET", "/v1/" + name, headers={"X-Goog-FieldMask": fields}).json() == want
-    assert fake.call("GET", f"/v1/{name}?fields=nothing").json() == {}
+
+
+def test_selected_fields_that_do_not_exist_are_refused_in_googles_words(fake):
+    name = fake.create(fake_job())["name"]
+    for fields, path in (("nothing", "nothing"), ("name,nothing", "nothing"), ("jobSpec/workerPoolSpec", "jobSpec.workerPoolSpec"),
+                         ("state/x", "state.x"), ("jobSpec(workerPoolSpecs(replicaCount(x)))", "jobSpec.workerPoolSpecs.replicaCount.x")):
+        says = f"Error expanding 'fields' parameter. Cannot find matching fields for path '{path}'."
+        for kw in ({"params": {"fields": fields}}, {"headers": {"X-Goog-FieldMask": fields}}):
+            r = fake.call("GET", "/v1/" + name, **kw)
+            assert error(r) == says
+            assert r.json()["error"]["details"][0]["fieldViolations"] == [{"field": path, "description": says}]
+
+
+def test_fields_of_maps_operations_and_everything_may_be_selected(fake):
+    job = fake_job(run_ms=1)
+    name = fake.create(job)["name"]
+    fake.wait(name)
+    key, value = next(iter(job["labels"].items()))
+    assert fake.call("GET", f"/v1/{name}?fields=labels/{key},error/*").json() == {"labels": {key: value}}
+    assert fake.call("GET", f"/v1/{name}?fields=*").json() == fake.get(name)
+    done = fake.call("DELETE", f"/v1/{name}?fields=done,metadata/genericMetadata/createTime,response").json()
+    assert done["done"] is True and set(done) <= {"done", "metadata", "response"}
 
 
 def test_query_parameters_in_both_spellings(fake):
