@@ -8,7 +8,18 @@
 /* HOST of HOST[:PORT]; an IPv6 address keeps its brackets. */
 static struct str host_name(struct str host) {
     ptrdiff_t end = host.n && host.p[0] == '[' ? str_chr(host, ']') + 1 : str_chr(host, ':');
-    return end > 0 ? str_sub(host, 0, (size_t)end) : host;
+    struct str name = end > 0 ? str_sub(host, 0, (size_t)end) : host;
+    /* "localhost." is localhost, said absolutely. */
+    return name.n > 1 && name.p[name.n - 1] == '.' ? str_sub(name, 0, name.n - 1) : name;
+}
+
+static bool is_among(struct str name, struct str names) {
+    while (names.p) {
+        if (str_ieq(name, str_trim(str_cut(&names, ',')))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_ipv4(struct str s) {
@@ -29,10 +40,11 @@ static bool ends_with_name(struct str host, const char *suffix) {
     return host.n > s.n && str_ieq(str_sub(host, host.n - s.n, s.n), s);
 }
 
-bool origin_host_is_ours(struct str host) {
+bool origin_host_is_ours(struct str host, struct str names) {
     struct str name = host_name(host);
     return !name.n || name.p[0] == '[' || str_chr(name, '.') < 0 || is_ipv4(name) ||
-           ends_with_name(name, ".localhost") || ends_with_name(name, ".googleapis.com");
+           ends_with_name(name, ".localhost") || ends_with_name(name, ".googleapis.com") ||
+           is_among(name, names);
 }
 
 bool origin_is_own(struct str origin, struct str host) {
@@ -51,14 +63,14 @@ static bool changes_nothing(struct str method) {
     return str_eqc(method, "GET") || str_eqc(method, "HEAD") || str_eqc(method, "OPTIONS");
 }
 
-bool origin_refuse(struct xch *x) {
+bool origin_refuse(struct xch *x, struct str names) {
     const struct xch_head *h = xch_head(x);
     struct str origin = xch_header(x, "origin"), host = h->authority;
     struct err err;
-    if (!origin_host_is_ours(host)) {
+    if (!origin_host_is_ours(host, names)) {
         err_set(&err, ERR_PERMISSION_DENIED,
                 "Host \"%.*s\" is not a name of this machine: a server that asks for no "
-                "credentials (--auth=none) answers to localhost and to addresses",
+                "credentials (--auth=none) answers to localhost, to addresses and to --host-names",
                 (int)(host.n > 100 ? 100 : host.n), host.p);
     } else if (origin.p && !changes_nothing(h->method) && !origin_is_own(origin, host)) {
         err_set(&err, ERR_PERMISSION_DENIED,

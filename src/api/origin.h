@@ -8,14 +8,15 @@
 struct xch;
 
 /* A Host header that no page of somebody else can have caused: absent, an address, localhost or
- * below it, a name without a dot (no public name is), or a name of the API being imitated. */
-bool origin_host_is_ours(struct str host);
+ * below it, a name without a dot (no public name is), a name of the API being imitated, or one of
+ * names ("a.example, b.example"; the configuration's host_names). */
+bool origin_host_is_ours(struct str host, struct str names);
 /* An Origin header that is the server's own: http(s)://HOST with the very Host header sent. */
 bool origin_is_own(struct str origin, struct str host);
 
 /* Answers 403 and returns true when a web page of another site is behind the request:
  * the Host is somebody's domain (DNS rebinding), or a request that changes something has an Origin
  * that is not the server's own (cross-site request forgery). */
-bool origin_refuse(struct xch *x);
+bool origin_refuse(struct xch *x, struct str names);
 
 #endif

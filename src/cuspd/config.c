@@ -20,6 +20,10 @@ struct option {
 static const struct option options[] = {
     OPT("server", data_dir, TEXT, "", "directory of everything cusp keeps (required)"),
     OPT("server", listen, TEXT, "127.0.0.1:8780", "address and port; port 0 takes a free one"),
+    OPT("server", host_names, TEXT, "",
+        "names that clients call this server by, a.example,b.example, beside localhost, names "
+        "without a "
+        "dot and Google's: others are refused, for a web page may stand behind them"),
     OPT("server", tls, TEXT, "optional",
         "optional: TLS and clear text on the one port; required: TLS only; off: clear text only"),
     OPT("server", tls_cert, TEXT, "",

@@ -9,13 +9,14 @@
 struct config {
     char *data_dir;
     char *listen;
-    char *tls;      /* required | optional | off */
-    char *tls_cert; /* PEM; "" is DATA/tls/server.pem */
-    char *tls_key;  /* PEM; "" is DATA/tls/server.key */
-    char *auth;     /* "none"; others are not built yet */
-    char *engine;   /* local | fake */
-    char *runtime;  /* auto | crun | runc | /path */
-    char *network;  /* bridge | host | none */
+    char *host_names; /* more names of this server, "a.example, b.example" */
+    char *tls;        /* required | optional | off */
+    char *tls_cert;   /* PEM; "" is DATA/tls/server.pem */
+    char *tls_key;    /* PEM; "" is DATA/tls/server.key */
+    char *auth;       /* "none"; others are not built yet */
+    char *engine;     /* local | fake */
+    char *runtime;    /* auto | crun | runc | /path */
+    char *network;    /* bridge | host | none */
     char *subnet;
     char *transparent; /* on | off */
     char *runner;      /* path of cusp-runner; default beside cuspd */
