@@ -19,6 +19,8 @@ void job_spec_check(const Aip__CustomJobSpec *spec, const char *prefix, struct v
 void display_name_check(const char *field, const char *name, struct violations *vs);
 void labels_check(const char *field, size_t n, Aip__CustomJob__LabelsEntry *const *labels,
                   struct violations *vs);
+/* NULL is fine: Google's keys, which is to say none here. */
+void encryption_check(const char *field, const Aip__EncryptionSpec *e, struct violations *vs);
 /* As a stored row has them; all kinds' entries look alike. Views of the message, in the arena. */
 const struct store_label *labels_stored(struct arena *a, size_t n,
                                         Aip__CustomJob__LabelsEntry *const *labels);

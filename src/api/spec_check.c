@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "engine/machine.h"
+#include "pb/pbcheck.h"
 
 #include <stdarg.h>
 
@@ -225,6 +226,59 @@ static void check_machine(const char *at, const Aip__MachineSpec *m, struct viol
     }
 }
 
+/* A name with the segments of a shape, in which a star stands for any that is not empty. */
+static bool has_shape(const char *name, const char *shape) {
+    struct str n = str_of(name), s = str_of(shape);
+    while (n.p && s.p) {
+        struct str one = str_cut(&n, '/'), want = str_cut(&s, '/');
+        if (!one.n || !(str_eqc(want, "*") || str_eq(one, want))) {
+            return false;
+        }
+    }
+    return !n.p && !s.p;
+}
+
+/* Kept and given back; what Vertex would refuse is refused, so that a job that works here is not
+ * refused there. */
+static void check_name(const char *field, const char *name, const char *shape,
+                       struct violations *vs) {
+    char shown[120];
+    if (name[0] && !has_shape(name, shape)) {
+        violations_add(vs, field, "\"%s\" is not a resource name of the form %s.",
+                       clip(name, shown, sizeof(shown)), shape);
+    }
+}
+
+static void check_reservation(const char *at, const Aip__ReservationAffinity *r,
+                              struct violations *vs) {
+    if (!r) {
+        return;
+    }
+    if (!r->reservation_affinity_type) {
+        violations_add(vs, path_of(at, "reservation_affinity_type").text,
+                       "Required field is not set.");
+    }
+    if (r->reservation_affinity_type == AIP__RESERVATION_AFFINITY__TYPE__SPECIFIC_RESERVATION &&
+        !(r->key[0] && r->n_values)) {
+        violations_add(vs, path_of(at, r->key[0] ? "values" : "key").text,
+                       "SPECIFIC_RESERVATION needs `key` and `values`, which say which.");
+    }
+}
+
+/* A job that found an empty folder where its data should be would fail with something else. */
+static void check_mounts(const char *at, const Aip__WorkerPoolSpec *p, struct violations *vs) {
+    if (p->n_nfs_mounts) {
+        violations_add(vs, path_of(at, "nfs_mounts").text,
+                       "This server mounts no NFS in jobs. Mount it on this machine and start the "
+                       "server with --bucket NAME=DIRECTORY: jobs have it under /gcs/NAME.");
+    }
+    if (p->n_lustre_mounts) {
+        violations_add(vs, path_of(at, "lustre_mounts").text,
+                       "This server mounts no Lustre in jobs. Mount it on this machine and start "
+                       "the server with --bucket NAME=DIRECTORY: jobs have it under /gcs/NAME.");
+    }
+}
+
 static bool pool_is_empty(const Aip__WorkerPoolSpec *p) {
     return !p->machine_spec && !p->replica_count && !p->disk_spec &&
            p->task_case == AIP__WORKER_POOL_SPEC__TASK__NOT_SET;
@@ -251,6 +305,9 @@ static void check_pool(const char *at, size_t index, const Aip__WorkerPoolSpec *
                        "A worker pool that is not empty must have at least 1 replica.");
     }
     check_machine(path_of(at, "machine_spec").text, p->machine_spec, vs);
+    check_reservation(path_of(at, "machine_spec.reservation_affinity").text,
+                      p->machine_spec ? p->machine_spec->reservation_affinity : NULL, vs);
+    check_mounts(at, p, vs);
     if (p->disk_spec) {
         const Aip__DiskSpec *d = p->disk_spec;
         char shown[80];
@@ -315,8 +372,16 @@ void job_spec_check(const Aip__CustomJobSpec *spec, const char *prefix, struct v
     if (spec->persistent_resource_id[0]) {
         char shown[80];
         violations_add(vs, path_of(prefix, "persistent_resource_id").text,
-                       "Persistent resource \"%s\" does not exist.",
+                       "Persistent resource \"%s\" does not exist: this server has none. Leave the "
+                       "field out; containers start in milliseconds.",
                        clip(spec->persistent_resource_id, shown, sizeof(shown)));
+    }
+    check_name(path_of(prefix, "network").text, spec->network, "projects/*/global/networks/*", vs);
+    check_name(path_of(prefix, "tensorboard").text, spec->tensorboard,
+               "projects/*/locations/*/tensorboards/*", vs);
+    if (spec->psc_interface_config) {
+        (void)pb_check_required(&spec->psc_interface_config->base,
+                                path_of(prefix, "psc_interface_config").text, vs);
     }
     if (spec->experiment[0] && spec->tensorboard[0]) {
         violations_add(vs, path_of(prefix, "experiment").text,
@@ -343,9 +408,19 @@ const struct store_label *labels_stored(struct arena *a, size_t n,
     return ret;
 }
 
+void encryption_check(const char *field, const Aip__EncryptionSpec *e, struct violations *vs) {
+    struct path key = path_of(field, "kms_key_name");
+    if (e && !e->kms_key_name[0]) {
+        violations_add(vs, key.text, "Required field is not set.");
+    } else if (e) {
+        check_name(key.text, e->kms_key_name, "projects/*/locations/*/keyRings/*/cryptoKeys/*", vs);
+    }
+}
+
 void custom_job_check(const Aip__CustomJob *job, struct violations *vs) {
     display_name_check("display_name", job->display_name, vs);
     labels_check("labels", job->n_labels, job->labels, vs);
+    encryption_check("encryption_spec", job->encryption_spec, vs);
     if (!job->job_spec) {
         violations_add(vs, "job_spec", "Required field is not set.");
     } else {

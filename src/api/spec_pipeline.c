@@ -75,6 +75,7 @@ int training_pipeline_check(struct arena *a, const Aip__TrainingPipeline *p,
     *ret = (struct task_inputs){0};
     display_name_check("display_name", p->display_name, vs);
     labels_check("labels", p->n_labels, (Aip__CustomJob__LabelsEntry *const *)p->labels, vs);
+    encryption_check("encryption_spec", p->encryption_spec, vs);
     check_definition(p, vs);
     enum training_task kind = training_task_of(str_of(p->training_task_definition));
     if (kind != TRAINING_TASK_UNKNOWN &&

@@ -84,5 +84,6 @@ void tuning_check(const Aip__HyperparameterTuningJob *t, const char *prefix,
 void tuning_job_check(const Aip__HyperparameterTuningJob *t, struct violations *vs) {
     display_name_check("display_name", t->display_name, vs);
     labels_check("labels", t->n_labels, (Aip__CustomJob__LabelsEntry *const *)t->labels, vs);
+    encryption_check("encryption_spec", t->encryption_spec, vs);
     tuning_check(t, "", vs);
 }

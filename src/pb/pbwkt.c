@@ -8,7 +8,7 @@
 
 static enum rd read_text_form(struct reader *r, ProtobufCMessage *m, const struct path *path) {
     enum pb_kind kind = pb_info(m->descriptor)->kind;
-    char what[160];
+    char what[256];
     int64_t sec;
     int32_t nanos;
     if (r->t.type != JTOK_STRING) {
@@ -30,11 +30,13 @@ static enum rd read_text_form(struct reader *r, ProtobufCMessage *m, const struc
         return RD_OK;
     }
     if (!wkt_duration_parse(r->t.text, &sec, &nanos)) {
-        snprintf(what, sizeof(what),
-                 "Field '%.*s', Illegal duration format; duration must end with "
-                 "'s': \"%.*s\"",
+        snprintf(what, sizeof(what), "Field '%.*s', Illegal duration format; %s: \"%.*s\"",
                  path && path->name.p ? (int)(path->name.n < 40 ? path->name.n : 40) : 0,
                  path && path->name.p ? path->name.p : "",
+                 str_ends(r->t.text, STR("s"))
+                     ? "seconds are a decimal number of at most 315576000000 with at most nine "
+                       "digits behind the point"
+                     : "duration must end with 's'",
                  (int)(r->t.text.n < 64 ? r->t.text.n : 64), r->t.text.p ? r->t.text.p : "");
         return rd_invalid_message(r, path, m->descriptor, what);
     }

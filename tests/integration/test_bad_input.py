@@ -28,6 +28,45 @@ def pool(job):
     return job["jobSpec"]["workerPoolSpecs"][0]
 
 
+W = "job_spec.worker_pool_specs[0]."
+
+
+REFUSED_BY_VERTEX = [
+    ("encryptionSpec", {}, "encryption_spec.kms_key_name"),
+    ("encryptionSpec", {"kmsKeyName": "projects/p/locations/l/keyRings/r"}, "encryption_spec.kms_key_name"),
+    ("jobSpec.network", "default", "job_spec.network"),
+    ("jobSpec.network", "projects/1/global/networks/", "job_spec.network"),
+    ("jobSpec.tensorboard", "projects/p/locations/l/tensorboards/1/experiments/2", "job_spec.tensorboard"),
+    ("jobSpec.pscInterfaceConfig", {"dnsPeeringConfigs": [{"domain": "a."}]},
+     "job_spec.psc_interface_config.dns_peering_configs[0].target_project"),
+    ("pool.nfsMounts", [{"server": "10.0.0.1", "path": "/x", "mountPoint": "m"}], W + "nfs_mounts"),
+    ("pool.lustreMounts", [{"instanceIp": "10.0.0.1", "volumeHandle": "v", "filesystem": "f", "mountPoint": "m"}], W + "lustre_mounts"),
+    ("pool.machineSpec.reservationAffinity", {}, W + "machine_spec.reservation_affinity.reservation_affinity_type"),
+    ("pool.machineSpec.reservationAffinity", {"reservationAffinityType": "SPECIFIC_RESERVATION"}, W + "machine_spec.reservation_affinity.key"),
+    ("pool.machineSpec.reservationAffinity", {"reservationAffinityType": 3, "key": "compute.googleapis.com/reservation-name"},
+     W + "machine_spec.reservation_affinity.values")]
+
+
+def test_fields_that_vertex_would_refuse(fake):
+    for at, value, field in REFUSED_BY_VERTEX:
+        job = container_job("true")
+        *way, last = at.split(".")
+        where = pool(job) if way[:1] == ["pool"] else job
+        for step in way[way[:1] == ["pool"]:]:
+            where = where[step]
+        where[last] = value
+        refused(fake, job, field=field)
+
+
+def test_what_has_no_effect_but_is_right_is_kept(fake):
+    job = container_job("true", network="projects/1/global/networks/n", tensorboard="projects/p/locations/l/tensorboards/1")
+    job["encryptionSpec"] = {"kmsKeyName": "projects/p/locations/l/keyRings/r/cryptoKeys/k"}
+    pool(job)["machineSpec"]["reservationAffinity"] = {"reservationAffinityType": "SPECIFIC_RESERVATION", "key": "k", "values": ["v"]}
+    made = fake.create(job)
+    assert made["encryptionSpec"] == job["encryptionSpec"] and made["jobSpec"]["network"] == job["jobSpec"]["network"]
+    assert pool(made)["machineSpec"] == pool(job)["machineSpec"]
+
+
 @pytest.fixture
 def job():
     return container_job("true")

@@ -72,6 +72,13 @@ def test_enums_unknown_by_name_are_refused_and_by_number_kept(fake):
     assert fake.get(fake.create(body)["name"])["jobSpec"]["scheduling"]["strategy"] == 77
 
 
+def test_durations_that_are_none_say_why(fake):
+    body = fake_job()
+    for text, says in (("315576000001s", "at most 315576000000"), ("1.0000000001s", "nine digits"), ("5m", "end with 's'")):
+        body["jobSpec"]["scheduling"] = {"timeout": text}
+        assert says in error(fake.call("POST", JOBS, body))
+
+
 def test_output_only_fields_are_ignored(fake):
     body = fake_job(run_ms=20) | {"name": "x", "state": "JOB_STATE_FAILED", "createTime": "2001-02-03T04:05:06Z",
                                   "endTime": "2001-02-03T04:05:06+02:00", "webAccessUris": {"a": "b"}, "satisfiesPzs": True,
