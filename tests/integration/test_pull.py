@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from conftest import BUILD, ROOT, busybox_tar, container_job, needs, needs_root, wait_until
+from conftest import BUILD, ROOT, busybox_tar, container_job, needs, needs_root, patience, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
 from faulty_registry import ARCH, INDEX, LAYER, Registry, cut, one_file_layer, sha  # noqa: E402
@@ -534,6 +534,27 @@ def test_a_layer_of_a_million_entries(server, other):
     s.stop()
 
 
+def test_files_of_a_removed_image_keep_nobody_waiting(server, other):
+    """A layer of a million of them takes minutes: its name is gone at once, others are served meanwhile, and after kill -9 in
+    the middle the next start takes what is left."""
+    s = server(env={"CUSP_FAILPOINTS": "image.sweep.before_files=delay:120000ms@1"})
+    other.image(layers=[one_file_layer("f", b"1")])
+    image = f"{other.host}/team/app:v1"
+    good(s, image)
+    images = os.path.join(s.data_dir, "images")
+    [layer] = [x for x in os.listdir(images + "/layers") if not x.endswith(".size")]
+    removal = subprocess.Popen([os.path.join(BUILD, "cusp"), "--endpoint", s.url, "images", "rm", image], stderr=subprocess.PIPE)
+    wait_until(lambda: os.listdir(images + "/tmp") and not os.listdir(images + "/layers"), what="the layer to be set aside")
+    assert s.call("GET", "/cusp/v1/images").json().get("images", []) == []
+    good(s, image)
+    assert layer in os.listdir(images + "/layers") and removal.poll() is None
+    s.kill9()
+    assert removal.wait(60) == 4 and b"Empty reply" in removal.communicate()[1]
+    s.start()
+    assert os.listdir(images + "/tmp") == [] and layer in os.listdir(images + "/layers")
+    s.stop()
+
+
 # ---- mirrors, offline, names
 
 def test_mirrors_are_asked_first_and_the_registry_has_the_last_word(server, other):
@@ -879,7 +900,7 @@ def push_to(s, other, repo, tag, into=None):
 
 def cusp(s, *args, ok=True, **kw):
     r = subprocess.run([os.path.join(BUILD, "cusp"), "--endpoint", s.url, "images", *args], capture_output=True, text=True,
-                       timeout=60, **kw)
+                       timeout=patience(60), **kw)
     assert (r.returncode == 0) == ok, (r.returncode, r.stdout, r.stderr)
     return r
 

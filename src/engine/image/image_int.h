@@ -136,10 +136,14 @@ void store_import_end(struct image_store *s);
 
 /* ---- what nothing reaches (store_sweep.c) */
 struct image_prune;
-/* Removes it, unless an import is under way. Lock held (or before there are threads). p may be
- * NULL.
+/* Takes it away, unless an import is under way. Lock held (or before there are threads). p may be
+ * NULL. Layers only change their place, as the files of one may take minutes to go: *ret_gone is
+ * the directory below tmp/ that holds them (NULL: none), the caller's, also after a failure, to be
+ * given to store_sweep_gone once the lock is released. */
+int store_sweep(struct image_store *s, struct image_prune *p, char **ret_gone, struct err *err);
+/* Removes the files. gone may be NULL; frees it. After a failure or a crash the next open does it.
  */
-int store_sweep(struct image_store *s, struct image_prune *p, struct err *err);
+int store_sweep_gone(struct image_store *s, char *gone, struct err *err);
 
 /* ---- names in jobs (store_find.c) */
 /* NAME, NAME@sha256:HEX, sha256:HEX. Copies the reference out, so the lock can be dropped. */

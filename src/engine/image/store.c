@@ -88,6 +88,7 @@ struct image_store *image_store_open(const char *dir, struct err *err) {
     static const char *const parts[] = {"blobs/sha256", "layers", "partial",
                                         "records",      "repos",  "tmp"};
     struct image_store *s = xcalloc(1, sizeof(*s));
+    char *gone = NULL;
     s->dir_fd = -1;
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_mutex_init(&s->unpack_lock, NULL);
@@ -119,11 +120,15 @@ struct image_store *image_store_open(const char *dir, struct err *err) {
     }
     registry_expire_uploads(s);
     registry_expire_parts(s, false);
-    if (read_refs(s, err) < 0 || store_sweep(s, NULL, err) < 0) {
+    if (read_refs(s, err) < 0 || store_sweep(s, NULL, &gone, err) < 0) {
         goto fail;
     }
-    return s;
+    if (store_sweep_gone(s, gone, err) == 0) {
+        return s;
+    }
+    gone = NULL;
 fail:
+    free(gone);
     (void)err_wrap(err, "images");
     image_store_close(s);
     return NULL;
@@ -423,10 +428,11 @@ static int remove_pushed(struct image_store *s, struct arena *a, const char *ref
 static int tidy(struct image_store *s, bool (*in_use)(void *arg, const char *digest), void *arg,
                 struct err *err) {
     struct image_prune p = {.in_use = in_use, .arg = arg};
+    char *gone = NULL;
     (void)pthread_mutex_lock(&s->lock);
-    int rc = registry_drop_copies(s, err) < 0 ? -1 : store_sweep(s, &p, err);
+    int rc = registry_drop_copies(s, err) < 0 ? -1 : store_sweep(s, &p, &gone, err);
     (void)pthread_mutex_unlock(&s->lock);
-    return rc;
+    return store_sweep_gone(s, gone, rc < 0 ? NULL : err) < 0 ? -1 : rc;
 }
 
 /* The name goes, and what is served under it. */

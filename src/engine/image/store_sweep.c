@@ -99,8 +99,24 @@ static int find_live(struct image_store *s, struct arena *a, const struct image_
     return rc;
 }
 
+/* Out of everybody's sight at once, whatever is in it. */
+static int set_aside(struct image_store *s, const char *path, const char *name, char **gone,
+                     struct err *err) {
+    auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
+    if (*gone == NULL) {
+        const char *dir = store_tmp_dir(s, a, err);
+        if (dir == NULL) {
+            return -1;
+        }
+        *gone = xstrdup(dir);
+    }
+    const char *to = arena_printf(a, "%s/%s", *gone, name);
+    return renameat(s->dir_fd, path, s->dir_fd, to) < 0 ? err_sys(err, errno, "remove %s", path)
+                                                        : 0;
+}
+
 static int sweep_dir(struct image_store *s, const char *dir, const struct hexset *keep,
-                     bool is_layers, struct image_prune *p, struct err *err) {
+                     bool is_layers, struct image_prune *p, char **gone, struct err *err) {
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     char **names;
     size_t n;
@@ -121,8 +137,11 @@ static int sweep_dir(struct image_store *s, const char *dir, const struct hexset
         } else if (fstatat(s->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
             bytes = (uint64_t)st.st_size;
         }
-        if (FAIL_POINT("image.sweep.before_remove", err) < 0 ||
-            file_remove_tree(s->dir_fd, path, err) < 0) {
+        if (FAIL_POINT("image.sweep.before_remove", err) < 0) {
+            return -1;
+        }
+        if (is_layers ? set_aside(s, path, names[i], gone, err) < 0
+                      : file_remove_tree(s->dir_fd, path, err) < 0) {
             return -1;
         }
         if (p != NULL) {
@@ -135,7 +154,8 @@ static int sweep_dir(struct image_store *s, const char *dir, const struct hexset
     return 0;
 }
 
-int store_sweep(struct image_store *s, struct image_prune *p, struct err *err) {
+int store_sweep(struct image_store *s, struct image_prune *p, char **ret_gone, struct err *err) {
+    *ret_gone = NULL;
     if (s->importing > 0) {
         return 0; /* layers may be waiting for their record; the next removal or start does it */
     }
@@ -143,25 +163,35 @@ int store_sweep(struct image_store *s, struct image_prune *p, struct err *err) {
     struct live l = {0};
     int rc = find_live(s, a, p, &l, err);
     if (rc == 0) {
-        rc = sweep_dir(s, "records", &l.records, false, p, err);
+        rc = sweep_dir(s, "records", &l.records, false, p, ret_gone, err);
     }
     if (rc == 0) {
-        rc = sweep_dir(s, "layers", &l.layers, true, p, err);
+        rc = sweep_dir(s, "layers", &l.layers, true, p, ret_gone, err);
     }
     if (rc == 0) {
-        rc = sweep_dir(s, "blobs/sha256", &l.blobs, false, p, err);
+        rc = sweep_dir(s, "blobs/sha256", &l.blobs, false, p, ret_gone, err);
     }
     live_fini(&l);
     return rc;
 }
 
+int store_sweep_gone(struct image_store *s, char *gone, struct err *err) {
+    int rc = gone == NULL || (FAIL_POINT("image.sweep.before_files", err) == 0 &&
+                              file_remove_tree(s->dir_fd, gone, err) == 0)
+                 ? 0
+                 : -1;
+    free(gone);
+    return rc;
+}
+
 int image_prune(struct image_store *s, struct image_prune *p, struct err *err) {
+    char *gone = NULL;
     registry_expire_uploads(s);
     (void)pthread_mutex_lock(&s->lock);
     int rc = s->importing > 0
                  ? err_set(err, ERR_UNAVAILABLE, "an image is being imported; try again later")
-                 : store_sweep(s, p, err);
+                 : store_sweep(s, p, &gone, err);
     registry_expire_parts(s, true);
     (void)pthread_mutex_unlock(&s->lock);
-    return rc;
+    return store_sweep_gone(s, gone, rc < 0 ? NULL : err) < 0 ? -1 : rc;
 }
