@@ -1,19 +1,20 @@
 /* See gzfile.h. Plain files cost one read(2) into the caller's buffer, nothing more. */
 #include "data/gzfile.h"
 
+#include "base/gunzip.h"
+
 #include <errno.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #define IN_SIZE ((size_t)128 << 10)
-#define GZIP_WINDOW (15 + 16) /* zlib.h: largest window, gzip header expected */
 
 struct gzfile {
     int fd;
     uint64_t bytes;
-    unsigned char *in; /* NULL: plain */
-    z_stream z;
-    bool looked, eof, in_member;
+    struct gunzip *gunzip; /* NULL: plain */
+    char *in;
+    struct str left; /* of in: read and not unpacked yet */
+    bool looked, eof;
 };
 
 struct gzfile *gzfile_new(int fd) {
@@ -26,10 +27,8 @@ void gzfile_free(struct gzfile *f) {
     if (!f) {
         return;
     }
-    if (f->in) {
-        inflateEnd(&f->z);
-        free(f->in);
-    }
+    gunzip_free(f->gunzip);
+    free(f->in);
     close(f->fd);
     free(f);
 }
@@ -66,53 +65,46 @@ static int find_out(struct gzfile *f, struct err *err) {
     f->looked = true;
     if (n == 2 && head[0] == 0x1f && head[1] == 0x8b) {
         f->in = xmalloc(IN_SIZE);
-        CHECK(inflateInit2(&f->z, GZIP_WINDOW) == Z_OK); /* fails for want of memory only */
-        f->in_member = true;
+        f->gunzip = gunzip_new();
     }
     return 0;
 }
 
+/* False: the end of the file is the end of the text. */
+static bool next_member(struct gzfile *f) {
+    /* Zero bytes behind a member are padding (tapes); anything else begins another. */
+    while (f->left.n && !*f->left.p) {
+        f->left = str_sub(f->left, 1, f->left.n);
+    }
+    if (f->left.n) {
+        gunzip_again(f->gunzip);
+    }
+    return f->left.n || !f->eof;
+}
+
 static int unpack(struct gzfile *f, char *p, size_t max, size_t *ret_n, struct err *err) {
-    f->z.next_out = (unsigned char *)p;
-    f->z.avail_out = (uInt)(max < (size_t)1 << 30 ? max : (size_t)1 << 30);
-    uInt room = f->z.avail_out;
-    while (f->z.avail_out == room) {
-        if (!f->z.avail_in && !f->eof) {
-            size_t n;
-            if (read_some(f, f->in, IN_SIZE, &n, err) < 0) {
+    size_t n = 0;
+    while (!n) {
+        struct err why;
+        if (!f->left.n && !f->eof) {
+            size_t got;
+            if (read_some(f, f->in, IN_SIZE, &got, err) < 0) {
                 return -1;
             }
-            f->z.next_in = f->in;
-            f->z.avail_in = (uInt)n;
-            f->eof = n == 0;
+            f->left = str_n(f->in, got);
+            f->eof = got == 0;
         }
-        if (!f->in_member) {
-            /* Zero bytes behind a member are padding (tapes); anything else begins another. */
-            while (f->z.avail_in && !*f->z.next_in) {
-                f->z.next_in++;
-                f->z.avail_in--;
-            }
-            if (!f->z.avail_in) {
-                if (f->eof) {
-                    break;
-                }
-                continue;
-            }
-            CHECK(inflateReset(&f->z) == Z_OK);
-            f->in_member = true;
+        if (gunzip_is_done(f->gunzip) && !next_member(f)) {
+            break;
         }
-        if (!f->z.avail_in && f->eof) {
+        if (!f->left.n && f->eof) {
             return err_set(err, ERR_INVALID_ARGUMENT, "the gzip data ends early");
         }
-        int z = inflate(&f->z, Z_NO_FLUSH);
-        if (z == Z_STREAM_END) {
-            f->in_member = false;
-        } else if (z != Z_OK && z != Z_BUF_ERROR) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "the gzip data is damaged (%s)",
-                           f->z.msg ? f->z.msg : "no reason given");
+        if (gunzip_step(f->gunzip, &f->left, p, max, &n, &why) < 0) {
+            return err_set(err, ERR_INVALID_ARGUMENT, "the gzip data is damaged (%s)", why.msg);
         }
     }
-    *ret_n = room - f->z.avail_out;
+    *ret_n = n;
     return 0;
 }
 
@@ -120,7 +112,7 @@ int gzfile_read(struct gzfile *f, char *p, size_t max, size_t *ret_n, struct err
     if (!f->looked && find_out(f, err) < 0) {
         return -1;
     }
-    if (f->in) {
+    if (f->gunzip) {
         return unpack(f, p, max, ret_n, err);
     }
     return read_some(f, p, max, ret_n, err);
