@@ -42,11 +42,7 @@ static void wipe_next(struct export_wipe *w) {
         if (!shard_name_is(leaf, EXPORT_PLAIN_SET) && !str_eqc(leaf, EXPORT_SCHEMA_FILE)) {
             continue;
         }
-        blob_req_init(&w->del);
-        w->del.bucket = str_of(w->bucket);
-        w->del.name = name;
-        w->del.cb = on_deleted;
-        w->del.arg = w;
+        blob_req_init_object(&w->del, str_of(w->bucket), name, on_deleted, w);
         blob_object_delete(w->blob, &w->del);
         return;
     }

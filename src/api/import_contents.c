@@ -26,12 +26,8 @@ static void on_got(struct blob_req *r, const struct err *err) {
 
 static void on_loop(struct loop_task *t) {
     struct ask *q = CONTAINER_OF(t, struct ask, task);
-    blob_req_init(&q->req);
-    q->req.bucket = q->bucket;
-    q->req.name = q->name;
+    blob_req_init_object(&q->req, q->bucket, q->name, on_got, q);
     q->req.hashes = BLOB_HASH_CRC32C;
-    q->req.cb = on_got;
-    q->req.arg = q;
     blob_object_get(q->blob, &q->req);
 }
 

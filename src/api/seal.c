@@ -236,12 +236,8 @@ static void look(struct seal *s, struct seal_file *f) {
     struct look *l = xcalloc(1, sizeof(*l));
     l->s = s;
     l->file = f;
-    blob_req_init(&l->req);
-    l->req.bucket = s->bucket;
-    l->req.name = f->name;
+    blob_req_init_object(&l->req, s->bucket, f->name, on_looked, l);
     l->req.hashes = BLOB_HASH_CRC32C;
-    l->req.cb = on_looked;
-    l->req.arg = l;
     s->nr_looking++;
     blob_object_get(s->b, &l->req);
 }

@@ -60,13 +60,10 @@ static void remove_next(struct export_errand *x) {
         errand_end(&x->errand, metadata(x), NULL, &x->why);
         return;
     }
-    blob_req_init(&x->removal);
-    x->removal.bucket = x->bucket;
+    blob_req_init_object(&x->removal, x->bucket, STR(""), on_removed, x);
     x->removal.name = blob_req_str(
         &x->removal,
         str_of(arena_printf(x->step, "%.*s%.*s", STR_ARG(x->prefix), STR_ARG(f.name))));
-    x->removal.cb = on_removed;
-    x->removal.arg = x;
     x->is_busy = true;
     blob_object_delete(x->errand.api->blob, &x->removal);
 }

@@ -174,6 +174,9 @@ struct blob_req {
 };
 
 void blob_req_init(struct blob_req *r);
+/* blob_req_init, and what every request about one object says. */
+void blob_req_init_object(struct blob_req *r, struct str bucket, struct str name,
+                          void (*cb)(struct blob_req *, const struct err *err), void *arg);
 void blob_req_fini(struct blob_req *r);
 struct str blob_req_str(struct blob_req *r, struct str s); /* copy into the arena */
 

@@ -21,6 +21,15 @@ void blob_req_init(struct blob_req *r) {
     list_init(&r->lock_link);
 }
 
+void blob_req_init_object(struct blob_req *r, struct str bucket, struct str name,
+                          void (*cb)(struct blob_req *, const struct err *err), void *arg) {
+    blob_req_init(r);
+    r->bucket = bucket;
+    r->name = name;
+    r->cb = cb;
+    r->arg = arg;
+}
+
 void blob_req_fini(struct blob_req *r) {
     if (r->has_txn) {
         store_txn_fini(&r->txn);
