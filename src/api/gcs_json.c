@@ -27,7 +27,9 @@ int gcs_error_status(const struct err *err, const char **ret_reason) {
     case ERR_FAILED_PRECONDITION:
         *ret_reason = "conditionNotMet";
         return 412;
-    case ERR_DEADLINE_EXCEEDED: /* the body stood still; clients try 408 again */
+    case ERR_DEADLINE_EXCEEDED:
+        /* The body stood still. The one reason that Google documents for 408, to be tried again
+         * (cloud.google.com/storage/docs/json_api/v1/status-codes); so do the clients. */
         *ret_reason = "uploadBrokenConnection";
         return 408;
     case ERR_CANCELLED:
