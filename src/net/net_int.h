@@ -92,8 +92,8 @@ void net_render_refusal(struct net_server *s, struct buf *out, int http_status, 
 /* Only the JSON. */
 void net_render_refusal_body(struct buf *body, int http_status, const char *what,
                              const char *limit_name, const uint64_t *limit);
-/* Clients that speak something else hear it in their own language: a TLS alert; an HTTP/1.1 reply
- * or HTTP/2 GOAWAY that names https. */
+/* Clients that speak something else hear it: those of TLS by an HTTP/1.1 reply in clear text, which
+ * they cannot read but know; others by an HTTP/1.1 reply or HTTP/2 GOAWAY that names https. */
 void net_refuse_tls(struct net_server *s, struct buf *out, const char *peer);
 void net_refuse_cleartext(struct net_server *s, struct buf *out, const char *peer, bool is_h2);
 /* May a handler's header be sent? Not those the codecs make, nor values that would split a reply.

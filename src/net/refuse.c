@@ -116,13 +116,18 @@ void net_render_refusal(struct net_server *s, struct buf *out, int http_status, 
     }
 }
 
+/* In clear text, as servers without TLS answer: programs written in Go (docker's among them) go on
+ * with http:// when what comes back begins with HTTP/, and others name a wrong version number,
+ * which people know; after an alert they would look for something amiss with certificates. */
 void net_refuse_tls(struct net_server *s, struct buf *out, const char *peer) {
-    static const char alert[] = {0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28}; /* handshake_failure */
-    log_info("TLS client refused", "peer=%s why=\"%s\"", peer,
-             s->tls == NET_TLS_OFF
-                 ? "tls = off: clear text only"
-                 : "no certificate: run `cusp tls init`, then send SIGHUP to cuspd");
-    buf_put(out, alert, sizeof(alert));
+    const char *why = s->tls == NET_TLS_OFF
+                          ? "tls = off: clear text only"
+                          : "no certificate: run `cusp tls init`, then send SIGHUP to cuspd";
+    auto_buf struct buf what = BUF_INIT(1024);
+    log_info("TLS client refused", "peer=%s why=\"%s\"", peer, why);
+    buf_printf(&what, "This port does not speak TLS (%s): use http://%s instead of https://.", why,
+               s->address ? s->address : "");
+    net_render_refusal(s, out, 400, buf_cstr(&what), NULL, NULL, true);
 }
 
 static void put_frame(struct buf *out, uint8_t type, struct str head, struct str text) {
