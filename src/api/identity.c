@@ -90,7 +90,8 @@ bool identity_refuse(struct identity *d, struct xch *x) {
     return true;
 }
 
-bool identity_reject(struct identity *d, struct xch *x) {
+bool identity_reject(struct identity *d, struct xch *x,
+                     bool (*said)(struct xch *, const struct err *err)) {
     struct str token = bearer_of(x);
     struct token_claims t;
     struct err err;
@@ -108,7 +109,9 @@ bool identity_reject(struct identity *d, struct xch *x) {
     } else {
         return false;
     }
-    reply_error(x, &err);
+    if (!said || !said(x, &err)) {
+        reply_error(x, &err);
+    }
     return true;
 }
 

@@ -39,8 +39,10 @@ bool identity_is_job(const struct xch *x);
 bool identity_refuse(struct identity *d, struct xch *x);
 /* Answers 401 and returns true when the request bears an access token of ours that has expired or
  * is not genuine: clients fetch a fresh one then. Other people's tokens are not looked at. After
- * identity_handle: whoever asks for a fresh one may bear the old one. */
-bool identity_reject(struct identity *d, struct xch *x);
+ * identity_handle: whoever asks for a fresh one may bear the old one. said (may be NULL) answers
+ * where an API of its own words was asked, and returns true. */
+bool identity_reject(struct identity *d, struct xch *x,
+                     bool (*said)(struct xch *, const struct err *err));
 
 /* net_config.finished: a line in DIR/access.log for every request of a job. */
 void identity_finished(struct identity *d, struct xch *x, int status);

@@ -29,6 +29,7 @@ static const struct {
     {"TAG_INVALID", 400},
     {"UNSUPPORTED", 405},
     {"DENIED", 403},
+    {"UNAUTHORIZED", 401},
     {"TOOMANYREQUESTS", 429},
     {"RANGE_INVALID", 416},
     {"PAGINATION_NUMBER_INVALID", 400},
@@ -37,7 +38,7 @@ static const struct {
 static int status_of(const struct err *err) {
     for (size_t i = 0; i < NR_OF(words); i++) {
         if (strcmp(err->field, words[i].word) == 0) {
-            return err->code == ERR_RESOURCE_EXHAUSTED && words[i].status == 400 ? 413
+            return err->code == ERR_RESOURCE_EXHAUSTED && words[i].status != 429 ? 413
                                                                                  : words[i].status;
         }
     }
@@ -69,31 +70,37 @@ void reg_reply(struct reg_call *c, int status, struct str body) {
     reg_free(c);
 }
 
-void reg_fail(struct reg_call *c) {
-    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+static void write_error(struct buf *b, const struct err *err) {
     struct jw w;
     bool is_known = false;
     for (size_t i = 0; i < NR_OF(words); i++) {
-        is_known = is_known || strcmp(c->err.field, words[i].word) == 0;
+        is_known = is_known || strcmp(err->field, words[i].word) == 0;
     }
-    jw_init(&w, &b, 0);
+    jw_init(&w, b, 0);
     jw_object(&w);
     jw_key(&w, "errors");
     jw_array(&w);
     jw_object(&w);
-    jw_kv(&w, "code", is_known ? c->err.field : "UNKNOWN");
+    jw_kv(&w, "code", is_known ? err->field : "UNKNOWN");
     jw_kv(&w, "message",
-          api_error_is_private(c->err.code) ? "the server failed; its log says why" : c->err.msg);
+          api_error_is_private(err->code) ? "the server failed; its log says why" : err->msg);
     jw_end_object(&w);
     jw_end_array(&w);
     jw_end_object(&w);
+}
+
+void reg_fail(struct reg_call *c) {
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    write_error(&b, &c->err);
     reg_header(c, "content-type", "application/json");
     reg_reply(c, status_of(&c->err), buf_str(&b));
 }
 
-void reg_no_method(struct reg_call *c) {
-    (void)err_field(&c->err, ERR_UNIMPLEMENTED, "UNSUPPORTED", "%.*s is not possible here",
-                    STR_ARG(str_sub(c->method, 0, 32)));
+void reg_no_method(struct reg_call *c, const char *allowed) {
+    struct str path = xch_head(c->x)->path;
+    (void)err_field(&c->err, ERR_UNIMPLEMENTED, "UNSUPPORTED", "%.*s is not possible at %.*s: %s",
+                    STR_ARG(str_sub(c->method, 0, 32)), STR_ARG(str_sub(path, 0, 300)), allowed);
+    reg_header(c, "allow", "%s", allowed);
     reg_fail(c);
 }
 
@@ -186,7 +193,7 @@ static void (*route(struct str path, struct str *ret_repo,
 
 static void reg_ping(struct reg_call *c) {
     if (!str_eqc(c->method, "GET") && !c->is_head) {
-        reg_no_method(c);
+        reg_no_method(c, "GET, HEAD");
         return;
     }
     reg_header(c, "content-type", "application/json");
@@ -205,27 +212,47 @@ static struct reg_call *call_new(struct api_registry *g, struct xch *x) {
     return c;
 }
 
-bool api_registry_handle(struct api_registry *g, struct xch *x) {
-    struct str path = xch_head(x)->path;
-    struct str repo = {0}, reference = {0};
-    void (*fn)(struct reg_call *) = NULL;
-    bool has_repo = false;
+/* repo.p stays NULL where the path names none. NULL: not ours. */
+static void (*handler(struct str path, struct str *repo,
+                      struct str *reference))(struct reg_call *) {
     if (str_eqc(path, "/v2") || str_eqc(path, "/v2/")) {
-        fn = reg_ping;
-    } else if (str_eqc(path, "/v2/_catalog")) {
-        fn = reg_catalog;
-    } else if (str_starts(path, STR("/v2/"))) {
-        fn = route(str_sub(path, 4, path.n), &repo, &reference);
-        has_repo = true;
+        return reg_ping;
     }
+    if (str_eqc(path, "/v2/_catalog")) {
+        return reg_catalog;
+    }
+    return str_starts(path, STR("/v2/")) ? route(str_sub(path, 4, path.n), repo, reference) : NULL;
+}
+
+bool api_registry_refuse(struct xch *x, const struct err *err) {
+    struct str repo = {0}, reference = {0};
+    if (handler(xch_head(x)->path, &repo, &reference) == NULL) {
+        return false;
+    }
+    auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
+    struct err e;
+    /* Any name and password will do, and so will none. */
+    static const struct header h[] = {{STR("content-type"), STR("application/json")},
+                                      {STR("www-authenticate"), STR("Basic realm=\"cusp\"")}};
+    (void)err_field(&e, ERR_UNAUTHENTICATED, "UNAUTHORIZED", "%s", err->msg);
+    write_error(&b, &e);
+    xch_reply(x, 401, h, NR_OF(h), buf_str(&b));
+    return true;
+}
+
+bool api_registry_handle(struct api_registry *g, struct xch *x) {
+    struct str repo = {0}, reference = {0};
+    void (*fn)(struct reg_call *) = handler(xch_head(x)->path, &repo, &reference);
     if (fn == NULL) {
         return false;
     }
     struct reg_call *c = call_new(g, x);
-    if (has_repo) {
+    if (fn != reg_ping && fn != reg_catalog) {
         if (!enc_unpercent(c->a, repo, false, &c->repo) ||
             !enc_unpercent(c->a, reference, false, &c->reference)) {
-            (void)err_field(&c->err, ERR_INVALID_ARGUMENT, "NAME_INVALID", "the path is malformed");
+            (void)err_field(&c->err, ERR_INVALID_ARGUMENT, "NAME_INVALID",
+                            "path \"%.*s\" is malformed: a %% begins two hexadecimal digits",
+                            STR_ARG(str_sub(xch_head(x)->path, 0, 300)));
         } else {
             (void)registry_check_repo(c->repo, &c->err);
         }

@@ -83,7 +83,7 @@ void reg_blob(struct reg_call *c) {
     } else if (str_eqc(c->method, "DELETE")) {
         reg_submit(c, block_delete, done_empty_202);
     } else {
-        reg_no_method(c);
+        reg_no_method(c, "GET, HEAD, DELETE");
     }
 }
 
@@ -236,7 +236,8 @@ static void on_end(struct xch *x, void *arg, const struct err *err) {
     if (err != NULL && c->err.code == ERR_OK) {
         c->err = *err;
         if (err->code == ERR_RESOURCE_EXHAUSTED) {
-            (void)err_field(&c->err, ERR_RESOURCE_EXHAUSTED, "SIZE_INVALID",
+            /* Of docker's two words for it the one after which it does not send it all again. */
+            (void)err_field(&c->err, ERR_RESOURCE_EXHAUSTED, "DENIED",
                             "the blob has more than %llu bytes (limit registry_max_blob)",
                             (unsigned long long)limits.registry_max_blob);
             limits_hit(&limits.registry_max_blob);
@@ -310,7 +311,7 @@ static void done_mount(struct reg_call *c) {
 void reg_upload_start(struct reg_call *c) {
     struct str mount, digest;
     if (!str_eqc(c->method, "POST")) {
-        reg_no_method(c);
+        reg_no_method(c, "POST");
         return;
     }
     if (!reg_query(c, "mount", &mount) || !reg_query(c, "from", &c->from) ||
@@ -406,7 +407,7 @@ void reg_upload(struct reg_call *c) {
         return;
     }
     if (!is_put && !str_eqc(c->method, "PATCH")) {
-        reg_no_method(c);
+        reg_no_method(c, "GET, PATCH, PUT, DELETE");
         return;
     }
     struct str digest = {0}, range = xch_header(c->x, "content-range");

@@ -60,8 +60,8 @@ void reg_free(struct reg_call *c);
 void reg_header(struct reg_call *c, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* First value of a query parameter; .p NULL when absent. False: malformed, c->err says so. */
 bool reg_query(struct reg_call *c, const char *key, struct str *ret);
-/* 405 UNSUPPORTED */
-void reg_no_method(struct reg_call *c);
+/* 405 UNSUPPORTED; allowed: "GET, HEAD" */
+void reg_no_method(struct reg_call *c, const char *allowed);
 
 /* Take the call over: */
 void reg_blob(struct reg_call *c);         /* reference: digest */

@@ -136,7 +136,7 @@ void reg_manifest(struct reg_call *c) {
     } else if (str_eqc(c->method, "DELETE")) {
         reg_submit(c, block_delete, done_delete);
     } else {
-        reg_no_method(c);
+        reg_no_method(c, "GET, HEAD, PUT, DELETE");
     }
 }
 
@@ -198,7 +198,7 @@ static void done_tags(struct reg_call *c) {
 
 void reg_tags(struct reg_call *c) {
     if (!str_eqc(c->method, "GET") && !c->is_head) {
-        reg_no_method(c);
+        reg_no_method(c, "GET, HEAD");
     } else if (!take_page(c)) {
         reg_fail(c);
     } else {
@@ -218,7 +218,7 @@ static void done_catalog(struct reg_call *c) {
 
 void reg_catalog(struct reg_call *c) {
     if (!str_eqc(c->method, "GET") && !c->is_head) {
-        reg_no_method(c);
+        reg_no_method(c, "GET, HEAD");
     } else if (!take_page(c)) {
         reg_fail(c);
     } else {
@@ -248,7 +248,7 @@ static void done_referrers(struct reg_call *c) {
 
 void reg_referrers(struct reg_call *c) {
     if (!str_eqc(c->method, "GET") && !c->is_head) {
-        reg_no_method(c);
+        reg_no_method(c, "GET, HEAD");
     } else if (registry_check_digest(c->reference, c->hex, &c->err) < 0 ||
                !reg_query(c, "artifactType", &c->from)) {
         reg_fail(c);

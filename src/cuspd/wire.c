@@ -146,8 +146,8 @@ static void handle(struct xch *x, void *arg) {
     /* Web pages do not get to a job's door, and what it is called is no name of this machine. */
     if ((!identity_is_job(x) && origin_refuse(x, str_of(s->cfg->host_names))) ||
         identity_refuse(s->identity, x) || identity_handle(s->identity, x) ||
-        identity_reject(s->identity, x) || grpc_handle(s->grpc, x) || admin_handle(&s->api, x) ||
-        logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
+        identity_reject(s->identity, x, api_registry_refuse) || grpc_handle(s->grpc, x) ||
+        admin_handle(&s->api, x) || logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||
         dataset_imports_handle(&s->api, x) || dataset_exports_handle(&s->api, x) ||
         model_cusp_handle(&s->api, x) || tuning_cusp_handle(&s->api, x) ||
         api_images_handle(s->api_images, x) || api_registry_handle(s->registry, x) ||

@@ -413,7 +413,7 @@ def test_a_blob_past_the_limit_is_refused_and_leaves_nothing(make_server):
     reg = Client(s)
     reg.blob(b"x" * 100000)
     url = reg.start()
-    assert "registry_max_blob" in refused(reg.do("PATCH", url, data=b"y" * 100001), 413, "SIZE_INVALID")
+    assert "registry_max_blob" in refused(reg.do("PATCH", url, data=b"y" * 100001), 413, "DENIED")
     refused(reg.do("GET", url), 404, "BLOB_UPLOAD_UNKNOWN")
     assert os.listdir(uploads(s)) == []
     s.stop()
@@ -434,6 +434,66 @@ def test_two_requests_cannot_write_to_one_upload(reg, fake):
     # what came before the line broke is there, and can be continued
     assert reg.do("GET", url).headers["Range"] == "0-4"
     assert reg.do("PUT", url, params={"digest": sha(b"1234567")}, data=b"67").status_code == 201
+
+
+def test_every_code_comes_with_the_value_and_the_rule(make_server):
+    """The specification's table of error codes, and docker's three more: each once, and what a person is told by it."""
+    s = make_server("--engine=fake", "--limit=registry_max_repos=2", "--limit=registry_max_manifests=2", "--limit=registry_max_uploads=3",
+                    "--limit=registry_max_blob=1000").start()
+    reg, seen, gone = Client(s), set(), sha(b"gone")
+    data = reg.image("v1")
+    blob, v2 = reg.blob(b"x"), f"/v2/{REPO}"
+
+    def says(r, status, code, *words):
+        message = refused(r, status, code)
+        seen.add(code)
+        for w in words:
+            assert w in message, message
+        return r
+
+    says(reg.do("GET", f"{v2}/blobs/{gone}"), 404, "BLOB_UNKNOWN", REPO, gone)
+    says(reg.do("GET", f"{v2}/blobs/uploads/{'0' * 32}"), 404, "BLOB_UPLOAD_UNKNOWN", REPO, "0" * 32)
+    says(reg.do("GET", f"{v2}/blobs/sha256:12"), 400, "DIGEST_INVALID", '"sha256:12"', "64 lower-case hexadecimal digits")
+    says(reg.do("PUT", reg.start(), params={"digest": gone}, data=b"x"), 400, "DIGEST_INVALID", gone, sha(b"x"))
+    body = {"schemaVersion": 2, "mediaType": OCI, "config": {"mediaType": "a/b", **blob}, "layers": [{"mediaType": "a/b", "digest": gone, "size": 4}]}
+    says(reg.manifest(body, "v2")[0], 404, "MANIFEST_BLOB_UNKNOWN", gone, REPO)
+    says(reg.manifest({**body, "schemaVersion": 1}, "v2")[0], 400, "MANIFEST_INVALID", "schemaVersion", "2")
+    says(reg.manifest({**body, "layers": [{"mediaType": "a/b", "digest": blob["digest"], "size": 9}]}, "v2")[0], 400, "SIZE_INVALID", "9", "1")
+    says(reg.do("GET", f"{v2}/manifests/v9"), 404, "MANIFEST_UNKNOWN", REPO, '"v9"')
+    says(reg.do("GET", "/v2/demo/Train/tags/list"), 400, "NAME_INVALID", '"demo/Train"', "lower-case")
+    says(reg.do("GET", "/v2/demo/nobody/tags/list"), 404, "NAME_UNKNOWN", "demo/nobody")
+    says(reg.do("DELETE", f"{v2}/blobs/{sha(b'layer one')}"), 403, "DENIED", sha(b"layer one"), REPO, "delete that first")
+    says(reg.do("PATCH", reg.start(), data=b"x" * 1001), 413, "DENIED", "1000 bytes", "registry_max_blob")
+    for method, path, allowed in (("POST", "/v2/", "GET, HEAD"), ("PUT", f"{v2}/blobs/{gone}", "GET, HEAD, DELETE"),
+                                  ("GET", f"{v2}/blobs/uploads/", "POST"), ("POST", f"{v2}/manifests/v1", "GET, HEAD, PUT, DELETE"),
+                                  ("DELETE", f"{v2}/tags/list", "GET, HEAD"), ("PUT", "/v2/_catalog", "GET, HEAD"),
+                                  ("POST", f"{v2}/referrers/{gone}", "GET, HEAD"), ("POST", f"{v2}/blobs/uploads/{'0' * 32}", "GET, PATCH, PUT, DELETE")):
+        r = says(reg.do(method, path), 405, "UNSUPPORTED", method, path, allowed)
+        assert r.headers["Allow"] == allowed
+    says(reg.do("GET", f"{v2}/tags/list?n=x"), 400, "PAGINATION_NUMBER_INVALID", "n=x", "number")
+    says(reg.manifest(data, "-x")[0], 400, "TAG_INVALID", '"-x"', "128")
+    says(reg.do("GET", f"{v2}/blobs/{blob['digest']}", headers={"Range": "bytes=5-"}), 416, "RANGE_INVALID", "1 bytes")
+    assert reg.manifest(data, "v2")[0].status_code == 201
+    says(reg.manifest(data, "v3")[0], 429, "TOOMANYREQUESTS", REPO, "2 tags", "registry_max_manifests")
+    other, third = ({**body, "layers": [], "annotations": {"n": n}} for n in "ab")
+    raw = json.dumps(other).encode()
+    assert reg.manifest(raw, sha(raw))[0].status_code == 201
+    says(reg.manifest(third, sha(json.dumps(third).encode()))[0], 429, "TOOMANYREQUESTS", REPO, "2 manifests", "registry_max_manifests")
+    first = reg.start("demo/second")
+    says(reg.do("POST", "/v2/demo/third/blobs/uploads/"), 429, "TOOMANYREQUESTS", "2 repositories", "registry_max_repos")
+    for _ in range(2):
+        reg.start()
+    says(reg.do("POST", f"{v2}/blobs/uploads/"), 429, "TOOMANYREQUESTS", "3 uploads", "registry_max_uploads")
+    with socket.create_connection(("127.0.0.1", int(s.url.rsplit(":", 1)[1]))) as c:
+        c.sendall(b"PATCH %s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345" % first.encode())
+        wait_until(lambda: reg.do("GET", first).status_code == 409, what="the upload to be taken")
+        says(reg.do("PATCH", first, data=b"x"), 409, "BLOB_UPLOAD_INVALID", first.rpartition("/")[2])
+    r = says(reg.do("GET", f"{v2}/tags/list", headers={"Authorization": "Bearer cusp.changed.x"}), 401, "UNAUTHORIZED", "token")
+    assert r.headers["WWW-Authenticate"] == 'Basic realm="cusp"'
+    assert seen == {"BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN",
+                    "MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN", "SIZE_INVALID", "UNAUTHORIZED", "DENIED",
+                    "UNSUPPORTED", "TOOMANYREQUESTS", "RANGE_INVALID", "TAG_INVALID", "PAGINATION_NUMBER_INVALID"}
+    s.stop()
 
 
 # ---- faults
@@ -556,6 +616,9 @@ def test_a_pushed_image_runs_by_every_one_of_its_names(local, busybox_image):
     missing = own(s, REPO + ":v9")
     job = s.wait(s.create(image_job(missing))["name"])
     assert job["state"] == "JOB_STATE_FAILED" and "docker push " + missing in job["error"]["message"]
+    # the port that the server had yesterday, or a slip
+    job = s.wait(s.create(image_job("localhost:1/" + REPO + ":v1"))["name"])
+    assert job["state"] == "JOB_STATE_FAILED" and f"localhost:{s.url.rsplit(':', 1)[1]}/" in job["error"]["message"], job
     s.stop()
 
 
@@ -647,6 +710,9 @@ def test_a_pushed_image_is_listed_and_removed_like_any_other(local, busybox_imag
     running = s.create(image_job(own(s, REPO + ":v1"), "/bin/sleep", "1000"))["name"]
     s.wait_state(running, "JOB_STATE_RUNNING")
     cusp = [os.path.join(BUILD, "cusp"), "--endpoint", s.url, "images"]
+    for name in (own(s, REPO + ":v1"), REPO + ":v2", f"{REPO}@{sha(data)}"):  # by whatever a job may call it
+        shown = subprocess.run([*cusp, "inspect", name, "--format=json"], capture_output=True, text=True)
+        assert json.loads(shown.stdout)["digest"] == sha(data), shown.stderr
     held = subprocess.run([*cusp, "rm", own(s, REPO + ":v1")], capture_output=True, text=True)
     assert held.returncode != 0 and "used by a running job" in held.stderr
     s.call("POST", f"/v1/{running}:cancel", {})
