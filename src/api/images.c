@@ -167,6 +167,26 @@ static void done_list(struct lane_work *lw) {
     finish(r, buf_str(&b));
 }
 
+/* ---- one: what a job with that name would be given */
+
+static void block_get(struct image_request *r) {
+    r->list = arena_calloc(r->arena, 1, sizeof(*r->list));
+    if (image_find(r->im->store, r->arena, r->name, r->list, &r->err) < 0) {
+        return;
+    }
+}
+
+static void done_get(struct lane_work *lw) {
+    struct image_request *r = CONTAINER_OF(lw, struct image_request, work);
+    auto_buf struct buf b = BUF_INIT(LIST_MAX);
+    if (!was_cancelled(r)) {
+        struct jw w;
+        jw_init(&w, &b, 2);
+        images_put(&w, r->list);
+    }
+    finish(r, buf_str(&b));
+}
+
 static bool digest_in_use(void *arg, const char *digest) {
     const struct image_request *r = arg;
     for (size_t i = 0; r->in_use != NULL && r->in_use[i] != NULL; i++) {
@@ -469,20 +489,36 @@ static void handle_path(struct api_images *im, struct xch *x) {
     xch_collect_body(x, PATH_BODY_MAX, on_path_body, r);
 }
 
-static void handle_remove(struct api_images *im, struct xch *x, struct str encoded) {
+/* NULL: answered. */
+static struct image_request *request_named(struct api_images *im, struct xch *x,
+                                           struct str encoded) {
     struct image_request *r = request_new(im, x);
     struct str name;
     if (r == NULL) {
-        return;
+        return NULL;
     }
     if (!enc_unpercent(r->arena, encoded, false, &name) || name.n == 0) {
         (void)err_field(&r->err, ERR_INVALID_ARGUMENT, "name", "the image's name is malformed");
         finish(r, STR(""));
-        return;
+        return NULL;
     }
     r->name = arena_strndup(r->arena, name.p, name.n);
-    r->in_use = im->in_use != NULL ? im->in_use(im->arg, r->arena) : NULL;
-    submit(r, block_remove, done_remove);
+    return r;
+}
+
+static void handle_get(struct api_images *im, struct xch *x, struct str encoded) {
+    struct image_request *r = request_named(im, x, encoded);
+    if (r != NULL) {
+        submit(r, block_get, done_get);
+    }
+}
+
+static void handle_remove(struct api_images *im, struct xch *x, struct str encoded) {
+    struct image_request *r = request_named(im, x, encoded);
+    if (r != NULL) {
+        r->in_use = im->in_use != NULL ? im->in_use(im->arg, r->arena) : NULL;
+        submit(r, block_remove, done_remove);
+    }
 }
 
 static void handle_prune(struct api_images *im, struct xch *x) {
@@ -516,6 +552,8 @@ bool api_images_handle(struct api_images *im, struct xch *x) {
         handle_prune(im, x);
     } else if ((str_eqc(rest, ":pull") || str_eqc(rest, ":push")) && str_eqc(h->method, "POST")) {
         images_transfer(im, x, str_eqc(rest, ":push"));
+    } else if (rest.n > 1 && rest.p[0] == '/' && str_eqc(h->method, "GET")) {
+        handle_get(im, x, str_sub(rest, 1, rest.n));
     } else if (rest.n > 1 && rest.p[0] == '/' && str_eqc(h->method, "DELETE")) {
         handle_remove(im, x, str_sub(rest, 1, rest.n));
     } else {

@@ -99,31 +99,25 @@ static int import_any(const struct cli *c, const char *path, const char *name, s
     return rc;
 }
 
+/* By any name that a job could give. */
 static int inspect(const struct cli *c, const char *name, struct err *err) {
-    json_t *j, *im, *v;
+    json_t *im, *v;
     const char *key;
-    size_t i;
-    bool found = false;
-    if (http_json(c, "GET", "/cusp/v1/images", NULL, &j, err)) {
+    auto_free char *e = http_escape(str_of(name));
+    auto_free char *path = xasprintf("/cusp/v1/images/%s", e);
+    if (http_json(c, "GET", path, NULL, &im, err)) {
         return -1;
     }
-    json_array_foreach(json_object_get(j, "images"), i, im) {
-        if (found ||
-            (strcmp(text(im, "name"), name) != 0 && strcmp(text(im, "digest"), name) != 0)) {
-            continue;
-        }
-        found = true;
-        if (c->json) {
-            out_json(im);
-            continue;
-        }
+    if (c->json) {
+        out_json(im);
+    } else {
         json_object_foreach(im, key, v) {
             auto_free char *other = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
             printf("%-12s %s\n", key, other ? other : json_string_value(v));
         }
     }
-    json_decref(j);
-    return found ? 0 : err_set(err, ERR_NOT_FOUND, "no image \"%s\" on this server", name);
+    json_decref(im);
+    return 0;
 }
 
 /* recipes/ beside the build folder (source tree) or under share/cusp (installed). */

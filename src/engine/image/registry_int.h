@@ -101,8 +101,10 @@ void registry_close(struct image_store *s);
  * *ret_is_ours: the host names this server. Lock held or not. */
 bool registry_find(struct image_store *s, struct arena *a, struct str name, bool need_host,
                    char ret_hex[SHA256_HEX_LEN + 1], bool *ret_is_ours, struct err *err);
-/* The same for a name of another registry: what was pulled from there, or was pushed here under the
- * path of an Artifact Registry name. *ret_repo (may be NULL): where on the shelf. */
+/* Our port, when the name's host is this machine and its port another; else 0. */
+unsigned registry_other_port(struct image_store *s, struct str name);
+/* registry_find for a name of another registry: what was pulled from there, or was pushed here
+ * under the path of an Artifact Registry name. *ret_repo (may be NULL): where on the shelf. */
 bool registry_find_foreign(struct image_store *s, struct arena *a, struct str name,
                            char ret_hex[SHA256_HEX_LEN + 1], struct str *ret_repo, struct err *err);
 /* A manifest stands for itself, an index for its entry for this machine. Takes the lock. */

@@ -270,21 +270,30 @@ void registry_set_port(struct image_store *s, unsigned port) {
 }
 
 /* Does this host part mean us? The port must be ours; the host a way to name this machine. */
-static bool is_own_host(unsigned port, struct str host) {
+/* The port of a host that is this machine; 0: it is another one, or names no port. */
+static uint64_t port_here(struct str host) {
     char machine[HOST_MAX] = "";
     const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL;
     uint64_t n = 0;
-    if (colon == NULL || port == 0) {
-        return false;
+    if (colon == NULL) {
+        return 0;
     }
     size_t i = (size_t)(colon - host.p);
     struct str name = str_sub(host, 0, i);
-    if (!str_to_u64(str_sub(host, i + 1, host.n), &n) || n != port) {
-        return false;
-    }
     (void)gethostname(machine, sizeof(machine) - 1);
-    return str_eqc(name, "localhost") || str_starts(name, STR("127.")) || str_eqc(name, "[::1]") ||
-           str_ieq(name, str_of(machine));
+    bool is_here = str_eqc(name, "localhost") || str_starts(name, STR("127.")) ||
+                   str_eqc(name, "[::1]") || str_ieq(name, str_of(machine));
+    return is_here && str_to_u64(str_sub(host, i + 1, host.n), &n) ? n : 0;
+}
+
+static bool is_own_host(unsigned port, struct str host) {
+    return port != 0 && port_here(host) == port;
+}
+
+unsigned registry_other_port(struct image_store *s, struct str name) {
+    struct registry_name n;
+    uint64_t port = registry_parse_name(name, &n) && n.host.p != NULL ? port_here(n.host) : 0;
+    return port != 0 && port != s->own_port ? s->own_port : 0;
 }
 
 bool registry_find(struct image_store *s, struct arena *a, struct str name, bool need_host,

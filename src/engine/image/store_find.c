@@ -70,8 +70,8 @@ static bool find(struct image_store *s, struct arena *a, const char *uri, struct
             registry_find(s, a, u, false, ret->hex, &ignored, why));
 }
 
-static int not_here(const char *uri, bool is_ours, const char *missing, const char *recipe,
-                    const struct err *why, struct err *err) {
+static int not_here(struct image_store *s, const char *uri, bool is_ours, const char *missing,
+                    const char *recipe, const struct err *why, struct err *err) {
     if (why->code != ERR_OK) {
         return err_set(err, why->code, "%s", why->msg);
     }
@@ -86,6 +86,13 @@ static int not_here(const char *uri, bool is_ours, const char *missing, const ch
             err, ERR_NOT_FOUND,
             "image \"%.300s\" is not on this machine; build it with: cusp images build %s", uri,
             recipe);
+    }
+    unsigned own_port = registry_other_port(s, str_of(uri));
+    if (own_port != 0) { /* the server had another port when this was written, or it is a slip */
+        return err_set(err, ERR_NOT_FOUND,
+                       "image \"%.300s\" is not on this machine: its name leads to another port "
+                       "here, what was pushed to this server is called localhost:%u/...",
+                       uri, own_port);
     }
     return err_set(err, ERR_NOT_FOUND,
                    "image \"%.300s\" is not on this machine; import it with: "
@@ -124,7 +131,7 @@ static int resolve(struct image_store *s, struct arena *a, const char *uri, bool
         return rc;
     }
     if (!found) {
-        return not_here(uri, is_ours, missing, recipe, &why, err);
+        return not_here(s, uri, is_ours, missing, recipe, &why, err);
     }
     if (!may_unpack) {
         return err_set(err, ERR_FAILED_PRECONDITION, "image \"%.300s\" is not unpacked yet", uri);
