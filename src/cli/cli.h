@@ -107,6 +107,9 @@ struct table *table_new(size_t columns, const char *const *heads);
 void table_row(struct table *t, const char *const *cells); /* copies */
 void table_print(struct table *t, FILE *f);                /* and frees */
 void out_json(const json_t *j);
+/* A device, a pipe: written to as it is. A file that appears whole would take its place
+ * (/dev/null!). */
+bool out_is_stream(const char *path);
 /* A text member; "" where there is none. A view. */
 const char *json_text(const json_t *j, const char *key);
 const char *state_colour(const struct cli *c, const char *state); /* escape sequence or "" */

@@ -1,4 +1,5 @@
-/* gs:// to a file: the file appears whole, checked, or not at all. */
+/* gs:// to a file: the file appears whole, checked, or not at all. What is no file (/dev/null, a
+ * pipe) gets the bytes as they come. */
 #include "cli/transfer.h"
 
 #include "base/enc.h"
@@ -79,6 +80,11 @@ static int begin(const char *part, uint64_t size, struct sink *s, struct err *er
     return 0;
 }
 
+static int begin_stream(const char *file, struct sink *s, struct err *err) {
+    s->fd = open(file, O_WRONLY | O_CLOEXEC);
+    return s->fd < 0 ? err_sys(err, errno, "open %s", file) : 0;
+}
+
 static int fetch(const struct cli *c, const struct uri *u, const struct object_facts *f,
                  struct sink *s, const char *file, struct err *err) {
     auto_free char *path =
@@ -130,19 +136,23 @@ int transfer_download(const struct cli *c, const struct transfer *x, atomic_ullo
     if (!x->known && object_look(c, &u, &f, err)) {
         return -1;
     }
-    auto_free char *part = xasprintf("%s.cusp-part-%llu", x->dst, (unsigned long long)f.generation);
-    int rc = begin(part, f.size, &s, err);
+    bool stream = out_is_stream(x->dst);
+    auto_free char *part =
+        stream ? NULL : xasprintf("%s.cusp-part-%llu", x->dst, (unsigned long long)f.generation);
+    int rc = stream ? begin_stream(x->dst, &s, err) : begin(part, f.size, &s, err);
     auto_close int fd = s.fd;
     rc = rc ? rc : fetch(c, &u, &f, &s, x->dst, err);
     if (rc == 0 && f.has_crc && s.crc != f.crc) {
         rc = err_set(err, ERR_DATA_LOSS,
                      "%s: the bytes that came have another checksum than the object", x->src);
-        unlink(part); /* to go on with it would never be right */
+        if (part) {
+            unlink(part); /* to go on with it would never be right */
+        }
     }
-    if (rc == 0 && rename(part, x->dst)) {
+    if (rc == 0 && part && rename(part, x->dst)) {
         rc = err_sys(err, errno, "rename %s", x->dst);
     }
-    if (rc && s.n == 0) {
+    if (rc && part && s.n == 0) {
         unlink(part);
     }
     return rc;

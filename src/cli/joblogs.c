@@ -271,7 +271,8 @@ int job_logs(const struct cli *c, const char *id, const char *task, bool follow,
 int job_log_download(const struct cli *c, const char *id, const char *task, const char *to,
                      struct err *err) {
     bool is_stdout = strcmp(to, "-") == 0;
-    auto_free char *part = xasprintf("%s.cusp-part", to);
+    bool stream = !is_stdout && out_is_stream(to);
+    auto_free char *part = stream ? xstrdup(to) : xasprintf("%s.cusp-part", to);
     struct printer p = {.cli = c,
                         .line = BUF_INIT(64 << 20),
                         .file = is_stdout ? stdout : fopen(part, "we"),
@@ -292,12 +293,12 @@ int job_log_download(const struct cli *c, const char *id, const char *task, cons
         if (fclose(p.file) && rc == 0) {
             rc = err_sys(&e, errno, "write %s", to);
         }
-        if (rc == 0 && rename(part, to)) {
+        if (rc == 0 && !stream && rename(part, to)) {
             rc = err_sys(&e, errno, "rename %s", part);
         }
-        if (rc) {
+        if (rc && !stream) {
             (void)unlink(part);
-        } else if (!c->quiet) {
+        } else if (rc == 0 && !c->quiet) {
             fprintf(stderr, "%llu lines in %s\n", (unsigned long long)p.lines, to);
         }
     }

@@ -4,11 +4,17 @@
 #include "base/time.h"
 
 #include <math.h>
+#include <sys/stat.h>
 
 struct table {
     size_t columns;
     VEC_OF(char *) cells;
 };
+
+bool out_is_stream(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
 
 struct table *table_new(size_t columns, const char *const *heads) {
     struct table *t = xcalloc(1, sizeof(*t));

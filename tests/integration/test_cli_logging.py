@@ -115,6 +115,11 @@ def test_download(logged, tmp_path):
     assert [x.split(" ", 3)[2:] for x in lines][0] == ["workerpool0-0", "one"] and len(lines) == 4
     assert lines == logged.call("GET", f"/cusp/v1/projects/demo/locations/us-central1/customJobs/{logged.job}:streamLogs"
                                 "?follow=false&format=text&task=workerpool0-0").text.splitlines()
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    assert "lines in" in cusp(logged, "custom-jobs", "logs", logged.job, f"--download={null}").stderr
+    assert null.is_symlink() and null.is_char_device()
+    null.unlink()
     objects = cusp(logged, "--format=json", "custom-jobs", "logs", logged.job, "--download=-").stdout.splitlines()
     assert [json.loads(x) for x in objects] == logged.logs(f"projects/demo/locations/us-central1/customJobs/{logged.job}")
     assert [json.loads(x)["timestamp"] for x in objects] == sorted(json.loads(x)["timestamp"] for x in objects)

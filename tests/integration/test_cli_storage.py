@@ -195,6 +195,20 @@ def test_a_download_that_was_killed_goes_on_when_the_object_is_the_same(cusp, re
     assert (relay.down >= 24 * MIB) == overwritten
 
 
+def test_what_is_no_file_is_written_to_and_stays(cusp, tmp_path):
+    """A pipe; /dev/null, by a link, so that only the link is lost where this is broken."""
+    src, fifo, null = blob(tmp_path / "src", 40000), tmp_path / "fifo", tmp_path / "null"
+    cusp("cp", src, "gs://bkt/x")
+    os.mkfifo(fifo)
+    with subprocess.Popen(["timeout", "60", "cat", fifo], stdout=subprocess.PIPE) as cat:
+        cusp("cp", "gs://bkt/x", fifo)
+        assert cat.communicate()[0] == src.read_bytes()
+    null.symlink_to("/dev/null")
+    cusp("cp", "gs://bkt/x", null)
+    assert fifo.is_fifo() and null.is_symlink() and null.is_char_device()
+    assert not list(tmp_path.glob("*.cusp-part-*"))
+
+
 def test_changed_bytes_are_noticed_both_ways(cusp, relay, tmp_path):
     def flip(data):
         return data.replace(b"needle", b"noodle")
