@@ -243,9 +243,12 @@ static void begin_stop(struct server *s) {
 
 static void fatal(void *arg, const struct err *err) {
     struct server *s = arg;
-    log_error("cannot go on", "error=\"%s\"", err->msg);
+    log_error(
+        "cannot go on: a change could not be saved, for another reason than a full disk. What was "
+        "answered is kept and running jobs run on; mend the cause (the disk? its file system?) "
+        "and start the server again",
+        "error=\"%s\" data=%s", err->msg, s->data_dir);
     _exit(1); /* memory and store no longer agree: a crash is the legal way out */
-    (void)s;
 }
 
 /* The CA of `cusp tls init`, for clients that ask which it is. Not there: nothing to tell. */

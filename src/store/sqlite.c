@@ -14,6 +14,7 @@
 #include "store/sqlite_read.h"
 #include "store/sqlite_write.h"
 #include "store/txn.h"
+#include "store/wal_check.h"
 #include "sys/lane.h"
 #include "sys/loop.h"
 
@@ -493,7 +494,8 @@ static int check_wal(struct db *db, const char *path, struct err *err) {
 }
 
 static int open_all(struct sq *s, struct err *err) {
-    if (db_open(&s->db, s->path, DB_WRITER, err) < 0 || check_wal(&s->db, s->path, err) < 0) {
+    if (wal_check_report(s->path, err) < 0 || db_open(&s->db, s->path, DB_WRITER, err) < 0 ||
+        check_wal(&s->db, s->path, err) < 0) {
         return -1;
     }
     sqlite3_wal_hook(s->db.handle, on_wal, s);
