@@ -141,6 +141,33 @@ def test_runner_killed_is_lost_not_success_and_nothing_stays(local):
 
 
 @needs_root
+def test_everything_killed_at_once_as_by_a_power_cut(local):
+    """Server, runners and containers are gone, and so is what the kernel kept: the job is begun again and ends once; one that
+    had ended is not touched."""
+    s = local()
+    before = s.create(container_job("echo", "before"))["name"]
+    s.wait(before)
+    at = s.get(before)["updateTime"]
+    name = s.create(container_job("sh", "-c", "echo begun; sleep 2; echo ended"))["name"]
+    queued = s.create(container_job("echo", "queued"))["name"]
+    pid = container_pid(s, name)
+    s.wait_state(name, "JOB_STATE_RUNNING")
+    s.kill9()
+    for p in [*runners(s.data_dir), pid]:
+        if is_alive(p):
+            os.kill(p, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), 20, "the container to be gone")
+    s.start()
+    check_end(s, name)
+    assert [x["message"] for x in s.logs(name, task="workerpool0-0")] in (["begun", "begun", "ended"], ["begun", "ended"])
+    kinds = [e["type"] for e in s.events(name)["events"]]
+    assert sum(k.endswith("RETRY") for k in kinds) == 1, kinds
+    check_end(s, queued, lines=["queued"])
+    assert s.get(before)["updateTime"] == at
+    s.stop()
+
+
+@needs_root
 def test_container_killed_from_outside(local):
     s = local()
     name = s.create(container_job("sleep", "1000"))["name"]
