@@ -539,14 +539,15 @@ static bool push(struct xch *x, struct str bytes, size_t *ret_taken) {
         return false;
     }
     *ret_taken = 0;
-    if (transport_is_flushed(t)) {
-        size_t n = transport_push(t, bytes);
-        struct str tail = str_sub(bytes, n, PUSH_TAIL);
-        buf_put_str(out_of(h), tail);
-        h->conn->server->stats.bytes_out += n;
-        h->out_left -= (int64_t)(n + tail.n);
-        *ret_taken = n + tail.n;
+    if (!transport_is_flushed(t)) {
+        return true; /* it is watched for; a kick would come back here at once */
     }
+    size_t n = transport_push(t, bytes);
+    struct str tail = str_sub(bytes, n, PUSH_TAIL);
+    buf_put_str(out_of(h), tail);
+    h->conn->server->stats.bytes_out += n;
+    h->out_left -= (int64_t)(n + tail.n);
+    *ret_taken = n + tail.n;
     conn_kick(h->conn);
     return true;
 }
