@@ -106,6 +106,12 @@ static int finish(const struct cli *c, CURL *h, struct http_reply *r, struct err
         }
         return -1;
     }
+    if (rc == CURLE_PEER_FAILED_VERIFICATION) {
+        return err_set(err, ERR_UNAVAILABLE,
+                       "%s: %s. Name the file of the authority that signed for it in CUSP_CA: "
+                       "DATA_DIR/tls/ca.pem, where `cusp tls init` made one",
+                       c->endpoint, detail[0] ? detail : curl_easy_strerror(rc));
+    }
     if (rc != CURLE_OK && !(rc == CURLE_WRITE_ERROR && r->status && r->status < 400)) {
         return err_set(err, ERR_UNAVAILABLE, "%s: %s", c->endpoint,
                        detail[0] ? detail : curl_easy_strerror(rc));

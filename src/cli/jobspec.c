@@ -3,12 +3,28 @@
  */
 #include "cli/cli.h"
 
+#include "base/near.h"
+
 /* gcloud's escape: "^;^a,b;c" is the list "a,b", "c". */
 static struct str list_text(const char *text, char *ret_sep) {
     struct str s = str_of(text);
     bool escaped = s.n >= 3 && s.p[0] == '^' && s.p[2] == '^';
     *ret_sep = escaped ? s.p[1] : ',';
     return escaped ? str_sub(s, 3, s.n) : s;
+}
+
+static int unknown_key(const char *flag, struct str key, struct err *err) {
+    static const char *const keys[] = {
+        "machine-type",        "replica-count",      "accelerator-type",
+        "accelerator-count",   "boot-disk-type",     "boot-disk-size",
+        "container-image-uri", "executor-image-uri", "python-module"};
+    struct near near = {.typed = key};
+    for (size_t i = 0; i < NR_OF(keys); i++) {
+        near_try(&near, keys[i]);
+    }
+    const char *meant = near_best(&near);
+    return err_set(err, ERR_INVALID_ARGUMENT, "%s: unknown key \"%.*s\"%s%s (see --help)", flag,
+                   STR_ARG(key), meant ? "; did you mean " : "", meant ? meant : "");
 }
 
 /* "k=v,k=v"; a value may hold '='. fn false: unknown key. */
@@ -24,8 +40,7 @@ static int each_pair(const char *flag, const char *text, bool (*fn)(void *, stru
                            STR_ARG(key));
         }
         if (!fn(arg, key, value)) {
-            return err_set(err, ERR_INVALID_ARGUMENT, "%s: unknown key \"%.*s\"", flag,
-                           STR_ARG(key));
+            return unknown_key(flag, key, err);
         }
     }
     return 0;

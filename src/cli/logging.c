@@ -408,22 +408,31 @@ static int cmd_logs(const struct cli *c, int argc, char **argv, struct err *err)
                        "usage: cusp logging logs list, cusp logging logs delete LOG");
     }
     auto_free char *token = xstrdup("");
+    json_t *all = json_array();
     do {
         auto_free char *escaped = http_escape(str_of(token));
         auto_free char *path = xasprintf("/v2/projects/%s/logs?pageToken=%s", project, escaped);
         json_t *page = NULL, *name;
         size_t i;
         if (http_json(c, "GET", path, NULL, &page, err)) {
+            json_decref(all);
             return -1;
         }
         json_array_foreach(json_object_get(page, "logNames"), i, name) {
-            printf("%s\n", json_string_value(name));
+            json_array_append(all, name);
+            if (!c->json) {
+                printf("%s\n", json_string_value(name));
+            }
         }
         const char *next = json_string_value(json_object_get(page, "nextPageToken"));
         free(token);
         token = xstrdup(next ? next : "");
         json_decref(page);
     } while (*token);
+    if (c->json) {
+        out_json(all);
+    }
+    json_decref(all);
     return 0;
 }
 

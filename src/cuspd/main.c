@@ -3,6 +3,7 @@
 #include "base/trace.h"
 #include "cuspd/wire.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 
@@ -41,7 +42,11 @@ int main(int argc, char **argv) {
         log_init(level_of(cfg.log_level), cfg.log_json);
         rc = wire_run(&cfg, &err) ? 1 : 0;
         if (rc) {
-            fprintf(stderr, "cuspd: %s\n", err.msg);
+            fprintf(stderr, "cuspd: %s%s\n", err.msg,
+                    err.sys == EADDRINUSE
+                        ? ". Is a server there already? --listen names another address; port 0 "
+                          "takes a free one"
+                        : "");
         }
     }
     fputs(buf_cstr(&out), stdout);

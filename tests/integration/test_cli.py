@@ -270,7 +270,9 @@ def test_an_unknown_word_names_the_one_that_was_meant(cusp):
                           (["models", "list-versions", "x"], "did you mean list-version "),
                           (["custom-jobs", "create", "--displayname=x"], "did you mean --display-name (see --help)"),
                           (["custom-jobs", "list", "--projct=x"], "did you mean --project "), (["help", "custom-job"], "did you mean custom-jobs"),
-                          (["tls", "int"], "did you mean init ")):
+                          (["tls", "int"], "did you mean init "),
+                          (["custom-jobs", "create", "--display-name=x", "--worker-pool-spec=machinetype=n1-standard-4"],
+                           'unknown key "machinetype"; did you mean machine-type (see --help)')):
         r = cusp(*words, rc=USAGE)
         assert wanted in r.err and r.err.count("\n") == 1 and not r.out, r.err
     assert "did you mean" not in cusp("burn", rc=USAGE).err
@@ -603,3 +605,18 @@ def test_the_servers_flags_and_file(tmp_path):
                         ("--zzzzz", "unknown option --zzzzz (see --help)")):
         p = cuspd(flag)
         assert p.returncode == 2 and words in p.stderr and p.stderr.count("\n") == 1, p.stderr
+
+
+def test_an_address_that_is_taken_and_an_authority_that_is_not_known(make_server, tmp_path):
+    s = make_server("--engine=fake").start()
+    p = cuspd("--data-dir", str(tmp_path / "other"), "--engine=fake", "--listen", s.url.split("//")[1])
+    assert p.returncode == 1 and "Address already in use. Is a server there already? --listen names another" in p.stderr
+    assert subprocess.run([CUSP, "tls", "init", "--data-dir", s.data_dir], capture_output=True).returncode == 0
+    s.stop()
+    s.start()
+    env = {k: v for k, v in os.environ.items() if k != "CUSP_CA"}
+    argv = [CUSP, "custom-jobs", "list", "--endpoint", s.url.replace("http:", "https:")]
+    p = subprocess.run(argv, capture_output=True, text=True, env=env)
+    assert p.returncode == UNREACHABLE and "in CUSP_CA: DATA_DIR/tls/ca.pem" in p.stderr, p.stderr
+    p = subprocess.run(argv, capture_output=True, text=True, env={**env, "CUSP_CA": os.path.join(s.data_dir, "tls/ca.pem")})
+    assert p.returncode == OK, p.stderr

@@ -63,6 +63,7 @@ def test_write_list_delete(fake):
     cusp(fake, "logging", "write", "a/b", "hello", "--severity=ERROR")
     cusp(fake, "logging", "write", "a/b", '{"k": 1}', "--payload-type=json")
     assert cusp(fake, "logging", "logs", "list").stdout.split() == ["projects/demo/logs/a%2Fb"]
+    assert json.loads(cusp(fake, "logging", "logs", "list", "--format=json").stdout) == ["projects/demo/logs/a%2Fb"]
     assert cusp(fake, "logging", "read", "severity=ERROR", "--format=value(logName,textPayload)").stdout == "projects/demo/logs/a%2Fb\thello\n"
     assert "Deleted a/b" in cusp(fake, "logging", "logs", "delete", "a/b").stderr
     missing = cusp(fake, "logging", "logs", "delete", "none", check=False)
