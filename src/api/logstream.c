@@ -17,6 +17,7 @@
 #include "api/origin.h"
 #include "ctl/tuning.h"
 #include "logs/logs.h"
+#include "logs/recognise.h"
 #include "net/ws.h"
 
 static const struct kind {
@@ -43,16 +44,9 @@ struct stream {
 
 #define AFTER_MAX 1024u /* streams of one "after" */
 
-static const char *severity_name(int severity) {
-    return severity >= 500   ? "ERROR"
-           : severity >= 400 ? "WARNING"
-           : severity >= 200 ? "INFO"
-                             : "DEFAULT";
-}
-
 static void put_text(struct buf *b, const struct log_line *l) {
     time_format_rfc3339_nano(b, l->time);
-    buf_printf(b, " %s %s ", severity_name(l->severity), l->task);
+    buf_printf(b, " %s %s ", severity_word(l->severity), l->task);
     buf_put_str(b, l->text);
 }
 
@@ -63,7 +57,7 @@ static void put_json(struct buf *b, const struct log_line *l) {
     jw_object(&w);
     time_format_rfc3339_nano(&t, l->time);
     jw_kv(&w, "timestamp", buf_cstr(&t));
-    jw_kv(&w, "severity", severity_name(l->severity));
+    jw_kv(&w, "severity", severity_word(l->severity));
     jw_kv(&w, "task", l->task);
     jw_key(&w, "attempt");
     jw_u64(&w, l->attempt);

@@ -49,6 +49,33 @@ char *entry_text(struct arena *a, struct str bytes) {
 
 /* ---- JSON lines */
 
+/* True: the line says it in a key that is taken for nothing else. */
+static bool object_severity(const Google__Protobuf__Struct *s, bool strict, int *ret) {
+    if (special_severity(special_find(s, "severity"), false, ret)) {
+        return true;
+    }
+    /* kept: other readers know these by their own name */
+    (void)(!strict && (special_severity(special_find(s, "level"), true, ret) ||
+                       special_severity(special_find(s, "levelname"), true, ret) ||
+                       special_severity(special_find(s, "lvl"), true, ret)));
+    return false;
+}
+
+void entry_object_severity(struct arena *a, struct str line, bool strict, int *ret) {
+    ProtobufCMessage *m;
+    struct violations vs;
+    struct err err;
+    if (str_find(line, STR("\"severity\"")) < 0 && str_find(line, STR("\"level")) < 0 &&
+        str_find(line, STR("\"lvl\"")) < 0) {
+        return;
+    }
+    violations_init(&vs, a);
+    if (pb_from_json(a, &google__protobuf__struct__descriptor, PB_V1, str_trim(line), NULL, &m, &vs,
+                     &err) == 0) {
+        (void)object_severity((Google__Protobuf__Struct *)m, strict, ret);
+    }
+}
+
 static bool json_line(struct arena *a, Google__Logging__V2__LogEntry *e, const struct captured *c,
                       bool strict) {
     ProtobufCMessage *m;
@@ -61,12 +88,8 @@ static bool json_line(struct arena *a, Google__Logging__V2__LogEntry *e, const s
     }
     Google__Protobuf__Struct *s = (Google__Protobuf__Struct *)m;
     int severity = (int)e->severity;
-    if (special_severity(special_find(s, "severity"), false, &severity)) {
+    if (object_severity(s, strict, &severity)) {
         special_take(s, "severity");
-    } else if (!strict && (special_severity(special_find(s, "level"), true, &severity) ||
-                           special_severity(special_find(s, "levelname"), true, &severity) ||
-                           special_severity(special_find(s, "lvl"), true, &severity))) {
-        /* kept: other readers know these by their own name */
     }
     e->severity = (Google__Logging__Type__LogSeverity)severity;
     special_lift(a, s, e, c->is_own || strict);

@@ -25,6 +25,9 @@ void entry_insert_id(char ret[40], struct str job_id, const char *task, uint32_t
 /* NULL: the arena is full. */
 Google__Logging__V2__LogEntry *entry_make(struct arena *a, const struct entry_origin *o,
                                           const struct captured *c);
+/* Of a line that is a JSON object and says how severe it is; *ret stays where it does not. a: for
+ * the parsed object. */
+void entry_object_severity(struct arena *a, struct str line, bool strict, int *ret);
 /* Text that messages may hold: what is not UTF-8, and NUL, become U+FFFD. */
 char *entry_text(struct arena *a, struct str bytes);
 

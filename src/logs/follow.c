@@ -9,7 +9,9 @@
 #include "logs/logs_int.h"
 
 #include "base/limits.h"
+#include "logs/entry.h"
 #include "logs/locate.h"
+#include "logs/recognise.h"
 #include "sys/seglog.h"
 
 #include <dirent.h>
@@ -24,10 +26,11 @@ struct source {
     char *task; /* "workerpool0-0", "service" */
     uint32_t attempt;
     struct seg_cursor cursor;
-    struct buf data; /* whole frames */
-    size_t used;     /* of it: delivered with this batch */
-    bool has_more;   /* perhaps, behind data */
-    usec_t latest;   /* of data's times */
+    struct buf data;             /* whole frames */
+    size_t used;                 /* of it: delivered with this batch */
+    bool has_more;               /* perhaps, behind data */
+    usec_t latest;               /* of data's times */
+    struct trace_state trace[2]; /* open in what stdout, stderr printed last */
 };
 
 struct line {
@@ -55,6 +58,7 @@ struct log_follow {
     struct timer safety;
     struct err err;
     bool failed;
+    struct arena *scratch; /* of the line that is looked at; NULL until one needs it */
 };
 
 static bool has_source(struct log_follow *f, const char *dir) {
@@ -224,6 +228,7 @@ static void free_follow(struct log_follow *f) {
     vec_fini(&f->seen_dirs);
     vec_fini(&f->lines);
     free(f->job_id);
+    arena_free(f->scratch);
     free(f->task);
     free(f->dir);
     free(f);
@@ -272,6 +277,29 @@ static void next(struct log_follow *f, bool had_news) {
     }
 }
 
+/* As the line's entry has it (gather.c, entry.c), of which it may be a part. */
+static int severity_of(struct log_follow *f, const struct line *l) {
+    const struct seg_frame *fr = &l->f;
+    if (fr->stream != SEG_STDOUT && fr->stream != SEG_STDERR) {
+        return (fr->flags >> SEG_SEV_SHIFT) * 100;
+    }
+    struct trace_state *trace = &l->src->trace[fr->stream == SEG_STDERR];
+    bool is_whole = !(fr->flags & SEG_PARTIAL), strict = f->logs->strict;
+    if (!strict && is_whole &&
+        (trace_takes(trace, fr->payload) || trace_opens(trace, fr->payload))) {
+        return SEVERITY_ERROR;
+    }
+    struct recognised r;
+    trace->kind = TRACE_NONE;
+    recognise_line(fr->payload, fr->stream, strict, &r);
+    if (r.is_object) {
+        f->scratch = f->scratch ? f->scratch : arena_new(ARENA_NO_MAX);
+        arena_clear(f->scratch);
+        entry_object_severity(f->scratch, fr->payload, strict, &r.severity);
+    }
+    return r.severity;
+}
+
 static void deliver(struct log_follow *f) {
     bool had_news = f->lines.n > 0;
     f->in_delivery = true;
@@ -288,10 +316,7 @@ static void deliver(struct log_follow *f) {
                                .attempt = l->src->attempt,
                                .seq = l->f.seq,
                                .stream = l->f.stream,
-                               .severity = l->f.stream == SEG_STDOUT ? 200
-                                           : l->f.stream == SEG_STDERR
-                                               ? 500
-                                               : (l->f.flags >> SEG_SEV_SHIFT) * 100,
+                               .severity = severity_of(f, l),
                                .partial = l->f.flags & SEG_PARTIAL,
                                .text = l->f.payload};
         f->paused = !f->o.on_line(f->o.arg, &out);

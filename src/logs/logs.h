@@ -36,7 +36,7 @@ struct log_line {
     uint32_t attempt; /* 0 for service */
     uint64_t seq;
     enum seg_stream stream;
-    int severity; /* 200 stdout, 500 stderr, service: as written */
+    int severity; /* as its entry has it: recognised, or by its stream (logs_set_strict) */
     bool partial;
     struct str text;
 };

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import container_job, fake_job, needs_root, skip_without, wait_until
+from conftest import PARENT, container_job, fake_job, needs_root, skip_without, wait_until
 
 crc_table = []
 for i in range(256):
@@ -104,6 +104,8 @@ def test_severities_are_recognised(fake):
     assert [(e["severity"], e.get("textPayload") or e["jsonPayload"]) for e in got] == [
         ("INFO", "hello"), ("INFO", "on stderr"), ("WARNING", "WARNING:root:low"), ("ERROR", {"message": "bad", "n": 1}),
         ("INFO", "100%|##|"), ("ERROR", "Traceback (most recent call last):\n  File x\nValueError: no"), ("INFO", "not \ufffd utf-8")]
+    lines = fake.logs(f"{PARENT}/customJobs/{job}", task="workerpool0-0")  # line by line, as they were printed
+    assert [x["severity"] for x in lines] == ["INFO", "INFO", "WARNING", "ERROR", "INFO", "ERROR", "ERROR", "ERROR", "INFO"], lines
     assert [e["textPayload"][:4] for e in entries(fake, f'resource.labels.job_id="{job}" logName:workerpool0-0 severity>=WARNING textPayload:*')] == ["WARN", "Trac"]
     assert len(entries(fake, f'resource.labels.job_id="{job}" jsonPayload.n=1')) == 1
 
@@ -147,6 +149,7 @@ def test_strict_is_what_vertex_does(make_server):
     got = entries(s, f'resource.labels.job_id="{job}" resource.labels.task_name="workerpool0-0"')
     assert [e["severity"] for e in got] == ["ERROR", "INFO", "ERROR", "ERROR", "INFO", "WARNING", "INFO"]
     assert got[2]["textPayload"] == "Traceback (most recent call last):"  # a line is an entry
+    assert [x["severity"] for x in s.logs(f"{PARENT}/customJobs/{job}", task="workerpool0-0")] == [e["severity"] for e in got]
     s.stop()
 
 
