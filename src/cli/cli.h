@@ -106,7 +106,11 @@ struct table; /* columns sized to their content; no line ends in spaces */
 struct table *table_new(size_t columns, const char *const *heads);
 void table_row(struct table *t, const char *const *cells); /* copies */
 void table_print(struct table *t, FILE *f);                /* and frees */
-void out_json(const json_t *j);
+void out_json(const json_t *j);                            /* on standard output */
+void out_json_line(const json_t *j);                       /* the same on one line */
+/* The text, owned; "" of NULL. Numbers as short as they can be (jansson's own writer shows 0.05 as
+ * 0.050000000000000003). indent: spaces a level, 0 for one line. */
+char *json_shown(const json_t *j, int indent);
 /* A device, a pipe: written to as it is. A file that appears whole would take its place
  * (/dev/null!). */
 bool out_is_stream(const char *path);

@@ -153,7 +153,7 @@ static int describe(const struct cli *c, const char *id, struct err *err) {
         printf("error:\n");
         print_error(job, "  ");
     }
-    char *spec = json_dumps(json_object_get(job, "jobSpec"), JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    char *spec = json_shown(json_object_get(job, "jobSpec"), 2);
     auto_buf struct buf lines = BUF_INIT(BUF_NO_MAX);
     indent_text(&lines, spec, "  ");
     printf("jobSpec:\n%s", buf_cstr(&lines));

@@ -420,7 +420,7 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
 
 static void print_json(const json_t *j, const char *key) {
     const json_t *v = json_object_get(j, key);
-    char *text = v ? json_dumps(v, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    char *text = v ? json_shown(v, 2) : NULL;
     auto_buf struct buf lines = BUF_INIT(BUF_NO_MAX);
     if (text) {
         indent_text(&lines, text, "  ");

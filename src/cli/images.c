@@ -112,7 +112,7 @@ static int inspect(const struct cli *c, const char *name, struct err *err) {
         out_json(im);
     } else {
         json_object_foreach(im, key, v) {
-            auto_free char *other = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
+            auto_free char *other = json_is_string(v) ? NULL : json_shown(v, 0);
             printf("%-12s %s\n", key, other ? other : json_string_value(v));
         }
     }

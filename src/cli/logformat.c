@@ -1,5 +1,7 @@
 #include "cli/logformat.h"
 
+#include "cli/cli.h"
+
 #include "base/limits.h"
 
 static void add_key(struct log_field *f, struct str key) {
@@ -82,8 +84,8 @@ static void put_value(json_t *v, struct buf *b) {
     } else if (json_is_boolean(v)) {
         buf_puts(b, json_is_true(v) ? "True" : "False"); /* as gcloud shows them */
     } else if (v && !json_is_null(v)) {
-        auto_free char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_PRESERVE_ORDER);
-        buf_puts(b, text ? text : "");
+        auto_free char *text = json_shown(v, 0);
+        buf_puts(b, text);
     }
 }
 

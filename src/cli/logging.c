@@ -136,10 +136,10 @@ static void print_entry(struct reading *r, json_t *entry, bool in_list) {
         putchar('\n');
     } else if (r->c->json && in_list) { /* one list, an entry at a time */
         fputs(r->is_first ? "[\n" : ",\n", stdout);
-        json_dumpf(entry, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+        auto_free char *text = json_shown(entry, 2);
+        fputs(text, stdout);
     } else if (r->c->json) {
-        json_dumpf(entry, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        putchar('\n');
+        out_json_line(entry);
     } else {
         print_plain(r, entry);
     }

@@ -1,6 +1,7 @@
 /* What people see: aligned tables, colours only on a terminal, JSON when asked. */
 #include "cli/cli.h"
 
+#include "base/jw.h"
 #include "base/time.h"
 
 #include <math.h>
@@ -155,9 +156,67 @@ void error_text(struct buf *b, const char *msg) {
     }
 }
 
+static void put_json(struct jw *w, const json_t *j) {
+    const char *key;
+    json_t *v;
+    size_t i;
+    if (w->depth + 1 >= JW_MAX_DEPTH) { /* deeper than any server answers */
+        jw_null(w);
+        return;
+    }
+    switch (json_typeof(j)) {
+    case JSON_OBJECT:
+        jw_object(w);
+        json_object_foreach((json_t *)(uintptr_t)j, key, v) {
+            jw_key(w, key);
+            put_json(w, v);
+        }
+        jw_end_object(w);
+        return;
+    case JSON_ARRAY:
+        jw_array(w);
+        json_array_foreach(j, i, v) {
+            put_json(w, v);
+        }
+        jw_end_array(w);
+        return;
+    case JSON_STRING:
+        jw_str(w, str_n(json_string_value(j), json_string_length(j)));
+        return;
+    case JSON_INTEGER:
+        jw_i64(w, json_integer_value(j));
+        return;
+    case JSON_REAL:
+        jw_double(w, json_real_value(j));
+        return;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        jw_bool(w, json_is_true(j));
+        return;
+    case JSON_NULL:
+        jw_null(w);
+        return;
+    }
+}
+
+char *json_shown(const json_t *j, int indent) {
+    struct buf b = BUF_INIT(BUF_NO_MAX);
+    struct jw w;
+    jw_init(&w, &b, indent);
+    if (j) {
+        put_json(&w, j);
+    }
+    return buf_take(&b, NULL);
+}
+
+void out_json_line(const json_t *j) {
+    auto_free char *text = json_shown(j, 0);
+    puts(text);
+}
+
 void out_json(const json_t *j) {
-    json_dumpf(j, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    putchar('\n');
+    auto_free char *text = json_shown(j, 2);
+    puts(text);
 }
 
 const char *state_colour(const struct cli *c, const char *state) {

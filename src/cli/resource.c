@@ -171,8 +171,7 @@ static int print_outcome(const struct cli *c, const json_t *ended, bool after_lo
     const char *state = json_text(ended, "state");
     bool ok = strcmp(state_short(state), "SUCCEEDED") == 0;
     if (c->json && after_log) {
-        json_dumpf(ended, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        putchar('\n');
+        out_json_line(ended);
     } else if (c->json) {
         out_json(ended);
     } else if (!c->quiet || !ok) {

@@ -243,9 +243,9 @@ static int list(const struct cli *c, int argc, char **argv, struct err *err) {
 }
 
 static void print_inputs(const json_t *p, const char *key) {
-    char *text = json_dumps(json_object_get(p, key), JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    char *text = json_shown(json_object_get(p, key), 2);
     auto_buf struct buf lines = BUF_INIT(BUF_NO_MAX);
-    if (text) {
+    if (*text) {
         indent_text(&lines, text, "  ");
         printf("%s:\n%s", key, buf_cstr(&lines));
     }

@@ -184,6 +184,28 @@ static void test_further_lines_are_indented(void **state) {
     assert_string_equal(b.p, "    a\n      b\n\n    c\n");
 }
 
+static void test_numbers_of_shown_json_are_short(void **state) {
+    static const char text[] =
+        "{\"z\":0.05,\"a\":[1,-2.5,1e300,null,true,false,[],{}],\"t\":\"caf\u00e9 \\u0001\\\\\"}";
+    json_t *j = json_loads(text, 0, NULL);
+    auto_free char *line = json_shown(j, 0), *none = json_shown(NULL, 2), *lines = json_shown(j, 2);
+    assert_string_equal(line, "{\"z\":0.05,\"a\":[1,-2.5,1e+300,null,true,false,[],{}],"
+                              "\"t\":\"caf\u00e9 \\u0001\\\\\"}");
+    assert_string_equal(none, "");
+    json_t *back = json_loads(lines, 0, NULL);
+    assert_true(json_equal(back, j));
+    assert_non_null(strstr(lines, "\n  \"z\": 0.05,\n"));
+    json_decref(back);
+    json_decref(j);
+    json_t *deep = json_integer(1);
+    for (int i = 0; i < 1000; i++) {
+        deep = json_pack("[o]", deep);
+    }
+    auto_free char *cut = json_shown(deep, 0);
+    assert_non_null(strstr(cut, "[null]"));
+    json_decref(deep);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flags_with_and_without_equals),
@@ -196,6 +218,7 @@ int main(void) {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_violations_stand_one_a_line),
         cmocka_unit_test(test_further_lines_are_indented),
+        cmocka_unit_test(test_numbers_of_shown_json_are_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
