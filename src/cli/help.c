@@ -111,7 +111,10 @@ static const struct {
      "  --model-id= | --parent-model=   a new model of this id, or a new version\n"
      "  --model-version-aliases=A,B  --model-version-description=\n"
      "  --stream-logs              follow the job, then the pipeline to its end; exit code 5 when it failed\n\n"
-     "Prints the pipeline's id on standard output.\n" GLOBAL},
+     "Prints the pipeline's id on standard output. Example:\n"
+     "  cusp training-pipelines create --display-name=iris --dataset=ID --base-output-dir=gs://data/runs/1 \\\n"
+     "    --worker-pool-spec=machine-type=n1-standard-4,container-image-uri=IMAGE --model-display-name=iris \\\n"
+     "    --model-container-image-uri=us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest\n" GLOBAL},
     {"training-pipelines list",
      "cusp training-pipelines list [--filter=EXPRESSION] [--limit=N]\n\n"
      "  --filter     e.g. 'state=\"PIPELINE_STATE_FAILED\" AND labels.team=\"red\"'\n"
@@ -263,7 +266,10 @@ static const struct {
      "  --data-item-labels=KEY=VALUE,…   of all items, where their lines do not say otherwise\n"
      "  --annotation-labels=KEY=VALUE,…  of all annotations\n"
      "  --async                  do not wait; prints the operation's name\n\n"
-     "Lines that do not read are named on standard error and left out; the others are imported.\n" DATASET_IS GLOBAL},
+     "Lines that do not read are named on standard error and left out; the others are imported. Example:\n"
+     "  cusp datasets import ID --gcs-source='gs://data/pets-*.jsonl' \\\n"
+     "    --import-schema=image_classification_single_label\n"
+     "where a line is {\"imageGcsUri\": \"gs://data/1.jpg\", \"classificationAnnotation\": {\"displayName\": \"cat\"}}\n" DATASET_IS GLOBAL},
     {"datasets data-items",
      "cusp datasets data-items DATASET [--filter=EXPRESSION] [--limit=N]\n\n"
      "  --filter     e.g. 'labels.aiplatform.googleapis.com/ml_use=test', 'labeled=false'\n"
@@ -354,7 +360,10 @@ static const struct {
      "  --severity   this one and worse\n"
      "  --order      newest first (default) or oldest first\n"
      "  --freshness  no older than 30m, 2h, 1d, 1w; 1d where neither asc, --job nor a timestamp is given\n"
-     "  --format     json: a list of entries; value(textPayload,labels.\"a.b/c\"): fields, a tab between\n" GLOBAL},
+     "  --format     json: a list of entries; value(textPayload,labels.\"a.b/c\"): fields, a tab between\n\n"
+     "Example:\n"
+     "  cusp logging read --job=JOB --severity=WARNING --order=asc\n"
+     "  cusp logging read 'jsonPayload.loss<0.1' --freshness=2h --format='value(timestamp,jsonPayload.loss)'\n" GLOBAL},
     {"logging tail",
      "cusp logging tail [FILTER] [--job=JOB] [--task-name=NAME] [--severity=ERROR] [--format=json|'value(…)']\n\n"
      "Entries as they come, until Ctrl-C; a restart of the server is waited for. With --format=json one\n"
@@ -380,13 +389,16 @@ static const struct {
      "  --parallel N  so many at once (default 8)\n\n"
      "What breaks goes on where it was: when the server comes back within a minute, and when the same\n"
      "command is run again. Every copy is compared by CRC-32C; a file appears whole or not at all (until\n"
-     "then it is NAME.cusp-part-GENERATION).\n" GLOBAL},
+     "then it is NAME.cusp-part-GENERATION). Example:\n"
+     "  cusp storage cp -r train/ gs://data/images && cusp storage cp gs://data/runs/1/model/model.joblib .\n" GLOBAL},
     {"storage rsync",
      "cusp storage rsync [--delete] [--dry-run] [--parallel N] SRC DST\n\n"
      "Copies what differs by size or CRC-32C from SRC to DST, each a folder or gs://BUCKET[/PREFIX], with\n"
      "everything below (-r is taken and changes nothing).\n\n"
      "  --delete   also removes from DST what SRC has not\n"
-     "  --dry-run  only says what it would do\n" GLOBAL},
+     "  --dry-run  only says what it would do\n\n"
+     "Example:\n"
+     "  cusp storage rsync --delete ./data gs://data/v2\n" GLOBAL},
     {"storage ls",
      "cusp storage ls [-l] [-r] [gs://BUCKET[/PREFIX]]\n\n  -l   sizes, times and their total\n  -r   everything below, not one level\n" GLOBAL},
     {"storage du",
@@ -424,7 +436,8 @@ static const struct {
     {"images import",
      "cusp images import FILE [--name=NAME]\n\n"
      "FILE: OCI archive, docker save archive or root file system tar, compressed or not.\n"
-     "--name is needed when the archive names no image.\n" GLOBAL},
+     "--name is needed when the archive names no image. Example:\n"
+     "  docker save mnist:v1 | gzip >mnist.tar.gz && cusp images import mnist.tar.gz\n" GLOBAL},
     {"images pull",
      "cusp images pull NAME\n\n"
      "NAME: [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], from Docker Hub without a HOST. A tag is looked up\n"
@@ -434,7 +447,8 @@ static const struct {
      "cusp images push NAME|FILE TO\n\n"
      "NAME: an image that was pushed to, pulled or imported by this server. FILE: an archive as import takes\n"
      "it, or the directory of an OCI layout; the server has it as TO afterwards. TO: HOST[:PORT]/NAME:TAG.\n"
-     "What the other registry has already is not sent again.\n" GLOBAL},
+     "What the other registry has already is not sent again. Example:\n"
+     "  cusp images push sklearn-cpu registry.example.com/team/sklearn-cpu:v1\n" GLOBAL},
     {"images inspect", "cusp images inspect NAME\n" GLOBAL},
     {"images rm", "cusp images rm NAME\n" GLOBAL},
     {"images prune",
@@ -451,7 +465,8 @@ static const struct {
      "Makes ca.pem, ca.key, ca.p12 (a Java trust store, password \"changeit\"), server.pem and server.key\n"
      "(ECDSA P-256; keys readable by their owner only) in DIR/tls, where the server looks, or in --out.\n"
      "Run it as often as you like: the CA stays; the certificate is renewed 30 days before it expires\n"
-     "or when the machine's names or addresses changed. A running server takes it on SIGHUP.\n\n"
+     "or when the machine's names or addresses changed. A running server takes it on SIGHUP (kill -HUP,\n"
+     "systemctl reload cuspd).\n\n"
      "  --data-dir  the server's data directory (default $CUSP_DATA_DIR)\n"
      "  --host      one more host name or address that clients use; remembered for later runs\n"
      "  --days      validity of the server's certificate, 1 to 825 (default 397); the CA has 10 years\n"

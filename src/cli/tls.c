@@ -166,7 +166,8 @@ static int init(const struct cli *c, const char *dir, const struct args *a, stru
            buf_cstr(&until), done.why ? ": " : "", done.why ? done.why : "");
     print_names(&f.names);
     if (done.ca == TLS_MADE || done.server != TLS_KEPT) {
-        fprintf(stderr, "\nA running server takes them on SIGHUP. Clients: cusp env --help\n");
+        fprintf(stderr, "\nA running server takes them on SIGHUP: kill -HUP $(pidof cuspd)\n"
+                        "Clients: cusp env --help\n");
     }
     return 0;
 }
