@@ -181,15 +181,21 @@ def test_what_a_trial_is_told(local):
     s.stop()
 
 
-MILLION = """busybox awk 'BEGIN { for (i = 1; i <= 1000000; i++)
+MILLION = """report() { busybox awk -v from=$1 -v to=$2 'BEGIN { for (i = from; i <= to; i++)
   printf "{\\"global_step\\": \\"%d\\", \\"timestamp\\": %d, \\"trial\\": \\"1\\", \\"loss\\": \\"%d\\"}\\n", i, 1700000000 + i, 1000000 - i
-}' >> $CLOUD_ML_HP_METRIC_FILE"""
+}' >> $CLOUD_ML_HP_METRIC_FILE; }
+report 1 1; while [ ! -e /gcs/sync/go ]; do sleep 0.1; done; report 2 1000000"""
 
 
 @extended
 def test_a_file_of_a_million_measurements(local):
+    """Of a file that grows faster than it is read the end counts; of what was heard the first, the best and the last stay."""
     s = local()
-    j = wait(s, create(s, tuning(MILLION, trials=1, parallel=1))["name"], 300)
+    assert s.call("POST", "/storage/v1/b?project=demo", {"name": "sync"}).status_code == 200
+    name = create(s, tuning(MILLION, trials=1, parallel=1))["name"]
+    wait_until(lambda: s.get(name).get("trials", [{}])[0].get("measurements"), 60, "the first to be heard")
+    assert s.call("POST", "/upload/storage/v1/b/sync/o?uploadType=media&name=go", "x").status_code == 200
+    j = wait(s, name, 300)
     assert j["state"] == "JOB_STATE_SUCCEEDED", j
     t, = j["trials"]
     assert t["finalMeasurement"]["stepCount"] == "1000000" and final(t) == 0
