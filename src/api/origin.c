@@ -44,6 +44,8 @@ bool origin_host_is_ours(struct str host, struct str names) {
     struct str name = host_name(host);
     return !name.n || name.p[0] == '[' || str_chr(name, '.') < 0 || is_ipv4(name) ||
            ends_with_name(name, ".localhost") || ends_with_name(name, ".googleapis.com") ||
+           ends_with_name(name, ".pkg.dev") || ends_with_name(name, ".gcr.io") ||
+           str_ieq(name, STR("gcr.io")) || /* what gcloud pushes to, whatever the endpoint */
            is_among(name, names);
 }
 
@@ -63,7 +65,8 @@ static bool changes_nothing(struct str method) {
     return str_eqc(method, "GET") || str_eqc(method, "HEAD") || str_eqc(method, "OPTIONS");
 }
 
-bool origin_refuse(struct xch *x, struct str names) {
+bool origin_refuse(struct xch *x, struct str names,
+                   bool (*said)(struct xch *, const struct err *err)) {
     const struct xch_head *h = xch_head(x);
     struct str origin = xch_header(x, "origin"), host = h->authority;
     struct err err;
@@ -80,6 +83,8 @@ bool origin_refuse(struct xch *x, struct str names) {
     } else {
         return false;
     }
-    reply_error(x, &err);
+    if (!said || !said(x, &err)) {
+        reply_error(x, &err);
+    }
     return true;
 }

@@ -231,12 +231,13 @@ bool api_registry_refuse(struct xch *x, const struct err *err) {
     }
     auto_buf struct buf b = BUF_INIT(BUF_NO_MAX);
     struct err e;
+    bool is_401 = err->code == ERR_UNAUTHENTICATED;
     /* Any name and password will do, and so will none. */
     static const struct header h[] = {{STR("content-type"), STR("application/json")},
                                       {STR("www-authenticate"), STR("Basic realm=\"cusp\"")}};
-    (void)err_field(&e, ERR_UNAUTHENTICATED, "UNAUTHORIZED", "%s", err->msg);
+    (void)err_field(&e, err->code, is_401 ? "UNAUTHORIZED" : "DENIED", "%s", err->msg);
     write_error(&b, &e);
-    xch_reply(x, 401, h, NR_OF(h), buf_str(&b));
+    xch_reply(x, is_401 ? 401 : 403, h, is_401 ? 2 : 1, buf_str(&b));
     return true;
 }
 

@@ -18,8 +18,8 @@ struct api_registry *api_registry_new(struct loop *loop, struct image_store *sto
 void api_registry_free(struct api_registry *g);
 /* False: not one of our paths, nothing was done. */
 bool api_registry_handle(struct api_registry *g, struct xch *x);
-/* Who asks is not let in: err's words in the registry's form, as 401 with a challenge. False: not
- * one of our paths, nothing was done. */
+/* Who asks is not let in: err's words in the registry's form, as 401 with a challenge when it is
+ * UNAUTHENTICATED, else as 403. False: not one of our paths, nothing was done. */
 bool api_registry_refuse(struct xch *x, const struct err *err);
 
 #endif

@@ -144,7 +144,8 @@ static void more_metrics(void *arg, struct buf *b) {
 static void handle(struct xch *x, void *arg) {
     struct server *s = arg;
     /* Web pages do not get to a job's door, and what it is called is no name of this machine. */
-    if ((!identity_is_job(x) && origin_refuse(x, str_of(s->cfg->host_names))) ||
+    if ((!identity_is_job(x) &&
+         origin_refuse(x, str_of(s->cfg->host_names), api_registry_refuse)) ||
         identity_refuse(s->identity, x) || identity_handle(s->identity, x) ||
         identity_reject(s->identity, x, api_registry_refuse) || grpc_handle(s->grpc, x) ||
         admin_handle(&s->api, x) || logstream_handle(&s->api, x) || timeline_handle(&s->api, x) ||

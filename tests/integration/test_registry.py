@@ -490,6 +490,9 @@ def test_every_code_comes_with_the_value_and_the_rule(make_server):
         says(reg.do("PATCH", first, data=b"x"), 409, "BLOB_UPLOAD_INVALID", first.rpartition("/")[2])
     r = says(reg.do("GET", f"{v2}/tags/list", headers={"Authorization": "Bearer cusp.changed.x"}), 401, "UNAUTHORIZED", "token")
     assert r.headers["WWW-Authenticate"] == 'Basic realm="cusp"'
+    says(reg.do("GET", "/v2/", headers={"Host": "shop.example"}), 403, "DENIED", '"shop.example"', "--host-names")
+    for host in ("gcr.io", "eu.gcr.io", "us-docker.pkg.dev", "localhost:1"):
+        assert reg.do("GET", "/v2/", headers={"Host": host}).status_code == 200
     assert seen == {"BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN",
                     "MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN", "SIZE_INVALID", "UNAUTHORIZED", "DENIED",
                     "UNSUPPORTED", "TOOMANYREQUESTS", "RANGE_INVALID", "TAG_INVALID", "PAGINATION_NUMBER_INVALID"}

@@ -32,7 +32,10 @@ def programs(wanted, *packages):
 
 
 class Daemon:
-    def __init__(self):
+    """names: of hosts, as lines of /etc/hosts that this daemon alone sees."""
+
+    def __init__(self, names=()):
+        self.names = names
         path = programs(("docker", "dockerd", "containerd", "runc"), "docker.io", "containerd", "runc") + [os.environ["PATH"]]
         # Sockets have short names; the folder must not be tmpfs of little room.
         self.dir = tempfile.mkdtemp(prefix="cusp-d-", dir="/var/tmp")
@@ -58,7 +61,10 @@ class Daemon:
         c = self.begin("containerd", "containerd", "--config", d + "/containerd.toml", "--root", d + "/c", "--state", d + "/cs",
                        "--address", d + "/c.sock")
         wait_until(lambda: os.path.exists(d + "/c.sock") or c.poll() is not None, what="containerd")
-        p = self.begin("dockerd", "dockerd", "--host", self.env["DOCKER_HOST"], "--containerd", d + "/c.sock", "--data-root", d + "/root",
+        with open("/etc/hosts") as old, open(d + "/hosts", "w") as f:
+            f.write("\n".join([*self.names, old.read()]))
+        alone = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', d + "/hosts") if self.names else ()
+        p = self.begin("dockerd", *alone, "dockerd", "--host", self.env["DOCKER_HOST"], "--containerd", d + "/c.sock", "--data-root", d + "/root",
                        "--exec-root", d + "/exec", "--pidfile", d + "/pid", "--storage-driver=vfs", "--bridge=none", "--iptables=false",
                        "--ip6tables=false", "--ip-masq=false")
         up = wait_until(lambda: "up" if self.run("version", ok=None).returncode == 0 else "dead" if p.poll() is not None else None,
