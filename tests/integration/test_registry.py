@@ -619,6 +619,15 @@ def test_a_pushed_image_runs_by_every_one_of_its_names(local, busybox_image):
     missing = own(s, REPO + ":v9")
     job = s.wait(s.create(image_job(missing))["name"])
     assert job["state"] == "JOB_STATE_FAILED" and "docker push " + missing in job["error"]["message"]
+    for uri in (f"us-central1-docker.pkg.dev/{REPO}:v8", f"{REPO}:v8"):  # and by that name it is found
+        job = s.wait(s.create(image_job(uri))["name"])
+        assert f"or push it: docker push localhost:{s.url.rsplit(':', 1)[1]}/{REPO}:v8" in job["error"]["message"], job
+    Client(s).runnable("v8", busybox_image)
+    for uri in (f"us-central1-docker.pkg.dev/{REPO}:v8", f"{REPO}:v8"):
+        assert s.wait(s.create(image_job(uri))["name"])["state"] == "JOB_STATE_SUCCEEDED"
+    for uri in ("quay.io/a/b:v8", f"us-docker.pkg.dev/{REPO}@sha256:{'0' * 64}"):
+        job = s.wait(s.create(image_job(uri))["name"])
+        assert job["state"] == "JOB_STATE_FAILED" and "docker push" not in job["error"]["message"], job
     # the port that the server had yesterday, or a slip
     job = s.wait(s.create(image_job("localhost:1/" + REPO + ":v1"))["name"])
     assert job["state"] == "JOB_STATE_FAILED" and f"localhost:{s.url.rsplit(':', 1)[1]}/" in job["error"]["message"], job

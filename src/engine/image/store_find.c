@@ -1,6 +1,7 @@
 /* From the name in a job to an image: references, the registry's shelf, copies of other registries,
  * aliases; unpacked when it is not yet. */
 #include "engine/image/registry_int.h"
+#include "engine/image/remote.h"
 
 bool store_lookup(struct image_store *s, struct arena *a, struct str uri, struct image_ref *ret) {
     char hex[SHA256_HEX_LEN + 1];
@@ -70,6 +71,17 @@ static bool find(struct image_store *s, struct arena *a, const char *uri, struct
             registry_find(s, a, u, false, ret->hex, &ignored, why));
 }
 
+/* As what an image would be pushed here to be found by this name: all of a name without a
+ * registry's host, what follows the host of one of Google's; else nothing. */
+static struct str pushed_path(const char *uri) {
+    struct str path = str_of(uri), host = str_cut(&path, '/');
+    bool has_host = path.p && (str_chr(host, '.') >= 0 || str_chr(host, ':') >= 0 ||
+                               str_eqc(host, "localhost"));
+    struct registry_name n;
+    path = !has_host ? str_of(uri) : remote_is_google(host) ? path : STR("");
+    return path.n && registry_parse_name(path, &n) && !n.host.p && !n.hex[0] ? path : STR("");
+}
+
 static int not_here(struct image_store *s, const char *uri, bool is_ours, const char *missing,
                     const char *recipe, const struct err *why, struct err *err) {
     if (why->code != ERR_OK) {
@@ -88,16 +100,21 @@ static int not_here(struct image_store *s, const char *uri, bool is_ours, const 
             recipe);
     }
     unsigned own_port = registry_other_port(s, str_of(uri));
+    struct str path = pushed_path(uri);
+    char push[400] = "";
     if (own_port != 0) { /* the server had another port when this was written, or it is a slip */
-        return err_set(err, ERR_NOT_FOUND,
-                       "image \"%.300s\" is not on this machine: its name leads to another port "
-                       "here, what was pushed to this server is called localhost:%u/...",
-                       uri, own_port);
+        snprintf(push, sizeof(push),
+                 " (its name leads to another port here: what was pushed to this server is called "
+                 "localhost:%u/...)",
+                 own_port);
+    } else if (path.n && s->own_port != 0) {
+        snprintf(push, sizeof(push), ", or push it: docker push localhost:%u/%.*s", s->own_port,
+                 STR_ARG(str_sub(path, 0, 300)));
     }
     return err_set(err, ERR_NOT_FOUND,
                    "image \"%.300s\" is not on this machine; import it with: "
-                   "cusp images import FILE --name=%.300s",
-                   uri, missing != NULL ? missing : uri);
+                   "cusp images import FILE --name=%.300s%s",
+                   uri, missing != NULL ? missing : uri, push);
 }
 
 int store_unpack(struct image_store *s, const char *hex, struct unpack_progress *progress,
