@@ -51,7 +51,8 @@ int job_error(const struct job *j, struct buf *b) {
     if (code == ERR_DEADLINE_EXCEEDED && !a->fail_msg) {
         buf_puts(b, "The job ran for longer than its scheduling.timeout of ");
         put_seconds(b, s->timeout);
-        buf_puts(b, " and was stopped.");
+        buf_puts(b, " and was stopped.\n");
+        outcome_pointer(b, j->ctl->cfg.console_url, s->project_number, s->id);
         return code;
     }
     if (code == ERR_RESOURCE_EXHAUSTED && !a->fail_msg) {

@@ -72,7 +72,8 @@ def test_timeout_fails_with_deadline(local):
     s = local("--stop-grace-s=1")
     job = s.wait(s.create(container_job("sleep", "60", scheduling={"timeout": "1s"}))["name"], 30)
     assert job["state"] == "JOB_STATE_FAILED" and job["error"]["code"] == 4
-    assert "timeout" in job["error"]["message"]
+    assert "scheduling.timeout of 1s and was stopped.\n" in job["error"]["message"]
+    assert f"cusp custom-jobs stream-logs {job['name'].split('/')[-1]}" in job["error"]["message"]
     s.stop()
 
 
