@@ -258,7 +258,7 @@ static void test_the_word_that_was_meant_is_found(void **state) {
              {"jobs", "custom-jobs"},
              {"tuning", "hp-tuning-jobs"},
              {"model", "models"},
-             {"sotrage", "storage"},
+             {"strorage", "storage"},
              {"data-dri", "data_dir"},
              {"sl", "ls"},
              {"cofnig", "config"},
