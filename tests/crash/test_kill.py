@@ -6,6 +6,7 @@ no repeat, there is exactly one outcome, and no container, mount or cgroup is le
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -168,6 +169,26 @@ def test_everything_killed_at_once_as_by_a_power_cut(local):
 
 
 @needs_root
+def test_a_server_on_a_copy_leaves_what_runs_for_the_original_alone(local, make_server, tmp_path):
+    """The copy of a living data directory names processes and cgroups that are the original's."""
+    s = local("--network=none")
+    name = s.create(container_job("sh", "-c", "for i in 1 2 3 4; do echo n-$i; sleep 1; done"))["name"]
+    pid = container_pid(s, name)
+    s.wait_state(name, "JOB_STATE_RUNNING")
+    subprocess.run(["cp", "-a", s.data_dir, str(tmp_path / "copy")], check=True)
+    other = make_server("--engine=local", "--network=none", name="copy")
+    other.log_path = str(tmp_path / "copy.log")
+    other.start()
+    assert "this data directory is a copy" in other.log()
+    assert is_alive(pid) and s.get(name)["state"] == "JOB_STATE_RUNNING"
+    check_end(s, name, lines=[f"n-{i}" for i in range(1, 5)])
+    assert len([e for e in s.events(name)["events"] if e["type"].endswith("RETRY")]) == 0
+    assert other.wait(name, 60)["state"] == "JOB_STATE_SUCCEEDED"  # which begins it again
+    other.stop()
+    s.stop()
+
+
+@needs_root
 def test_container_killed_from_outside(local):
     s = local()
     name = s.create(container_job("sleep", "1000"))["name"]
@@ -260,7 +281,6 @@ def test_second_server_on_the_same_directory_is_refused(make_server, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A real small file system that can be filled."""
-    import subprocess
     if os.geteuid() != 0:
         pytest.skip("NEEDS ROOT: a small file system cannot be mounted")
     at = tmp_path / "disk"

@@ -43,6 +43,9 @@
 #define RC_CGROUP                                                                                  \
     "cgroup" /* path below each hierarchy, e.g. "/cusp/JOB-a1-workerpool0-0": the                  \
                 runner makes it, sets limits on it, puts the container in its child "c" */
+/* "DEVICE:INODE" of the run directory itself. Where it differs this is a copy, of a data directory
+ * whose server and containers may be alive: nothing outside of the copy is touched for it. */
+#define RC_HOME "home"
 #define RC_RUNNER_CGROUP                                                                           \
     "runner_cgroup" /* where the runner itself moves to (out of the server's) */
 #define RC_HIDE_UNIFIED                                                                            \

@@ -35,7 +35,30 @@ static int write_at(int dirfd, const char *name, struct str text, struct err *er
     return file_write_all(fd, text, err);
 }
 
-static void conf_text(struct buf *b, const char *dir, const struct rundir_plan *p) {
+struct home {
+    char text[48];
+};
+
+/* Where a directory is on this machine; "" when that cannot be told. */
+static struct home home_of(int dirfd) {
+    struct home h = {""};
+    struct stat st;
+    if (fstat(dirfd, &st) == 0) {
+        (void)snprintf(h.text, sizeof(h.text), "%llu:%llu", (unsigned long long)st.st_dev,
+                       (unsigned long long)st.st_ino);
+    }
+    return h;
+}
+
+/* Written before there was a home: taken for what it says. */
+static bool is_copy(int dirfd, const struct rec *conf) {
+    struct home h = home_of(dirfd);
+    struct str home = rec_get(conf, RC_HOME);
+    return home.n && !str_eqc(home, h.text);
+}
+
+static void conf_text(struct buf *b, int dirfd, const char *dir, const struct rundir_plan *p) {
+    struct home h = home_of(dirfd);
     rec_begin(b);
     rec_put_u64(b, RC_FORMAT, RUNDIR_FORMAT);
     rec_puts(b, RC_JOB, p->job);
@@ -50,6 +73,7 @@ static void conf_text(struct buf *b, const char *dir, const struct rundir_plan *
     for (size_t i = 0; p->lowers[i] != NULL; i++) {
         rec_puts(b, RC_LOWER, p->lowers[i]);
     }
+    rec_puts(b, RC_HOME, h.text);
     rec_puts(b, RC_CGROUP, p->cgroup);
     rec_puts(b, RC_RUNNER_CGROUP, p->runner_cgroup);
     rec_put_u64(b, RC_HIDE_UNIFIED, p->hide_unified);
@@ -115,7 +139,7 @@ static int fill(int fd, const char *dir, const struct rundir_plan *p, struct err
         return err_sys(err, errno, "make directory %s", METRICS_DIR);
     }
     auto_buf struct buf conf = BUF_INIT(REC_MAX_BYTES), config = BUF_INIT(CONFIG_MAX_BYTES);
-    conf_text(&conf, dir, p);
+    conf_text(&conf, fd, dir, p);
     if (conf.full) {
         return err_set(err, ERR_INVALID_ARGUMENT, "the image has too many layers");
     }
@@ -270,7 +294,9 @@ static int look_in(struct arena *a, int fd, struct rundir_look *ret, struct err 
     }
     if (rc > 0) {
         copy_text(ret->nonce, sizeof(ret->nonce), rec_get_cstr(&r, RC_NONCE));
-        copy_text(ret->cgroup, sizeof(ret->cgroup), rec_get_cstr(&r, RC_CGROUP));
+        ret->is_copy = is_copy(fd, &r);
+        copy_text(ret->cgroup, sizeof(ret->cgroup),
+                  ret->is_copy ? "" : rec_get_cstr(&r, RC_CGROUP));
         copy_text(ret->addr, sizeof(ret->addr), rec_get_cstr(&r, RC_NET_ADDR));
     }
     if ((rc = look_exit(a, fd, ret, err)) != 0) {
@@ -348,7 +374,7 @@ static int clear_cgroup(int dirfd, const struct cgroup_layout *cg, struct err *e
     auto_arena struct arena *a = arena_new(ARENA_NO_MAX);
     struct rec r;
     const char *path = NULL;
-    if (read_rec(a, dirfd, RUNDIR_CONF, &r, NULL) > 0) {
+    if (read_rec(a, dirfd, RUNDIR_CONF, &r, NULL) > 0 && !is_copy(dirfd, &r)) {
         path = rec_get_cstr(&r, RC_CGROUP);
     }
     if (path == NULL || cg->kind == CGROUP_NONE) {

@@ -48,7 +48,8 @@ enum rundir_state {
 struct rundir_look {
     enum rundir_state state;
     char nonce[33];
-    char cgroup[128];
+    char cgroup[128];  /* "" of a copy: it is not ours to touch */
+    bool is_copy;      /* of another data directory, whose own this is (RC_HOME) */
     char addr[24];     /* on the bridge, with prefix length; "" none */
     int pidfd;         /* RUNNING, STARTING (may be -1 then): the runner's; the caller closes it */
     usec_t started_at; /* RUNNING */

@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "engine/bundle/rundir.h"
 #include "engine/local/local_int.h"
 #include "engine/local/rundirs.h"
@@ -153,8 +154,15 @@ static void look_run(struct lane_work *w) {
         (s->look->state == RUNDIR_FRESH && !s->spawned_here)) {
         /* A dead runner's container must not go on unwatched. What was never started is removed
          * under the lock, so that it never will be. */
+        if (s->look->is_copy) {
+            log_warn("this data directory is a copy: what runs for the original is left alone, and "
+                     "begun again here",
+                     "run=%s", s->dir);
+        }
         if (s->look->state == RUNDIR_DEAD && !other) {
-            s->rc = cgroup_kill_all(&s->eng->cgroups, s->look->cgroup, KILL_LIMIT, &s->err);
+            s->rc = !s->look->cgroup[0]
+                        ? 0
+                        : cgroup_kill_all(&s->eng->cgroups, s->look->cgroup, KILL_LIMIT, &s->err);
         } else {
             mem_auto_close(&s->look->pidfd);
             s->look->pidfd = -1;
