@@ -2,6 +2,7 @@
 BUILD ?= build
 DEV   ?= build-dev
 JOBS  ?= $(shell nproc)
+PREFIX ?= /usr/local
 
 .PHONY: help deps build dev demo test test-full test-clients bench check fuzz install clean
 
@@ -52,8 +53,12 @@ fuzz:
 	@tools/dev deps build fuzz
 	@tools/fuzz $${FUZZ_SECONDS:-60}
 
+# Where things go is decided when the build folder is configured: a prefix that is set afterwards is not seen by install.
 install: build
-	@$(if $(PREFIX),meson configure $(BUILD) --prefix=$(PREFIX) &&) meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
+	@meson setup --reconfigure $(BUILD) --prefix=$(PREFIX) >$(BUILD)/install.log || { cat $(BUILD)/install.log >&2; exit 1; }
+	@tools/dev build release $(BUILD)
+	@meson install -C $(BUILD) --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@echo "installed below $(DESTDIR)$(PREFIX): bin/cusp bin/cuspd; man cusp, man cuspd; systemctl enable --now cuspd"
 
 clean:
 	rm -rf $(BUILD) $(DEV) build-fuzz
