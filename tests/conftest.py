@@ -103,6 +103,22 @@ class Server:
         self.http = requests.Session()
         return self
 
+    # ---- TLS
+    @property
+    def ca(self):
+        """What clients trust; a file that is there after init_tls."""
+        return os.path.join(self.data_dir, "tls", "ca.pem")
+
+    @property
+    def hostport(self):
+        """By the name that its certificate has."""
+        return "localhost:" + self.url.rsplit(":", 1)[1]
+
+    def init_tls(self):
+        """TLS on the port that speaks without it too; before the start, or while it runs."""
+        subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", self.data_dir], check=True,
+                       stdout=subprocess.DEVNULL)
+
     def log(self):
         with open(self.log_path, errors="replace") as f:
             return f.read()
@@ -254,13 +270,11 @@ def matrix_server(request, tmp_path_factory, busybox_image):
     """One server for the drivers of tests/clients: real containers, the busybox image, TLS on the same port.
     Its `addresses` are CUSP_ENDPOINT, CUSP_HOSTPORT and CUSP_CA of tests/clients/README.md."""
     s = Server(tmp_path_factory.mktemp("matrix") / "data", "--engine=local", "--stop-grace-s=1")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True,
-                   stdout=subprocess.DEVNULL)
+    s.init_tls()
     s.start()
     import_busybox(s, busybox_image)
     s.session = request.session  # drivers that it will ask for are started together
-    port = s.url.rsplit(":", 1)[1]
-    s.addresses = (s.url, "localhost:" + port, os.path.join(s.data_dir, "tls", "ca.pem"))
+    s.addresses = (s.url, s.hostport, s.ca)
     yield s
     if s.proc.poll() is None:
         s.stop()

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, Server, needs_root, patience
+from conftest import Server, needs_root, patience
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = ("create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping",
@@ -86,9 +86,7 @@ def results(client, transport, endpoint, hostport, ca):
 
 
 def check(server, client, transport, case):
-    why = missing(client)
-    if why:
-        pytest.skip(f"{client}: {why}")
+    need(client)
     for t in selected(server.session, client):
         started(client, t, *server.addresses)
     line = started(client, transport, *server.addresses).result()[case]
@@ -97,28 +95,77 @@ def check(server, client, transport, case):
     assert line["ok"], f"{line['detail']}\nthe server's log ends with:\n{server.log()[-2000:]}"
 
 
-# ---- programs of one SDK that are no driver: they end with a line "ok"
+# ---- programs of one SDK that are no driver
+
+def folder(client):
+    """Where its setup put it."""
+    return os.environ.get("CUSP_CLIENT_ENV") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cusp", "clients", client)
+
+
+def python(venv):
+    """The interpreter that has the SDK's newest 1.x (v1) or 2.x (v2)."""
+    return os.path.join(folder("python"), venv, "bin/python")
+
+
+def need(client):
+    """Skips the test where that client cannot run."""
+    why = missing(client)
+    if why:
+        pytest.skip(f"{client}: {why}")
+
+
+def told(server, **more):
+    """The environment of a program: what README.md says it is told of the server, and more."""
+    return {**os.environ, "CUSP_ENDPOINT": server.url, "CUSP_HOSTPORT": server.hostport, "CUSP_CA": server.ca,
+            "CUSP_IMAGE": "busybox", **more}
+
+
+def told_node(server):
+    """Node finds the client by one variable more, and trusts by two."""
+    return told(server, NODE_PATH=os.path.join(folder("node"), "node_modules"), NODE_EXTRA_CA_CERTS=server.ca,
+                GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=server.ca)
+
+
+def with_tls(make_server, *flags):
+    """A server of scripted jobs, or of what the flags say, with TLS on the same port."""
+    s = make_server(*(flags or ("--engine=fake",)))
+    s.init_tls()
+    return s.start()
+
 
 @contextlib.contextmanager
 def scripted_server(folder):
     """A server of scripted jobs, with TLS on the same port."""
-    s = Server(folder / "data", "--engine=fake")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True,
-                   stdout=subprocess.DEVNULL)
-    s.start()
+    s = with_tls(lambda *flags: Server(folder / "data", *flags))
     yield s
     if s.proc.poll() is None:
         s.stop()
 
 
+def succeeds(server, env, *argv, cwd=None, seconds=120):
+    """Runs a program to its good end; what it printed."""
+    done = subprocess.run(argv, env=env, cwd=cwd, capture_output=True, text=True, timeout=patience(seconds), check=False)
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:] + server.log()[-2000:]
+    return done.stdout
+
+
+def says_ok(server, env, *argv):
+    """Runs a program that ends with a line "ok"."""
+    said = succeeds(server, env, *argv, seconds=400)
+    assert said.splitlines()[-1] == "ok", said[-1500:]
+
+
 def python_says_ok(server, name, protocol, venv):
     """Runs python/NAME with a version of the SDK over a protocol."""
-    if missing("python"):
-        pytest.skip(f"python: {missing('python')}")
-    home = os.environ.get("CUSP_CLIENT_ENV", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")),
-                                                         "cusp/clients/python"))
-    env = {**os.environ, "CUSP_ENDPOINT": server.url, "CUSP_HOSTPORT": "localhost:" + server.url.rsplit(":", 1)[1],
-           "CUSP_IMAGE": "busybox", "CUSP_CA": os.path.join(server.data_dir, "tls/ca.pem")}
-    done = subprocess.run([os.path.join(home, venv, "bin/python"), program("python", name), protocol], env=env,
-                          capture_output=True, text=True, timeout=patience(240), check=False)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "ok", done.stdout[-1500:] + done.stderr[-3000:]
+    need("python")
+    says_ok(server, told(server), python(venv), program("python", name), protocol)
+
+
+def cases_that_went_well(server, env, *argv, cwd=None):
+    """Runs a program that prints a line for each case; their names. All of them must have gone well."""
+    said = succeeds(server, env, *argv, cwd=cwd, seconds=1800)
+    lines = [json.loads(x) for x in said.splitlines()]
+    bad = [f"{x['case']}: {x['detail']}" for x in lines if not x["ok"]]
+    assert not bad, "\n".join(bad) + server.log()[-1500:]
+    return [x["case"] for x in lines]

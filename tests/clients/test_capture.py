@@ -7,8 +7,8 @@ import urllib.parse
 
 import pytest
 
-from conftest import BUILD, Server, wait_until
-from matrix import missing, program
+from conftest import wait_until
+from matrix import need, program, python, told, with_tls
 from wiretap import Wiretap
 
 P = "/v1/projects/demo/locations/us-central1/customJobs"
@@ -19,23 +19,16 @@ GRPC = [f"POST /google.cloud.aiplatform.v1.JobService/{m}CustomJob{s}"
 
 @pytest.fixture
 def server(make_server):
-    s = make_server("--engine=fake")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True,
-                   stdout=subprocess.DEVNULL)
-    s.start()
+    s = with_tls(make_server)
     yield s
     s.stop()
 
 
 def talk(server, protocol, endpoint, hostport, venv):
     """Runs the flow; returns the job's name and what the client had to say at the end."""
-    home = os.environ.get("CUSP_CLIENT_ENV", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")),
-                                                         "cusp/clients/python"))
-    env = {**os.environ, "CUSP_ENDPOINT": endpoint, "CUSP_HOSTPORT": hostport, "CUSP_IMAGE": "busybox",
-           "CUSP_CA": os.path.join(server.data_dir, "tls/ca.pem")}
-    flow = subprocess.Popen([os.path.join(home, venv, "bin/python"), "-W", "error",
-                             os.path.join(os.path.dirname(program("python", "run")), "flow.py"), protocol],
-                            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    flow = subprocess.Popen([python(venv), "-W", "error", program("python", "flow.py"), protocol],
+                            env=told(server, CUSP_ENDPOINT=endpoint, CUSP_HOSTPORT=hostport), stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         said = []
         for line in flow.stdout:  # the SDK's own remarks are on stdout too
@@ -58,8 +51,7 @@ def talk(server, protocol, endpoint, hostport, venv):
 @pytest.mark.parametrize("venv", ["v1", "v2"])
 @pytest.mark.parametrize("protocol", ["rest", "rest-tls", "grpc-tls"])
 def test_each_call_once_and_no_complaint(server, protocol, venv):
-    if missing("python"):
-        pytest.skip(f"python: {missing('python')}")
+    need("python")
     host, port = re.match(r"http://(.*):(\d+)", server.url).groups()
     tls = [os.path.join(server.data_dir, "tls", f) for f in ("server.pem", "server.key")]
     tap = Wiretap((host, int(port)), tls=tls if protocol.endswith("tls") else None,

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT, needs_root
-from matrix import missing
+from matrix import folder, need
 
 pytestmark = needs_root
 
@@ -19,35 +19,26 @@ def snippet(language, server):
     return text.replace("127.0.0.1:8780", server.url.split("://")[1])
 
 
-def folder(client):
-    return os.environ.get("CUSP_CLIENT_ENV") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cusp", "clients", client)
-
-
-def succeeds(argv, **kw):
+def runs_a_job(argv, **kw):
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, **kw)
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.fullmatch(r"projects/\d+/locations/us-central1/customJobs/\d+ JOB_STATE_SUCCEEDED\n", done.stdout)
 
 
 def test_the_java_program(matrix_server, tmp_path):
-    why = missing("java")
-    if why:
-        pytest.skip(why)
+    need("java")
     program = tmp_path / "Hello.java"
     program.write_text(snippet("java", matrix_server), encoding="utf-8")
     with open(os.path.join(folder("java"), "classpath"), encoding="utf-8") as f:
-        succeeds(["java", "-cp", f.read(), str(program)])
+        runs_a_job(["java", "-cp", f.read(), str(program)])
 
 
 def test_the_go_program(matrix_server, tmp_path):
-    why = missing("go")
-    if why:
-        pytest.skip(why)
+    need("go")
     go = shutil.which("go") or os.path.join(folder("go"), "toolchain", "bin", "go")
     if not os.path.exists(go):
         pytest.skip("the driver was built by a Go that is gone")
     (tmp_path / "main.go").write_text(snippet("go", matrix_server), encoding="utf-8")
     for name in ("go.mod", "go.sum"):
         shutil.copy(os.path.join(ROOT, "tests", "clients", "go", name), tmp_path)
-    succeeds([go, "run", "."], cwd=tmp_path, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"})
+    runs_a_job([go, "run", "."], cwd=tmp_path, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"})

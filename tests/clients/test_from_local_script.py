@@ -3,13 +3,12 @@ import glob
 import io
 import json
 import os
-import subprocess
 import tarfile
 
 import pytest
 
 from conftest import needs_root
-from matrix import missing, program
+from matrix import need, program, python, succeeds
 
 IMAGE = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-0:latest"
 SCRIPT = """import argparse, os
@@ -18,22 +17,15 @@ p.add_argument("--words")
 print("the script got", p.parse_args().words, "and", os.environ["AIP_MODEL_DIR"])
 """
 IMAGES = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
-HOME = os.environ.get("CUSP_CLIENT_ENV", os.path.join(
-    os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp/clients/python"))
 
 
 def run(server, tmp_path, venv):
-    if missing("python"):
-        pytest.skip(f"python: {missing('python')}")
+    need("python")
     script = tmp_path / "hello.py"
     script.write_text(SCRIPT)
     assert server.call("POST", "/storage/v1/b?project=demo", {"name": "staging"}).status_code == 200
-    done = subprocess.run(
-        [os.path.join(HOME, venv, "bin/python"), os.path.join(os.path.dirname(program("python", "run")), "local_script.py"),
-         "staging", str(script), IMAGE], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "CUSP_ENDPOINT": server.url, "STORAGE_EMULATOR_HOST": server.url})
-    assert done.returncode == 0, done.stderr[-3000:] + server.log()[-2000:]
-    return json.loads(done.stdout)
+    return json.loads(succeeds(server, {**os.environ, "CUSP_ENDPOINT": server.url, "STORAGE_EMULATOR_HOST": server.url},
+                               python(venv), program("python", "local_script.py"), "staging", str(script), IMAGE, cwd=tmp_path))
 
 
 def staged(server, job):

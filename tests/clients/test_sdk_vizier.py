@@ -1,13 +1,11 @@
 """Vizier through unmodified clients: Python's VizierServiceClient and google.cloud.aiplatform.vizier; Node, Java, Go, grpcurl."""
 import json
 import os
-import re
 import subprocess
 
 import pytest
 
-from conftest import BUILD
-from matrix import missing, program
+from matrix import folder, need, program, python, python_says_ok, says_ok, scripted_server, told, told_node
 
 MODE = os.environ.get("CUSP_TEST_MODE", "quick")
 PYTHON = [(p, v) for p in ("rest", "rest-tls", "grpc", "grpc-tls") for v in ("v1", "v2")]
@@ -16,62 +14,30 @@ SDK = ["rest", "rest-tls", "grpc-tls"]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    from conftest import Server
-    s = Server(tmp_path_factory.mktemp("vizier") / "data", "--engine=fake")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", s.data_dir], check=True,
-                   stdout=subprocess.DEVNULL)
-    s.start()
-    yield s
-    if s.proc.poll() is None:
-        s.stop()
-
-
-def home(client):
-    return os.environ.get("CUSP_CLIENT_ENV", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")),
-                                                         "cusp/clients", client))
-
-
-def environment(server, **more):
-    port = re.match(r"http://.*:(\d+)", server.url).group(1)
-    return {**os.environ, "CUSP_ENDPOINT": server.url, "CUSP_HOSTPORT": f"localhost:{port}", "CUSP_IMAGE": "busybox",
-            "CUSP_CA": os.path.join(server.data_dir, "tls/ca.pem"), **more}
-
-
-def run(server, *argv, cwd=None, **env):
-    done = subprocess.run(argv, env=environment(server, **env), cwd=cwd, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "ok", done.stdout[-1500:] + done.stderr[-3000:]
-
-
-def beside(client, name):
-    return os.path.join(os.path.dirname(program(client, "run")), name)
+    with scripted_server(tmp_path_factory.mktemp("vizier")) as s:
+        yield s
 
 
 @pytest.mark.parametrize("protocol,venv", [("grpc", "v1")] if MODE == "quick" else PYTHON)
 def test_python(server, protocol, venv):
-    if missing("python"):
-        pytest.skip(f"python: {missing('python')}")
-    run(server, os.path.join(home("python"), venv, "bin/python"), beside("python", "studies.py"), protocol)
+    python_says_ok(server, "studies.py", protocol, venv)
 
 
 @pytest.mark.parametrize("protocol", SDK)
 def test_python_high_level(server, protocol):
     """The extra "vizier" lies beside the virtual environment; it is installed by make test-clients only."""
-    if missing("python"):
-        pytest.skip(f"python: {missing('python')}")
-    extra = os.path.join(home("python"), "vizier")
+    need("python")
     if MODE == "quick":
         pytest.skip("google-vizier is large: make test-clients")
-    subprocess.run([beside("python", "setup-vizier")], check=True, stdout=subprocess.DEVNULL)
-    run(server, os.path.join(home("python"), "v1/bin/python"), beside("python", "studies.py"), protocol, "sdk", PYTHONPATH=extra)
+    subprocess.run([program("python", "setup-vizier")], check=True, stdout=subprocess.DEVNULL)
+    env = told(server, PYTHONPATH=os.path.join(folder("python"), "vizier"))
+    says_ok(server, env, python("v1"), program("python", "studies.py"), protocol, "sdk")
 
 
 @pytest.mark.parametrize("protocol", ["grpc"] if MODE == "quick" else ["rest", "rest-tls", "grpc", "grpc-tls"])
 def test_node(server, protocol):
-    if missing("node"):
-        pytest.skip(f"node: {missing('node')}")
-    ca = os.path.join(server.data_dir, "tls/ca.pem")
-    run(server, "node", beside("node", "studies.js"), protocol, NODE_PATH=os.path.join(home("node"), "node_modules"),
-        NODE_EXTRA_CA_CERTS=ca, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=ca)
+    need("node")
+    says_ok(server, told_node(server), "node", program("node", "studies.js"), protocol)
 
 
 # What they need is fetched and compiled first, which takes minutes the first time.
@@ -83,9 +49,8 @@ compiled = pytest.mark.skipif(MODE == "quick", reason="needs compilers and some 
 @pytest.mark.parametrize("client", ["java", "go"])
 def test_those_of_protocol_buffers(server, client, transport):
     """Every method of the generated client, by --studies of its driver."""
-    if missing(client):
-        pytest.skip(f"{client}: {missing(client)}")
-    run(server, program(client, "run"), "--studies", transport)
+    need(client)
+    says_ok(server, told(server), program(client, "run"), "--studies", transport)
 
 
 class Refused(Exception):
@@ -96,11 +61,9 @@ class Refused(Exception):
 @pytest.mark.parametrize("transport", ["grpc", "grpc-tls"])
 def test_grpcurl(server, transport):
     """It has no .proto file of ours: what it sends and shows is what reflection says of VizierService."""
-    if missing("reflection"):
-        pytest.skip(f"reflection: {missing('reflection')}")
-    own = os.path.join(home("reflection"), "grpcurl")
-    env = environment(server)
-    how = ["-plaintext", env["CUSP_HOSTPORT"]] if transport == "grpc" else ["-cacert", env["CUSP_CA"], env["CUSP_HOSTPORT"]]
+    need("reflection")
+    own = os.path.join(folder("reflection"), "grpcurl")
+    how = ["-plaintext", server.hostport] if transport == "grpc" else ["-cacert", server.ca, server.hostport]
 
     def call(method, **request):
         done = subprocess.run([own if os.path.exists(own) else "grpcurl", "-format-error", "-d", json.dumps(request), *how,

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from conftest import PARENT, TERMINAL, skip_without, wait_until
-from matrix import missing, program
-from test_sdk_pipelines import HOME, extended, ways, with_tls
+from matrix import cases_that_went_well, need, program, python, succeeds, told, told_node, with_tls
+from test_sdk_pipelines import extended, ways
 
 CONFIG = """displayName: from-file
 maxTrialCount: 9
@@ -31,44 +31,28 @@ trialJobSpec:
 
 @ways(("v1", "rest"))
 def test_the_sdks_class(make_server, tmp_path, venv, protocol):
-    if missing("python"):
-        pytest.skip(f"python: {missing('python')}")
-    s, env = with_tls(make_server)
-    driver = os.path.join(os.path.dirname(program("python", "run")), "tunings.py")
-    env["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = env["CUSP_CA"]  # read when the SDK is imported
-    done = subprocess.run([os.path.join(HOME, venv, "bin/python"), driver, protocol], cwd=tmp_path, env=env,
-                          capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:] + s.log()[-2000:]
-    lines = [json.loads(x) for x in done.stdout.splitlines()]
-    bad = [f"{x['case']}: {x['detail']}" for x in lines if not x["ok"]]
-    assert not bad, "\n".join(bad) + done.stderr[-3000:]
-    assert [x["case"] for x in lines] == ["run", "algorithms", "failed", "cancelled", "refused"]
+    need("python")
+    s = with_tls(make_server)
+    env = told(s, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=s.ca)  # read when the SDK is imported
+    done = cases_that_went_well(s, env, python(venv), program("python", "tunings.py"), protocol, cwd=tmp_path)
+    assert done == ["run", "algorithms", "failed", "cancelled", "refused"]
     s.stop()
 
 
 @pytest.mark.parametrize("protocol", ["grpc", pytest.param("rest", marks=extended), pytest.param("rest-tls", marks=extended)])
 def test_node(make_server, protocol):
-    if missing("node"):
-        pytest.skip(f"node: {missing('node')}")
-    s, env = with_tls(make_server)
-    home = os.path.join(os.path.dirname(HOME), "node") if "CUSP_CLIENT_ENV" not in os.environ else HOME
-    env |= {"NODE_PATH": os.path.join(home, "node_modules"), "NODE_EXTRA_CA_CERTS": env["CUSP_CA"],
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": env["CUSP_CA"]}
-    script = os.path.join(os.path.dirname(program("node", "run")), "tuning.js")
-    done = subprocess.run(["node", script, protocol], env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
+    need("node")
+    s = with_tls(make_server)
+    succeeds(s, told_node(s), "node", program("node", "tuning.js"), protocol)
     s.stop()
 
 
 @pytest.mark.parametrize("transport", ["grpc", pytest.param("grpc-tls", marks=extended)])
 @pytest.mark.parametrize("client", ["java", "go", "reflection"])
 def test_those_of_protocol_buffers(make_server, client, transport):
-    if missing(client):
-        pytest.skip(f"{client}: {missing(client)}")
-    s, env = with_tls(make_server)
-    done = subprocess.run([program(client, "run"), "--tunings", transport], env=env, capture_output=True, text=True, timeout=120,
-                          check=False)
-    assert done.returncode == 0, done.stderr[-3000:] + s.log()[-1500:]
+    need(client)
+    s = with_tls(make_server)
+    succeeds(s, told(s), program(client, "run"), "--tunings", transport)
     s.stop()
 
 

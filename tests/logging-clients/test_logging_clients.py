@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, fake_job, wait_until
+from conftest import fake_job, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp", "logging-clients")
@@ -25,7 +25,7 @@ def ended_job(server):
 @pytest.mark.parametrize("client", CASES)
 def test_client(make_server, client):
     fake = make_server("--engine=fake")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", fake.data_dir], check=True, stdout=subprocess.DEVNULL)
+    fake.init_tls()
     fake.start()
     env = {**os.environ, "CUSP_ENDPOINT": fake.url, "CUSP_PROJECT": "demo", "CUSP_JOB": ended_job(fake),
            "CUSP_TLS": os.path.join(fake.data_dir, "tls"), "CUSP_CLIENT_ENV": os.path.join(CACHE, client)}

@@ -5,8 +5,6 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp", "storage-clients")
 extended = pytest.mark.skipif(not os.environ.get("CUSP_EXTENDED"), reason="extended: make test-clients runs it")
@@ -18,9 +16,9 @@ CASES = {"node": 11, "gcsfs": 9, "go": 11, "java": 9, "gcloud": 8, "pandas": 7, 
                                     pytest.param("tensorflow", marks=extended)])
 def test_client(make_server, client):
     fake = make_server("--engine=fake")
-    subprocess.run([os.path.join(BUILD, "cusp"), "tls", "init", "--data-dir", fake.data_dir], check=True, stdout=subprocess.DEVNULL)
+    fake.init_tls()
     fake.start()
-    env = {**os.environ, "CUSP_ENDPOINT": fake.url, "CUSP_PROJECT": "demo", "CUSP_CA": os.path.join(fake.data_dir, "tls", "ca.pem"),
+    env = {**os.environ, "CUSP_ENDPOINT": fake.url, "CUSP_PROJECT": "demo", "CUSP_CA": fake.ca,
            "CUSP_CLIENT_ENV": os.path.join(CACHE, client)}
     setup = os.path.join(HERE, client, "setup")
     if os.path.exists(setup):
