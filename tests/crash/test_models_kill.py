@@ -1,15 +1,12 @@
 """kill -9 at the fail points of the model registry: a version is there with its aliases, its seal and its operation's
 end, or none of it is; an upload or export that was under way is taken up again."""
 import os
-import sys
 
 import pytest
 import requests
 
 from conftest import wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
-from modelreg import MODELS, body, put, upload  # noqa: E402
+from modelreg import MODELS, body, put, upload
 
 FULL = os.environ.get("CUSP_TEST_MODE") == "full"  # else: what is the registry's own, each once
 COMMIT = ["store.commit.before_begin", "store.commit.before_commit", "store.commit.after_commit"]

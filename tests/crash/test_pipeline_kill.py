@@ -6,14 +6,11 @@ default are there together or not at all, there is one version, and one job.
 import os
 import re
 import sqlite3
-import sys
 
 import pytest
 
 from conftest import PARENT
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import POOL, create, pipeline, tuned, wait  # noqa: E402
+from pipelines import POOL, create, pipeline, tuned, wait
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 UPLOAD = ["pipeline.upload.sealed", "pipeline.upload.begin", "pipeline.upload.joined", "model.upload.before_commit",

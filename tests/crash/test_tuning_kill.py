@@ -1,16 +1,12 @@
 """kill -9 in the middle of tuning jobs: no measurement is lost, no trial is tried twice, and the answer is the one that an
 undisturbed server finds."""
-import os
 import shutil
-import sys
 
 import pytest
 import requests
 
 from conftest import PARENT, TERMINAL, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from tunings import create, final, tuning, values, wait  # noqa: E402
+from tunings import create, final, tuning, values, wait
 
 TRIALS = 12
 

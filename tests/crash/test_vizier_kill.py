@@ -1,12 +1,9 @@
 """A study whose server dies at the moment that hurts: what was answered is so, and no trial is given twice."""
-import os
-import sys
 
 import pytest
 import requests
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
-from vizier import complete, finished, make_study, measure, post, should_stop, suggest, trials  # noqa: E402
+from vizier import complete, finished, make_study, measure, post, should_stop, suggest, trials
 
 SLOW = "suggest.compute=delay:700ms"  # longer than the call waits: the operation is answered before it is done
 

@@ -1,17 +1,13 @@
 """What is wrong with a pipeline's data, its labels or an import's lines is named: field, value, rule, line (reference 05
 §6, 08). The table of all such cases: docs/internals/data-promises.md."""
 import json
-import os
-import sys
 
 import pytest
 
 from modelreg import put
 from test_dataset_export import LABELS, USE, images
 from test_datasets import do_import, make, start_import
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import create, pipeline, refusal, wait  # noqa: E402
+from pipelines import create, pipeline, refusal, wait
 
 
 def on_images(fake, name, **split):

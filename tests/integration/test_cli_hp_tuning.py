@@ -4,14 +4,11 @@ import io
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from conftest import BUILD, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from tunings import values  # noqa: E402
+from tunings import values
 
 CONFIG = """
 labels: {cusp-test-metric: loss, cusp-test-run-ms: "%d"}

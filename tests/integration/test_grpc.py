@@ -1,6 +1,5 @@
 """gRPC as grpcio speaks it: every built method, errors with details, deadlines, cancelling, streams, flow control."""
 import os
-import sys
 import threading
 from concurrent import futures
 
@@ -13,9 +12,7 @@ from grpc_status import rpc_status
 
 from conftest import PARENT, wait_until
 from grpcraw import V1, connect
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import tls_files  # noqa: E402
+import tls_files
 
 JOBS = V1 + "JobService/"
 OPS = "google.longrunning.Operations/"

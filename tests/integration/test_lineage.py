@@ -1,12 +1,9 @@
 """What a version was made of: model -> pipeline -> job -> dataset, image and package digests; and back again."""
 import os
 import subprocess
-import sys
 
 from conftest import BUILD, PARENT, container_job, needs_root
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import CUSTOM, create, pipeline, wait  # noqa: E402
+from pipelines import CUSTOM, create, pipeline, wait
 
 TABULAR = "gs://google-cloud-aiplatform/schema/dataset/metadata/tabular_1.0.0.yaml"
 SERVING = {"displayName": "made", "containerSpec": {"imageUri": "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"}}

@@ -1,13 +1,9 @@
 """Pipelines that upload what their job leaves behind (reference 05 §5, 07)."""
-import os
-import sys
 
 import pytest
 
 from conftest import PARENT, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import POOL, create, pipeline, refusal, wait  # noqa: E402
+from pipelines import POOL, create, pipeline, refusal, wait
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 

@@ -7,16 +7,13 @@ import json
 import os
 import random
 import re
-import sys
 
 import pytest
 
 from conftest import PARENT, wait_until
 from modelreg import put
-from test_dataset_export import EIGHT, LABELS, ROOT, SETS, USE, dataset, folder, images, lines
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import create, pipeline, post, refusal, wait  # noqa: E402
+from test_dataset_export import EIGHT, LABELS, SETS, dataset, folder, images, lines
+from pipelines import create, pipeline, post, refusal, wait
 
 EXTENDED = bool(os.environ.get("CUSP_EXTENDED"))
 RELEASE = os.environ.get("CUSP_RELEASE", "")

@@ -1,15 +1,11 @@
 """Training pipelines over REST: life, inputs in every dialect, lists, cancel, delete, bad input (reference 05)."""
 import copy
-import os
 import re
-import sys
 
 import pytest
 
 from conftest import PARENT, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import CUSTOM, POOL, TUNING, create, pipeline, refusal, wait  # noqa: E402
+from pipelines import CUSTOM, POOL, TUNING, create, pipeline, refusal, wait
 
 
 def test_a_pipeline_is_a_job_with_the_pipelines_name(fake):

@@ -1,15 +1,11 @@
 """Pipelines that train on a managed dataset: what the job is told, what it finds, what is refused (reference 05 §6-7)."""
-import os
 import re
-import sys
 
 import pytest
 
 from conftest import PARENT, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import CUSTOM, POOL, TUNING, create, pipeline, refusal, tuned, wait  # noqa: E402
-from tunings import final  # noqa: E402
+from pipelines import CUSTOM, POOL, TUNING, create, pipeline, refusal, tuned, wait
+from tunings import final
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 TABULAR = "gs://google-cloud-aiplatform/schema/dataset/metadata/tabular_1.0.0.yaml"

@@ -8,16 +8,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tarfile
 import threading
 
 import pytest
 
-from conftest import BUILD, ROOT, busybox_tar, container_job, needs, needs_root, patience, wait_until
-
-sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
-from faulty_registry import ARCH, INDEX, LAYER, Registry, cut, one_file_layer, sha  # noqa: E402
+from conftest import BUILD, busybox_tar, container_job, needs, needs_root, patience, wait_until
+from faulty_registry import ARCH, INDEX, LAYER, Registry, cut, one_file_layer, sha
 
 pytestmark = needs_root
 QUICK = ("--limit=pull_backoff_ms=5",)

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 
 import pytest
 from websockets.exceptions import ConnectionClosedOK
@@ -13,9 +12,7 @@ from websockets.sync.client import connect as ws_connect
 
 from conftest import fake_job, wait_until
 from grpcraw import V1, Raw, frame
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import tls_files  # noqa: E402
+import tls_files
 
 GRACE = 10  # seconds that requests under way get; what is tested here must not need them
 GET = V1 + "JobService/GetCustomJob"

@@ -3,7 +3,6 @@ says what a client does when calls fail. The data comes from a published module 
 tests/lib/storage_conformance.py; it is skipped where it cannot be had."""
 import json
 import os
-import sys
 import tempfile
 import uuid
 
@@ -13,9 +12,7 @@ from conftest import Server
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.cloud.storage.hmac_key import HMACKeyMetadata
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import storage_conformance  # noqa: E402
+import storage_conformance
 
 PROJECT, EMAIL = "demo", "robot@demo.iam.gserviceaccount.com"
 MIB = 1 << 20

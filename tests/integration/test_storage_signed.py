@@ -6,7 +6,6 @@ import hmac
 import os
 import re
 import subprocess
-import sys
 from urllib.parse import quote
 
 import pytest
@@ -16,9 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
 from test_storage import bucket, client, server  # noqa: F401 (fixtures)
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import storage_conformance  # noqa: E402
+import storage_conformance
 
 EMAIL = "signer@demo.iam.gserviceaccount.com"
 

@@ -1,16 +1,13 @@
 """TLS on the one port: both kinds of clients, what is refused and how, reload, certificates that are wrong."""
 import socket
 import ssl
-import sys
 import os
 
 import pytest
 import requests
 
 from conftest import fake_job, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import tls_files  # noqa: E402
+import tls_files
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
 """Training pipelines that tune: the tuning job they make, what follows it, the best trial's model (reference 05 §3-§5)."""
-import os
-import sys
 
 import pytest
 
 from conftest import PARENT, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from pipelines import POOL, create, refusal, tuned, wait  # noqa: E402
-from tunings import final  # noqa: E402
+from pipelines import POOL, create, refusal, tuned, wait
+from tunings import final
 
 SERVING = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 

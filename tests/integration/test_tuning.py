@@ -1,15 +1,11 @@
 """Hyperparameter tuning jobs over REST and the scripted engine: life, trials, lists, cancel, delete, ends (reference 04)."""
 import copy
-import os
 import re
-import sys
 
 import pytest
 
 from conftest import PARENT, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from tunings import COLLECTION, POOL, create, final, run, study, tuning, values, wait  # noqa: E402
+from tunings import COLLECTION, POOL, create, final, run, study, tuning, values, wait
 
 
 def test_a_tuning_job_from_its_first_trial_to_its_last(fake):

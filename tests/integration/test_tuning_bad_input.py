@@ -1,11 +1,8 @@
 """What no tuning job may say: field, value and rule are named (reference 04 §2, §3)."""
-import os
-import sys
 
 import pytest
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from tunings import COLLECTION, POOL, create, refusal, study, tuning  # noqa: E402
+from tunings import COLLECTION, POOL, create, refusal, study, tuning
 
 
 def par(**spec):

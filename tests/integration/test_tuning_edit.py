@@ -1,13 +1,9 @@
 """Editing a tuning job that runs, and what its parameters matter: cusp's own methods under /cusp/v1."""
-import os
-import sys
 
 import pytest
 
 from conftest import wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from tunings import create, final, run, study, tuning, values, wait  # noqa: E402
+from tunings import create, final, run, study, tuning, values, wait
 
 
 def patch(s, name, **fields):

@@ -3,14 +3,11 @@ the trials print listed with the tuning job, and a server that is killed in the 
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from conftest import BUILD, needs_root, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from tunings import create, final, study, values, wait  # noqa: E402
+from tunings import create, final, study, values, wait
 
 pytestmark = needs_root
 extended = pytest.mark.skipif(os.environ.get("CUSP_EXTENDED") != "1", reason="only with CUSP_EXTENDED=1")

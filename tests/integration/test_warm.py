@@ -7,15 +7,12 @@ import os
 import re
 import shutil
 import signal
-import sys
 import time
 
 import pytest
 
 from conftest import Server, cgroups_of, needs_root, reap_containers, runners, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import tunings  # noqa: E402
+import tunings
 
 BUILT = sorted(glob.glob("/var/cache/cusp/recipes/sklearn-cpu-*.image.json"), key=os.path.getmtime)
 EXTENDED = bool(os.environ.get("CUSP_EXTENDED"))

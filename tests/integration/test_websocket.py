@@ -2,17 +2,14 @@
 import json
 import os
 import socket
-import sys
 
 import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from conftest import PARENT, container_job, fake_job, wait_until
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-import tls_files  # noqa: E402
+from conftest import PARENT, fake_job, wait_until
+import tls_files
 
 
 def stream_url(s, name, query="follow=true", scheme="ws"):
