@@ -2,18 +2,16 @@
 import hashlib
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
 
 import pytest
 
-from conftest import BUILD, needs_root, wait_until
+from command import CUSP, environment, on_terminal
+from conftest import needs_root, wait_until
 
-CUSP = os.path.join(BUILD, "cusp")
 POOL = "--worker-pool-spec=machine-type=n1-standard-4,replica-count=1,container-image-uri=busybox"
 OK, USAGE, NOT_FOUND, UNREACHABLE, JOB_FAILED = 0, 2, 3, 4, 5
 
@@ -31,8 +29,7 @@ class Result:
 @pytest.fixture
 def cusp(fake):
     """Runs cusp on the fake server; checks the exit code (0 unless told)."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CUSP_") and k != "NO_COLOR"}
-    env["CUSP_ENDPOINT"] = fake.url
+    env = environment(CUSP_ENDPOINT=fake.url)
 
     def run(*argv, rc=OK, **kw):
         p = subprocess.run([CUSP, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -443,7 +440,7 @@ def test_serve_becomes_the_server(tmp_path):
                              stderr=log, stdout=log, stdin=subprocess.DEVNULL)
     try:
         m = wait_until(lambda: re.search(r"ready.*listen=(http://\S+)", (tmp_path / "log").read_text()), 60, "ready")
-        assert os.readlink(f"/proc/{p.pid}/exe") == os.path.realpath(os.path.join(BUILD, "cuspd"))
+        assert os.readlink(f"/proc/{p.pid}/exe") == os.path.realpath(CUSP + "d")
         r = subprocess.run([CUSP, "--endpoint", m.group(1) + "/", "custom-jobs", "list", "--format=json"],
                            stdout=subprocess.PIPE, check=True)
         assert json.loads(r.stdout) == []
@@ -536,32 +533,13 @@ def test_version(cusp):
     assert cusp("version", "--format=json").json["version"] in cusp("version").out
 
 
-def on_terminal(argv, env):
-    """What the command writes to a terminal."""
-    master, slave = pty.openpty()
-    p = subprocess.Popen([CUSP, *argv], env=env, stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
-    out = b""
-    while select.select([master], [], [], 30)[0]:
-        try:
-            got = os.read(master, 65536)
-        except OSError:
-            break
-        if not got:
-            break
-        out += got
-    os.close(master)
-    p.wait(30)
-    return out.decode()
-
-
 def test_colours_only_on_a_terminal_and_never_with_no_color(cusp):
     job = create(cusp)
     cusp("custom-jobs", "wait", job)
     argv = ["custom-jobs", "describe", job]
-    assert "\033[32mSUCCEEDED\033[0m" in on_terminal(argv, cusp.env)
-    assert "\033" not in on_terminal(argv, {**cusp.env, "NO_COLOR": "1"})
-    assert "\033" not in on_terminal([*argv, "--format=json"], cusp.env)
+    assert b"\033[32mSUCCEEDED\033[0m" in on_terminal(argv, cusp.env, everything=True)
+    assert b"\033" not in on_terminal(argv, {**cusp.env, "NO_COLOR": "1"}, everything=True)
+    assert b"\033" not in on_terminal([*argv, "--format=json"], cusp.env, everything=True)
 
 
 def test_global_flags_stand_anywhere_and_the_last_counts(cusp):
@@ -583,7 +561,7 @@ def test_a_lone_copy_of_the_program_says_what_is_missing(tmp_path):
 # ---- cuspd's own flags
 
 def cuspd(*flags):
-    return subprocess.run([os.path.join(BUILD, "cuspd"), *flags], capture_output=True, text=True, timeout=60)
+    return subprocess.run([CUSP + "d", *flags], capture_output=True, text=True, timeout=60)
 
 
 def test_the_servers_help_has_every_key_of_its_configuration():

@@ -1,15 +1,11 @@
 """cusp conformance with scripted drivers: what it makes of each kind of ending."""
 import json
-import os
-import pty
 import subprocess
-import time
 
 import pytest
 
-from conftest import BUILD
+from command import CUSP, environment, on_terminal
 
-CUSP = os.path.join(BUILD, "cusp")
 CASES = ["create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping", "operations"]
 GOOD = "".join(f"""echo '{{"client":"x","version":"1.0","case":"{c}","ok":true,"ms":3,"detail":""}}'\n""" for c in CASES)
 
@@ -34,8 +30,7 @@ def drivers(tmp_path):
 
 @pytest.fixture
 def conformance(fake, drivers, tmp_path):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CUSP_") and k != "NO_COLOR"}
-    env.update(CUSP_ENDPOINT=fake.url, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    env = environment(CUSP_ENDPOINT=fake.url, XDG_CACHE_HOME=str(tmp_path / "cache"))
 
     def run(*argv, rc=0, image="--image=busybox"):
         p = subprocess.run([CUSP, "conformance", "--drivers", drivers.folder, *([image] if image else []), *argv], env=env,
@@ -160,20 +155,7 @@ def test_it_needs_an_image_and_drivers(conformance, drivers, tmp_path):
 
 def test_the_row_grows_on_a_terminal(conformance, drivers, tmp_path):
     drivers("python", GOOD.replace('"case":"get","ok":true', '"case":"get","ok":false'))
-    master, slave = pty.openpty()
-    p = subprocess.Popen([CUSP, "conformance", "--drivers", drivers.folder, "--image=x"], env=conformance.env, stdin=slave, stdout=slave,
-                         stderr=slave)
-    os.close(slave)
-    out, until = b"", time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            got = os.read(master, 65536)
-        except OSError:
-            break
-        out += got
-    os.close(master)
-    assert p.wait(30) == 1
-    text = out.decode()
+    text = on_terminal(["conformance", "--drivers", drivers.folder, "--image=x"], conformance.env, everything=True, rc=1).decode()
     assert "\r" in text and "..." in text and "\033[32mok" in text and "\033[31mFAIL" in text
     final = [x for x in text.split("\n") if x.startswith("\rpython") or "\rpython" in x][0].split("\r")[-2 if text.count("\r\n") else -1]
     assert "9/10" in final and "..." not in final

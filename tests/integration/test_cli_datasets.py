@@ -1,30 +1,16 @@
 """cusp datasets: what it prints, where, and its exit codes."""
 import json
-import os
-import pty
-import select
-import subprocess
 
 import pytest
 
-from conftest import BUILD
+from command import environment, on_terminal, runner
 from test_datasets import image, put
-
-CUSP = os.path.join(BUILD, "cusp")
 
 
 @pytest.fixture
 def cusp(fake):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CUSP_") and k != "NO_COLOR"}
-    env["CUSP_ENDPOINT"] = fake.url
-
-    def run(*argv, rc=0):
-        p = subprocess.run([CUSP, "datasets", *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env,
-                           timeout=60, check=False)
-        assert p.returncode == rc, f"cusp datasets {' '.join(argv)}: {p.returncode}\n{p.stdout}\n{p.stderr}"
-        assert "\033" not in p.stdout + p.stderr and "\r" not in p.stderr, "escape sequences in a pipe"
-        return p
-    run.env, run.server = env, fake
+    run = runner("datasets", environment(CUSP_ENDPOINT=fake.url))
+    run.server = fake
     return run
 
 
@@ -69,36 +55,14 @@ def test_imports_and_items(cusp):
     assert "two lines" in cusp("data-items", ds).stdout
 
 
-def on_a_terminal(cusp, *args):
-    """What `cusp datasets` says there until it ends."""
-    master, slave = pty.openpty()
-    p = subprocess.Popen([CUSP, "datasets", *args], env=cusp.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                         stderr=slave)
-    os.close(slave)
-    said = b""
-    while True:
-        if not select.select([master], [], [], 60)[0]:
-            break
-        try:
-            got = os.read(master, 65536)
-        except OSError:
-            break
-        if not got:
-            break
-        said += got
-    os.close(master)
-    assert p.wait(60) == 0, said
-    return said
-
-
 def test_bars_on_a_terminal(cusp):
     put(cusp.server, "many.jsonl", "".join(image(i, "cat") for i in range(20000)))
     ds = cusp("create", "--display-name=many", "--type=image").stdout.strip()
-    said = on_a_terminal(cusp, "import", ds, "--gcs-source=gs://data/many.jsonl",
-                         "--import-schema=image_classification_multi_label")
+    said = on_terminal(["datasets", "import", ds, "--gcs-source=gs://data/many.jsonl",
+                        "--import-schema=image_classification_multi_label"], cusp.env)
     assert b"\r\033[K[" in said and b"%" in said and b" lines" in said, said
     assert said.rstrip().endswith(b"Imported. The dataset has 20000 items."), said
-    said = on_a_terminal(cusp, "export", ds, "--output-dir=gs://data/out")
+    said = on_terminal(["datasets", "export", ds, "--output-dir=gs://data/out"], cusp.env)
     assert b"\r\033[K[" in said and b"%" in said and b" items" in said, said
     files = cusp("export", ds, "--output-dir=gs://data/out", "--format=json").stdout
     assert all(u.startswith("gs://data/out/export-data-many-") for u in json.loads(files)["exportedFiles"]), files

@@ -2,12 +2,11 @@
 import csv
 import io
 import json
-import os
-import subprocess
 
 import pytest
 
-from conftest import BUILD, wait_until
+from command import environment, runner
+from conftest import wait_until
 from tunings import values
 
 CONFIG = """
@@ -29,11 +28,7 @@ trialJobSpec:
 
 @pytest.fixture
 def cusp(fake, tmp_path):
-    def run(*args, code=0):
-        r = subprocess.run([os.path.join(BUILD, "cusp"), "hp-tuning-jobs", *args, "--endpoint=" + fake.url],
-                           capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
-        assert r.returncode == code, (r.returncode, r.stdout, r.stderr)
-        return r
+    run = runner("hp-tuning-jobs", environment(CUSP_ENDPOINT=fake.url))
     run.server = fake
 
     def config(ms=5):
@@ -97,13 +92,13 @@ def test_gclouds_counts_and_algorithms(cusp):
     job = json.loads(cusp("describe", one, "--format=json").stdout)
     assert (job["maxTrialCount"], job["parallelTrialCount"]) == (1, 1)
     assert job["studySpec"]["algorithm"] == "RANDOM_SEARCH"
-    r = cusp("create", "--display-name=t", cusp.config(), "--algorithm=grid-search", code=2)
+    r = cusp("create", "--display-name=t", cusp.config(), "--algorithm=grid-search", rc=2)
     assert "not DOUBLE" in r.stderr
-    r = cusp("create", "--display-name=t", cusp.config(), "--max-trial-count=0", code=2)
+    r = cusp("create", "--display-name=t", cusp.config(), "--max-trial-count=0", rc=2)
     assert "--max-trial-count must be a whole number from 1" in r.stderr
-    assert "--config is required" in cusp("create", "--display-name=t", code=2).stderr
-    assert "usage" in cusp("describe", code=2).stderr
-    assert cusp("describe", "1", code=3).stderr
+    assert "--config is required" in cusp("create", "--display-name=t", rc=2).stderr
+    assert "usage" in cusp("describe", rc=2).stderr
+    assert cusp("describe", "1", rc=3).stderr
 
 
 def test_edits(cusp):
@@ -113,7 +108,7 @@ def test_edits(cusp):
     wait_until(lambda: s.get(name).get("trials", [{}])[0].get("state") == "ACTIVE")
     assert "Updated" in cusp("update", one, "--max-trial-count=4").stderr
     assert cusp("add-trial", one, "--parameters=lr=2,opt=adam").stdout == "2\n"
-    r = cusp("add-trial", one, "--parameters=lr=99,opt=adam", code=2)
+    r = cusp("add-trial", one, "--parameters=lr=99,opt=adam", rc=2)
     assert "lies outside of its bounds, " in r.stderr
     assert values(s.get(name)["trials"][1]) == {"lr": 2, "opt": "adam"}
     assert "is told to stop" in cusp("stop-trial", one, "1").stderr
@@ -123,12 +118,12 @@ def test_edits(cusp):
     ts = {t["id"]: t for t in job["trials"]}
     assert values(ts[three]) == values(ts["1"])
     assert "running" in cusp("describe", one).stdout
-    assert "cannot be lowered" in cusp("update", one, "--max-trial-count=1", code=2).stderr
-    assert "usage" in cusp("update", one, code=2).stderr
+    assert "cannot be lowered" in cusp("update", one, "--max-trial-count=1", rc=2).stderr
+    assert "usage" in cusp("update", one, rc=2).stderr
     assert "Cancellation requested" in cusp("cancel", one).stderr
-    assert cusp("wait", one, code=5).stdout.startswith("CANCELLED")
+    assert cusp("wait", one, rc=5).stdout.startswith("CANCELLED")
     assert "Deleted" in cusp("delete", one).stderr
-    cusp("describe", one, code=3)
+    cusp("describe", one, rc=3)
 
 
 def test_help_names_every_verb(cusp):

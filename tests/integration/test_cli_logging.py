@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, fake_job, wait_until
+from conftest import BUILD, wait_until
 from test_logging import Replica, entries, job_with_service_lines, now_us, write
 
 

@@ -1,15 +1,12 @@
 """cusp training-pipelines on managed datasets: what the flags ask for, what comes of it, who follows it, what is refused."""
 import json
-import os
-import subprocess
 
 import pytest
 
-from conftest import BUILD
+from command import environment, runner
 from test_dataset_export import LABELS, images
 from test_datasets import put, result, table
 
-CUSP = os.path.join(BUILD, "cusp")
 POOL = "--worker-pool-spec=machine-type=n1-standard-4,replica-count=1,container-image-uri=busybox"
 SERVING = "--model-container-image-uri=us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-0:latest"
 BASE = "--base-output-dir=gs://data/run"
@@ -17,15 +14,7 @@ BASE = "--base-output-dir=gs://data/run"
 
 @pytest.fixture
 def cusp(fake):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CUSP_") and k != "NO_COLOR"}
-    env["CUSP_ENDPOINT"] = fake.url
-
-    def run(*argv, rc=0):
-        p = subprocess.run([CUSP, "training-pipelines", *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                           env=env, timeout=60, check=False)
-        assert p.returncode == rc, f"{' '.join(argv)}: {p.returncode}\n{p.stdout}\n{p.stderr}"
-        assert "\033" not in p.stdout + p.stderr, "escape sequences in a pipe"
-        return p
+    run = runner("training-pipelines", environment(CUSP_ENDPOINT=fake.url))
     run.server = fake
     return run
 

@@ -1,9 +1,7 @@
 """cusp storage: many at once, broken off and taken up again, checked from end to end."""
 import json
 import os
-import pty
 import re
-import select
 import socket
 import struct
 import subprocess
@@ -11,9 +9,9 @@ import threading
 
 import pytest
 
-from conftest import BUILD, wait_until
+from command import CUSP, environment, on_terminal, runner
+from conftest import wait_until
 
-CUSP = os.path.join(BUILD, "cusp")
 MIB = 1 << 20
 
 
@@ -83,15 +81,7 @@ def relay(fake):
 
 @pytest.fixture
 def cusp(fake, tmp_path):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CUSP_")}
-    env.update(CUSP_ENDPOINT=fake.url, XDG_CACHE_HOME=str(tmp_path / "cache"))
-
-    def run(*argv, rc=0, **kw):
-        p = subprocess.run([CUSP, "storage", *map(str, argv)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           text=True, env={**env, **kw}, timeout=90)
-        assert p.returncode == rc, f"{p.returncode}\n{p.stdout}\n{p.stderr}"
-        return p
-    run.env = env
+    run = runner("storage", environment(CUSP_ENDPOINT=fake.url, XDG_CACHE_HOME=str(tmp_path / "cache")), seconds=90)
     run("buckets", "create", "gs://bkt")
     return run
 
@@ -261,24 +251,14 @@ def test_a_server_that_is_gone_ends_it_at_once(cusp, tmp_path):
 
 def on_a_terminal(cusp, argv, until, then, **env):
     """What it says there until it ends; `then` is called once it has said what matches `until`."""
-    master, slave = pty.openpty()
-    p = subprocess.Popen([CUSP, "storage", *map(str, argv)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave,
-                         env={**cusp.env, **env})
-    os.close(slave)
-    said, seen = b"", False
-    while select.select([master], [], [], 60)[0]:
-        try:
-            got = os.read(master, 65536)
-        except OSError:
-            break
-        if not got:
-            break
-        said += got
+    seen = []
+
+    def heard(said):
         if not seen and re.search(until, said):
-            seen = True
+            seen.append(said)
             then()
-    os.close(master)
-    assert p.wait(60) == 0 and seen, said
+    said = on_terminal(["storage", *argv], {**cusp.env, **env}, heard=heard)
+    assert seen, said
     return said
 
 

@@ -2,12 +2,10 @@
 import csv
 import io
 import json
-import os
-import subprocess
 
 import pytest
 
-from conftest import BUILD
+from command import environment, runner
 
 SPEC = """
 metrics: [{metricId: loss, goal: MINIMIZE}]
@@ -19,11 +17,7 @@ parameters:
 
 @pytest.fixture
 def cusp(fake, tmp_path):
-    def run(*args, code=0):
-        r = subprocess.run([os.path.join(BUILD, "cusp"), "studies", *args, "--endpoint=" + fake.url], capture_output=True, text=True,
-                           timeout=60, env={**os.environ, "NO_COLOR": "1"})
-        assert r.returncode == code, (r.returncode, r.stdout, r.stderr)
-        return r
+    run = runner("studies", environment(CUSP_ENDPOINT=fake.url))
     path = tmp_path / "study.yaml"
     path.write_text(SPEC)
     run.config = f"--config={path}"
@@ -84,24 +78,24 @@ def test_importance_is_of_the_study(cusp):
 
 def test_what_is_wrong_is_said(cusp, tmp_path):
     study = cusp("create", cusp.config, "--display-name=s").stdout.strip()
-    assert "already exists" in cusp("create", cusp.config, "--display-name=s", code=2).stderr
-    assert "study.display_name" in cusp("create", cusp.config, code=2).stderr
-    assert "usage: cusp studies create" in cusp("create", code=2).stderr
+    assert "already exists" in cusp("create", cusp.config, "--display-name=s", rc=2).stderr
+    assert "study.display_name" in cusp("create", cusp.config, rc=2).stderr
+    assert "usage: cusp studies create" in cusp("create", rc=2).stderr
     bad = tmp_path / "bad.yaml"
     bad.write_text(SPEC.replace("maxValue: 1", "maxValue: -1"))
-    assert "study.study_spec.parameters[0]" in cusp("create", f"--config={bad}", "--display-name=b", code=2).stderr
-    assert "nothing" in cusp("describe", "nothing", code=3).stderr
-    assert "77" in cusp("delete", "77", code=3).stderr
-    assert "--count must be a whole number" in cusp("suggest", study, "--count=x", code=2).stderr
-    assert "suggestion_count" in cusp("suggest", study, "--count=100000", code=2).stderr
+    assert "study.study_spec.parameters[0]" in cusp("create", f"--config={bad}", "--display-name=b", rc=2).stderr
+    assert "nothing" in cusp("describe", "nothing", rc=3).stderr
+    assert "77" in cusp("delete", "77", rc=3).stderr
+    assert "--count must be a whole number" in cusp("suggest", study, "--count=x", rc=2).stderr
+    assert "suggestion_count" in cusp("suggest", study, "--count=100000", rc=2).stderr
     cusp("suggest", study)
-    assert "\"high\" is no number" in cusp("complete", study, "1", "--metrics=loss=high", code=2).stderr
-    assert "gain" in cusp("complete", study, "1", "--metrics=gain=1", code=2).stderr
-    assert "usage: cusp studies complete" in cusp("complete", study, "1", "--infeasible", "--metrics=loss=1", code=2).stderr
-    assert "usage: cusp studies measure" in cusp("measure", study, "1", code=2).stderr
-    assert "99" in cusp("complete", study, "99", "--metrics=loss=1", code=3).stderr
-    assert 'no command "burn"' in cusp("burn", code=2).stderr
-    assert "json only" in cusp("list", "--format=csv", code=2).stderr
+    assert "\"high\" is no number" in cusp("complete", study, "1", "--metrics=loss=high", rc=2).stderr
+    assert "gain" in cusp("complete", study, "1", "--metrics=gain=1", rc=2).stderr
+    assert "usage: cusp studies complete" in cusp("complete", study, "1", "--infeasible", "--metrics=loss=1", rc=2).stderr
+    assert "usage: cusp studies measure" in cusp("measure", study, "1", rc=2).stderr
+    assert "99" in cusp("complete", study, "99", "--metrics=loss=1", rc=3).stderr
+    assert 'no command "burn"' in cusp("burn", rc=2).stderr
+    assert "json only" in cusp("list", "--format=csv", rc=2).stderr
 
 
 @pytest.mark.parametrize("verb", ["create", "list", "describe", "suggest", "measure", "complete", "delete"])
