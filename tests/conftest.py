@@ -209,6 +209,13 @@ def make_server(tmp_path):
         reap_containers(s.data_dir)
 
 
+def with_tls(make_server, *flags):
+    """A server of scripted jobs, or of what the flags say, with TLS on the same port."""
+    s = make_server(*(flags or ("--engine=fake",)))
+    s.init_tls()
+    return s.start()
+
+
 @pytest.fixture
 def fake(make_server):
     """A running server with the scripted engine; stopped cleanly at the end."""

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import Server, needs_root, patience
+from conftest import Server, needs_root, patience, with_tls
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = ("create", "get", "list_paging", "filter", "cancel", "delete", "wait_real_job", "failed_job", "error_mapping",
@@ -125,13 +125,6 @@ def told_node(server):
     """Node finds the client by one variable more, and trusts by two."""
     return told(server, NODE_PATH=os.path.join(folder("node"), "node_modules"), NODE_EXTRA_CA_CERTS=server.ca,
                 GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=server.ca)
-
-
-def with_tls(make_server, *flags):
-    """A server of scripted jobs, or of what the flags say, with TLS on the same port."""
-    s = make_server(*(flags or ("--engine=fake",)))
-    s.init_tls()
-    return s.start()
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ import urllib.parse
 
 import pytest
 
-from conftest import wait_until
-from matrix import need, program, python, told, with_tls
+from conftest import wait_until, with_tls
+from matrix import need, program, python, told
 from wiretap import Wiretap
 
 P = "/v1/projects/demo/locations/us-central1/customJobs"

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from conftest import needs_root
-from matrix import cases_that_went_well, need, program, python, succeeds, told, told_node, with_tls
+from conftest import needs_root, with_tls
+from matrix import cases_that_went_well, need, program, python, succeeds, told, told_node
 
 FULL = os.environ.get("CUSP_TEST_MODE", "quick") == "full" or os.environ.get("CUSP_EXTENDED") == "1"
 extended = pytest.mark.skipif(not FULL, reason="only with CUSP_EXTENDED=1")

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from conftest import PARENT, TERMINAL, skip_without, wait_until
-from matrix import cases_that_went_well, need, program, python, succeeds, told, told_node, with_tls
+from conftest import PARENT, TERMINAL, skip_without, wait_until, with_tls
+from matrix import cases_that_went_well, need, program, python, succeeds, told, told_node
 from test_sdk_pipelines import extended, ways
 
 CONFIG = """displayName: from-file

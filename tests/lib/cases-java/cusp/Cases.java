@@ -3,6 +3,7 @@ package cusp;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.function.Predicate;
 
 public final class Cases {
   /** A case fails by throwing, as want() does. */
@@ -16,6 +17,17 @@ public final class Cases {
     if (!ok) {
       throw new IllegalStateException(String.valueOf(what));
     }
+  }
+
+  /** The case is to fail with an error of this kind that is as wanted. */
+  public static <E extends Exception> void refused(Class<E> kind, Predicate<E> is, Object wanted, Case c) {
+    try {
+      c.run();
+    } catch (Exception e) {
+      want(kind.isInstance(e) && is.test(kind.cast(e)), "want " + wanted + ", got " + e);
+      return;
+    }
+    throw new IllegalStateException("want " + wanted + ", got no error");
   }
 
   public Cases add(String name, Case c) {

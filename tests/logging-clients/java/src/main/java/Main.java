@@ -38,14 +38,8 @@ public final class Main {
   static final MonitoredResource GLOBAL = MonitoredResource.newBuilder("global").build();
   static Logging logging;
 
-  static void refused(String code, Cases.Case c) throws Exception {
-    try {
-      c.run();
-    } catch (LoggingException e) {
-      want(code.equals(e.getReason()) || e.getMessage().startsWith(code), "want " + code + ", got " + e.getReason() + ": " + e.getMessage());
-      return;
-    }
-    throw new IllegalStateException("want " + code + ", got no error");
+  static void refused(String code, Cases.Case c) {
+    Cases.refused(LoggingException.class, e -> code.equals(e.getReason()) || e.getMessage().startsWith(code), code, c);
   }
 
   static List<LogEntry> all(String filter, EntryListOption... more) {

@@ -31,14 +31,8 @@ public final class Main {
   static final byte[] BIG = new byte[(3 << 20) + 11];
   static Storage storage;
 
-  static void refused(int code, Cases.Case c) throws Exception {
-    try {
-      c.run();
-    } catch (StorageException e) {
-      want(e.getCode() == code, "want " + code + ", got " + e.getCode() + ": " + e.getMessage());
-      return;
-    }
-    throw new IllegalStateException("want " + code + ", got no error");
+  static void refused(int code, Cases.Case c) {
+    Cases.refused(StorageException.class, e -> e.getCode() == code, code, c);
   }
 
   static BlobInfo info(String name) {
