@@ -23,10 +23,10 @@ static struct prior prior_of(const struct space *s, enum tune_noise noise, size_
     if (i == s->d) {
         return (struct prior){0, 1.0, log(1e-4), log(1e4)};
     }
-    if (i == s->d + 2) {
+    if (i == fit_axes_at(s)) {
         return (struct prior){log(0.1), 1.5, log(1e-5), log(1e3)};
     }
-    if (i > s->d + 2) {
+    if (i > fit_axes_at(s)) {
         return (struct prior){log(0.3), 0.8, log(0.02), log(50)};
     }
     double mean = noise == TUNE_NOISE_HIGH ? -3 : noise == TUNE_NOISE_LOW ? -9 : -6;
@@ -35,14 +35,14 @@ static struct prior prior_of(const struct space *s, enum tune_noise noise, size_
 
 void fit_prior_means(const struct space *s, enum tune_noise noise, double *theta) {
     memset(theta, 0, fit_size(s) * sizeof(*theta));
-    for (size_t i = 0; i < 2 * s->d + 3; i++) {
+    for (size_t i = 0; i < fit_turn_at(s); i++) {
         theta[i] = prior_of(s, noise, i).mean;
     }
 }
 
 static bool is_turned(const struct space *s, const double *theta) {
     for (size_t j = 0; j < s->nr_numeric; j++) {
-        if (theta[2 * s->d + 3 + j]) {
+        if (theta[fit_turn_at(s) + j]) {
             return true;
         }
     }
@@ -50,16 +50,19 @@ static bool is_turned(const struct space *s, const double *theta) {
 }
 
 struct gp_theta fit_view(const struct space *s, double *theta) {
-    double additive = theta[s->d + 2];
-    return (struct gp_theta){
-        theta,           is_turned(s, theta) ? theta + 2 * s->d + 3 : NULL, theta[s->d],
-        theta[s->d + 1], additive > FIT_NO_AXES ? additive : -INFINITY,     theta + s->d + 3};
+    double additive = theta[fit_axes_at(s)];
+    return (struct gp_theta){theta,
+                             is_turned(s, theta) ? theta + fit_turn_at(s) : NULL,
+                             theta[s->d],
+                             theta[s->d + 1],
+                             additive > FIT_NO_AXES ? additive : -INFINITY,
+                             theta + fit_axes_at(s) + 1};
 }
 
 /* Adds minus the log prior, and its gradient. */
 static double add_prior(const struct fit_data *f, const double *theta, double *grad) {
     double sum = 0;
-    for (size_t i = 0; i < (f->has_axes ? 2 * f->space->d + 3 : f->space->d + 2); i++) {
+    for (size_t i = 0; i < (f->has_axes ? fit_turn_at(f->space) : fit_axes_at(f->space)); i++) {
         struct prior p = prior_of(f->space, f->noise, i);
         double e = (theta[i] - p.mean) / p.sd;
         double over = theta[i] > p.hi ? theta[i] - p.hi : theta[i] < p.lo ? theta[i] - p.lo : 0;
@@ -69,10 +72,10 @@ static double add_prior(const struct fit_data *f, const double *theta, double *g
         }
     }
     for (size_t k = 0; f->leans && k + 1 < f->space->nr_numeric; k++) {
-        double e = theta[f->space->d + 2 + k] / LEAN;
+        double e = theta[fit_axes_at(f->space) + k] / LEAN;
         sum += 0.5 * e * e;
         if (grad) {
-            grad[f->space->d + 2 + k] += e / LEAN;
+            grad[fit_axes_at(f->space) + k] += e / LEAN;
         }
     }
     return sum;
@@ -86,7 +89,8 @@ static void all_distances(const struct fit_data *f, const double *theta, double 
         for (size_t j = 0; j < dn; j++) {
             z[i * dn + j] = f->x[i * d + j] * exp(-theta[j]);
             for (size_t k = 0; f->leans && j == dn - 1 && k < j; k++) {
-                z[i * dn + j] += f->x[i * d + k] * theta[d + 2 + k] * exp(-theta[j]);
+                z[i * dn + j] +=
+                    f->x[i * d + k] * theta[fit_axes_at(f->space) + k] * exp(-theta[j]);
             }
             norms[i] += z[i * dn + j] * z[i * dn + j];
         }
@@ -141,7 +145,8 @@ static void length_gradient(const struct fit_data *f, const double *theta, const
     for (size_t k = 0; f->leans && k + 1 < dn; k++) {
         for (size_t i = 0; i < n; i++) {
             size_t at = i * dn + dn - 1;
-            grad[d + 2 + k] += f->x[i * d + k] * exp(-theta[dn - 1]) * (z[at] * sums[i] - hz[at]);
+            grad[fit_axes_at(f->space) + k] +=
+                f->x[i * d + k] * exp(-theta[dn - 1]) * (z[at] * sums[i] - hz[at]);
         }
     }
     for (size_t j = dn; j < d; j++) {
@@ -169,17 +174,18 @@ static struct axis place_all(const struct fit_data *f, size_t j, double inv_len,
 static void add_axes(const struct fit_data *f, const double *theta, double *p) {
     const struct space *s = f->space;
     size_t n = f->n, d = s->d;
-    double weight = exp(theta[d + 2]) / (double)d;
+    double weight = exp(theta[fit_axes_at(f->space)]) / (double)d;
     auto_free double *room = xmalloc((3 * n + 1) * sizeof(*room));
     for (size_t j = 0; j < s->nr_numeric; j++) {
-        struct axis a = place_all(f, j, exp(-theta[d + 3 + j]), room);
+        struct axis a = place_all(f, j, exp(-theta[fit_axes_at(f->space) + 1 + j]), room);
         for (size_t c = 0; c + 1 < n; c++) {
             struct axis below = {a.u + c + 1, a.up + c + 1, a.down + c + 1};
             axis_add(&below, n - c - 1, a.u[c], a.up[c], a.down[c], weight, p + c * n + c + 1);
         }
     }
     for (size_t j = s->nr_numeric; j < d; j++) {
-        double by_len, apart = weight * axis_apart(exp(-theta[d + 3 + j]), &by_len);
+        double by_len,
+            apart = weight * axis_apart(exp(-theta[fit_axes_at(f->space) + 1 + j]), &by_len);
         for (size_t c = 0; c < n; c++) {
             for (size_t i = c + 1; i < n; i++) {
                 p[c * n + i] += f->x[i * d + j] != f->x[c * d + j] ? apart : weight;
@@ -194,11 +200,11 @@ static void axes_gradient(const struct fit_data *f, const double *theta, const d
                           double trace, double *grad) {
     const struct space *s = f->space;
     size_t n = f->n, d = s->d;
-    double weight = exp(theta[d + 2]) / (double)d;
+    double weight = exp(theta[fit_axes_at(f->space)]) / (double)d;
     auto_free double *room = xmalloc((3 * n + 1) * sizeof(*room));
     double all = (double)d * trace / 2;
     for (size_t j = 0; j < s->nr_numeric; j++) {
-        struct axis a = place_all(f, j, exp(-theta[d + 3 + j]), room);
+        struct axis a = place_all(f, j, exp(-theta[fit_axes_at(f->space) + 1 + j]), room);
         double by_len = 0, one;
         for (size_t c = 0; c + 1 < n; c++) {
             struct axis below = {a.u + c + 1, a.up + c + 1, a.down + c + 1};
@@ -206,10 +212,11 @@ static void axes_gradient(const struct fit_data *f, const double *theta, const d
                 axis_weigh(&below, n - c - 1, a.u[c], a.up[c], a.down[c], g + c * n + c + 1, &one);
             by_len += one;
         }
-        grad[d + 3 + j] -= weight * by_len;
+        grad[fit_axes_at(f->space) + 1 + j] -= weight * by_len;
     }
     for (size_t j = s->nr_numeric; j < d; j++) {
-        double by_len, apart = axis_apart(exp(-theta[d + 3 + j]), &by_len), same = 0, other = 0;
+        double by_len, apart = axis_apart(exp(-theta[fit_axes_at(f->space) + 1 + j]), &by_len),
+                       same = 0, other = 0;
         for (size_t c = 0; c < n; c++) {
             for (size_t i = c + 1; i < n; i++) {
                 bool differ = f->x[i * d + j] != f->x[c * d + j];
@@ -218,17 +225,17 @@ static void axes_gradient(const struct fit_data *f, const double *theta, const d
             }
         }
         all += same + other * apart;
-        grad[d + 3 + j] -= weight * by_len * other;
+        grad[fit_axes_at(f->space) + 1 + j] -= weight * by_len * other;
     }
-    grad[d + 2] -= weight * all;
+    grad[fit_axes_at(f->space)] -= weight * all;
 }
 
 double fit_value(const struct fit_data *f, const double *theta, double *grad) {
     size_t n = f->n, d = f->space->d;
     double signal = exp(theta[d]), noise = exp(theta[d + 1]);
-    double additive = f->has_axes ? exp(theta[d + 2]) : 0;
+    double additive = f->has_axes ? exp(theta[fit_axes_at(f->space)]) : 0;
     if (grad) {
-        memset(grad, 0, (2 * d + 3) * sizeof(*grad));
+        memset(grad, 0, fit_turn_at(f->space) * sizeof(*grad));
     }
     auto_free double *k = xmalloc((n * n + 1) * sizeof(*k));
     auto_free double *w = grad ? xmalloc((n * n + 1) * sizeof(*w)) : NULL;
@@ -301,9 +308,9 @@ static double minimise(const struct fit_data *f, double *theta) {
     struct fit_data copy = *f;
     const struct lbfgs o = {.fn = value_of,
                             .arg = &copy,
-                            .n = f->has_axes ? 2 * f->space->d + 3
+                            .n = f->has_axes ? fit_turn_at(f->space)
                                  : f->leans  ? f->space->d + 1 + f->space->nr_numeric
-                                             : f->space->d + 2,
+                                             : fit_axes_at(f->space),
                             .max_rounds = f->leans ? 40 : 20,
                             .grad_tol = 1e-2,
                             .gain_tol = 1e-4,
@@ -380,22 +387,22 @@ static void try_turned(const struct fit_data *f, bool again, double *theta, doub
     data.x = x;
     for (int turn = 0; turn < (again ? TURN_ROUNDS : 1); turn++) {
         memcpy(to, from, n * sizeof(*to));
-        double *dirs = to + 2 * d + 3;
+        double *dirs = to + fit_turn_at(s);
         if (!find_turn(f, from, dirs, to)) {
             return;
         }
         size_t dn = s->nr_numeric;
-        memset(to + d + 2, 0, (d + 1) * sizeof(*to));
+        memset(to + fit_axes_at(s), 0, (fit_turn_at(s) - fit_axes_at(s)) * sizeof(*to));
         turn_rows(f, dirs, x);
         data.leans = true;
         double v = minimise(&data, to);
         for (size_t k = 0; k + 1 < dn; k++) {
             for (size_t j = 0; j < dn; j++) {
-                dirs[(dn - 1) * dn + j] += to[d + 2 + k] * dirs[k * dn + j];
+                dirs[(dn - 1) * dn + j] += to[fit_axes_at(s) + k] * dirs[k * dn + j];
             }
         }
-        memset(to + d + 2, 0, (d + 1) * sizeof(*to));
-        to[d + 2] = FIT_NO_AXES;
+        memset(to + fit_axes_at(s), 0, (fit_turn_at(s) - fit_axes_at(s)) * sizeof(*to));
+        to[fit_axes_at(s)] = FIT_NO_AXES;
         if (v < best) {
             memcpy(theta, to, n * sizeof(*to));
             best = v;
@@ -418,9 +425,9 @@ void fit_theta(const struct fit_data *f, bool with_prior, double *theta) {
         theta[d] = turned[d];
         theta[d + 1] = turned[d + 1];
     }
-    memcpy(full, theta[d + 2] > FIT_NO_AXES ? theta : other, n * sizeof(*full));
+    memcpy(full, theta[fit_axes_at(f->space)] > FIT_NO_AXES ? theta : other, n * sizeof(*full));
     data.has_axes = false;
-    theta[d + 2] = other[d + 2] = FIT_NO_AXES;
+    theta[fit_axes_at(f->space)] = other[fit_axes_at(f->space)] = FIT_NO_AXES;
     double best = minimise(&data, theta);
     if (with_prior || best >= REFUSED / 2) {
         double v = minimise(&data, other);

@@ -7,8 +7,14 @@
 /* theta as one vector: d log lengths, log signal variance, log noise variance, log variance of the
  * additive part, its d log lengths; the product part's directions, all 0 where it has the features.
  */
+static inline size_t fit_axes_at(const struct space *s) {
+    return s->d + 2; /* the additive part: its log variance, its log lengths */
+}
+static inline size_t fit_turn_at(const struct space *s) {
+    return fit_axes_at(s) + 1 + s->d; /* the directions; what is before them has a prior each */
+}
 static inline size_t fit_size(const struct space *s) {
-    return 2 * s->d + 3 + s->nr_numeric * s->nr_numeric;
+    return fit_turn_at(s) + s->nr_numeric * s->nr_numeric;
 }
 void fit_prior_means(const struct space *s, enum tune_noise noise, double *theta);
 struct gp_theta fit_view(const struct space *s, double *theta);
@@ -19,7 +25,8 @@ struct fit_data {
     const double *x, *y; /* n x d, n labels of variance 1 */
     size_t n;
     bool has_axes; /* false: without the additive part; its part of theta counts for nothing */
-    bool leans; /* without axes: the last numeric feature takes in theta[d + 2 + k] of number k */
+    bool leans; /* without axes: the last numeric feature takes in theta[fit_axes_at + k] of number
+                   k */
 };
 #define FIT_NO_AXES (-20.0) /* theta's log variance of the additive part when there is none */
 /* Minus the log posterior, up to a constant; its gradient too when grad is not NULL. 1e10 where the
