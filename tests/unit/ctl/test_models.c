@@ -6,54 +6,40 @@
 
 #include "ctl/model.h"
 #include "ctl/model_record.h"
-#include "vclock.h"
+#include "mem_rig.h"
 
 #define PARENT "projects/1/locations/us-central1"
 #define IRIS PARENT "/models/iris"
 
 struct fix {
-    struct vclock clock;
-    struct rng rng;
-    struct store *store;
+    struct mem_rig rig;
     struct models *m;
-    struct arena *a;
 };
 
 static void settle(struct fix *f) {
-    for (unsigned i = 0; i < 200; i++) {
-        while (store_mem_step(f->store)) {
-        }
-        vclock_advance(&f->clock, 0);
-    }
+    mem_rig_settle(&f->rig, 200);
+}
+
+static void begin_life(struct fix *f) {
+    f->m = models_new(&f->rig.clock.base, &f->rig.rng, f->rig.store);
 }
 
 static int setup(void **state) {
     struct fix *f = xcalloc(1, sizeof(*f));
-    vclock_init(&f->clock);
-    f->clock.wall_offset = 1000000;
-    rng_seed(&f->rng, 7);
-    f->store = store_mem_new(NULL);
-    f->a = arena_new(ARENA_NO_MAX);
-    f->m = models_new(&f->clock.base, &f->rng, f->store);
+    mem_rig_init(&f->rig);
+    begin_life(f);
     *state = f;
     return 0;
-}
-
-static void on_stopped(void *arg) {
-    *(bool *)arg = true;
 }
 
 static int teardown(void **state) {
     struct fix *f = *state;
     bool stopped = false;
-    models_stop(f->m, on_stopped, &stopped);
+    models_stop(f->m, mem_rig_on_stopped, &stopped);
     settle(f);
     assert_true(stopped);
     models_free(f->m);
-    f->store->ops->close(f->store, NULL, NULL);
-    assert_false(store_mem_step(f->store));
-    arena_free(f->a);
-    vclock_fini(&f->clock);
+    mem_rig_fini(&f->rig);
     free(f);
     return 0;
 }
@@ -92,7 +78,7 @@ static void join(void *arg, struct store_txn *txn, const struct model_uploaded *
 
 static struct told *upload(struct fix *f, const char *id, const char *parent, const char *spec,
                            const char *alias, const char *token) {
-    struct told *t = arena_own(f->a, sizeof(*t));
+    struct told *t = arena_own(f->rig.a, sizeof(*t));
     t->aliases[0] = str_of(alias);
     t->u = (struct model_upload){.parent = STR(PARENT),
                                  .model_id = str_of(id),
@@ -139,9 +125,9 @@ static void on_seen(struct model_get *g, const struct model_found *found, const 
 }
 
 static struct seen *look(struct fix *f, const char *version) {
-    struct seen *s = arena_own(f->a, sizeof(*s));
+    struct seen *s = arena_own(f->rig.a, sizeof(*s));
     s->g = (struct model_get){
-        .name = STR(IRIS), .version = str_of(version), .arena = f->a, .cb = on_seen, .arg = s};
+        .name = STR(IRIS), .version = str_of(version), .arena = f->rig.a, .cb = on_seen, .arg = s};
     model_get(f->m, &s->g);
     settle(f);
     return s;
@@ -167,7 +153,7 @@ static void on_changed(struct model_change *c, const struct model_found *found,
 
 static struct changed *change(struct fix *f, enum model_change_type type, const char *version,
                               const char *alias) {
-    struct changed *ch = arena_own(f->a, sizeof(*ch));
+    struct changed *ch = arena_own(f->rig.a, sizeof(*ch));
     ch->aliases[0] = str_of(alias);
     ch->c = (struct model_change){.type = type,
                                   .name = STR(IRIS),
@@ -196,8 +182,9 @@ static void on_kv(struct store_kv_scan *s, const struct store_kv_pair *p, size_t
 
 static size_t nr_kv(struct fix *f, const char *space) {
     size_t n = 0;
-    struct store_kv_scan s = {.space = space, .max = 100, .arena = f->a, .cb = on_kv, .arg = &n};
-    f->store->ops->kv_scan(f->store, &s);
+    struct store_kv_scan s = {
+        .space = space, .max = 100, .arena = f->rig.a, .cb = on_kv, .arg = &n};
+    f->rig.store->ops->kv_scan(f->rig.store, &s);
     settle(f);
     return n;
 }
@@ -250,7 +237,7 @@ static void test_uploads_to_one_parent_wait_for_each_other(void **state) {
     bool seen[12] = {0};
     upload(f, "iris", NULL, "zero", NULL, NULL);
     for (size_t i = 0; i < NR_OF(t); i++) {
-        t[i] = upload(f, NULL, IRIS, arena_printf(f->a, "spec %zu", i), "prod", NULL);
+        t[i] = upload(f, NULL, IRIS, arena_printf(f->rig.a, "spec %zu", i), "prod", NULL);
     }
     struct changed *merge = change(f, MODEL_MERGE_ALIASES, "1", "default");
     model_change(f->m, &merge->c);
@@ -260,8 +247,8 @@ static void test_uploads_to_one_parent_wait_for_each_other(void **state) {
         assert_false(seen[t[i]->version]);
         seen[t[i]->version] = true;
         assert_in_range(t[i]->version, 2, 11);
-        assert_string_equal(look(f, arena_printf(f->a, "%u", (unsigned)t[i]->version))->spec,
-                            arena_printf(f->a, "spec %zu", i));
+        assert_string_equal(look(f, arena_printf(f->rig.a, "%u", (unsigned)t[i]->version))->spec,
+                            arena_printf(f->rig.a, "spec %zu", i));
     }
     assert_int_equal(merge->code, ERR_OK);
     assert_int_equal(look(f, "")->version, 1);
@@ -399,13 +386,13 @@ static void test_crashes_leave_all_or_nothing(void **state) {
             settle(f);
             struct told *t = upload(f, NULL, IRIS, "two", "default", "tok");
             for (unsigned i = 0; i < steps; i++) {
-                vclock_advance(&f->clock, 0);
-                (void)store_mem_step(f->store);
+                vclock_advance(&f->rig.clock, 0);
+                (void)store_mem_step(f->rig.store);
             }
             unsigned answered = t->answers;
-            f->store = store_mem_crash(f->store, coin, &rng);
+            f->rig.store = store_mem_crash(f->rig.store, coin, &rng);
             models_free(f->m);
-            f->m = models_new(&f->clock.base, &f->rng, f->store);
+            begin_life(f);
             struct seen *s = look(f, "");
             bool is_there = strcmp(s->spec, "two") == 0;
             assert_true(is_there || !answered);

@@ -2,6 +2,7 @@
 #include "ctl/suggest.h"
 
 #include "base/limits.h"
+#include "steps.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -51,44 +52,39 @@ static void end(struct study *s, uint64_t id) {
                                  .nr_reports = 1});
 }
 
-/* Runs nothing until told to. */
-struct steps {
-    struct suggest_runner runner;
-    struct suggest_work *work;
-    unsigned nr_run, nr_ready;
+/* One of whom only one suggestion is asked at a time, and who hears when one is ready. */
+struct asker {
+    struct steps steps;
+    unsigned nr_ready;
 };
-static void submit(struct suggest_runner *r, struct suggest_work *w) {
-    struct steps *st = (struct steps *)r;
-    assert_null(st->work);
-    st->work = w;
+static void asker_init(struct asker *st) {
+    *st = (struct asker){0};
+    steps_init(&st->steps);
 }
-static void step(struct steps *st) {
-    struct suggest_work *w = st->work;
-    assert_non_null(w);
-    st->work = NULL;
-    st->nr_run++;
-    w->run(w);
-    w->done(w);
+static void step(struct asker *st) {
+    assert_int_equal(st->steps.nr, 1);
+    (void)steps_take(&st->steps);
 }
 static void ready(void *arg) {
-    ((struct steps *)arg)->nr_ready++;
+    ((struct asker *)arg)->nr_ready++;
 }
 
 static void test_ahead_is_as_on_demand(void **state) {
     (void)state;
-    struct steps st = {.runner.submit = submit};
+    struct asker st;
+    asker_init(&st);
     struct suggest_pool ahead, direct;
-    suggest_pool_init(&ahead, &st.runner);
+    suggest_pool_init(&ahead, &st.steps.runner);
     suggest_pool_init(&direct, NULL);
     struct study *s = study_over_params(params, 2);
     struct suggester *a = suggester_new(&ahead, ready, &st);
     for (int i = 0; i < 12; i++) {
         const double *x, *y;
-        unsigned before = st.nr_run;
+        unsigned before = st.steps.nr_run;
         suggester_prepare(a, s);
         step(&st);
         assert_int_equal(suggester_take(a, s, &x), SUGGEST_READY);
-        assert_int_equal(st.nr_run, before + 1);
+        assert_int_equal(st.steps.nr_run, before + 1);
         struct suggester *fresh = suggester_new(&direct, ready, &st);
         assert_int_equal(suggester_take(fresh, s, &y), SUGGEST_READY);
         assert_memory_equal(x, y, 2 * sizeof(*x));
@@ -107,9 +103,10 @@ static void test_ahead_is_as_on_demand(void **state) {
 
 static void test_a_change_makes_it_stale(void **state) {
     (void)state;
-    struct steps st = {.runner.submit = submit};
+    struct asker st;
+    asker_init(&st);
     struct suggest_pool pool;
-    suggest_pool_init(&pool, &st.runner);
+    suggest_pool_init(&pool, &st.steps.runner);
     struct study *s = study_over_params(params, 2);
     struct suggester *a = suggester_new(&pool, ready, &st);
     const double *x, by_hand[] = {0.5, 0.5};
@@ -124,7 +121,7 @@ static void test_a_change_makes_it_stale(void **state) {
     assert_int_equal(suggester_take(a, s, &x), SUGGEST_READY);
     assert_true(x[0] != 0.5 || x[1] != 0.5);
     assert_int_equal(suggester_take(a, s, &x), SUGGEST_READY); /* again: the same, from memory */
-    assert_null(st.work);
+    assert_int_equal(st.steps.nr, 0);
     end(s, id);
     assert_int_equal(suggester_take(a, s, &x), SUGGEST_LATER);
     suggester_free(a); /* while it is computed */
@@ -181,9 +178,10 @@ static void test_memory_is_bounded(void **state) {
  * for many has as many computed ahead. */
 static void test_many_at_once(void **state) {
     (void)state;
-    struct steps st = {.runner.submit = submit};
+    struct asker st;
+    asker_init(&st);
     struct suggest_pool ahead, direct;
-    suggest_pool_init(&ahead, &st.runner);
+    suggest_pool_init(&ahead, &st.steps.runner);
     suggest_pool_init(&direct, NULL);
     struct study *s = study_over_params(params, 2);
     struct suggester *a = suggester_new(&ahead, ready, &st), *b;
@@ -212,7 +210,7 @@ static void test_many_at_once(void **state) {
         add(s, all + i * 2);
         suggester_free(b);
     }
-    unsigned before = st.nr_run;
+    unsigned before = st.steps.nr_run;
     suggester_prepare(a, s); /* they run: one */
     step(&st);
     assert_int_equal(suggester_take_some(a, s, 1, &x, &nr), SUGGEST_READY);
@@ -225,7 +223,7 @@ static void test_many_at_once(void **state) {
     step(&st);
     assert_int_equal(suggester_take_some(a, s, 2, &x, &nr), SUGGEST_READY);
     assert_int_equal(nr, 2);
-    assert_int_equal(st.nr_run, before + 3);
+    assert_int_equal(st.steps.nr_run, before + 3);
     suggester_free(a);
     study_free(s);
 }
