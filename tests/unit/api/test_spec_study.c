@@ -12,17 +12,26 @@
 
 #include <math.h>
 
-static const Aip__StudySpec *parse(struct arena *a, const char *json) {
+static const ProtobufCMessage *message(struct arena *a, const ProtobufCMessageDescriptor *d,
+                                       const char *json) {
     ProtobufCMessage *m;
     struct violations vs;
     struct err err;
     violations_init(&vs, a);
-    int rc =
-        pb_from_json(a, &aip__study_spec__descriptor, PB_V1, str_of(json), NULL, &m, &vs, &err);
-    if (rc) {
+    if (pb_from_json(a, d, PB_V1, str_of(json), NULL, &m, &vs, &err)) {
         fail_msg("%s: %s", json, vs.n ? vs.v[0].description.p : err.msg);
     }
-    return (const Aip__StudySpec *)m;
+    return m;
+}
+
+static const Aip__StudySpec *parse(struct arena *a, const char *json) {
+    return (const Aip__StudySpec *)message(a, &aip__study_spec__descriptor, json);
+}
+
+/* parameters: a JSON array. */
+static const Aip__Trial *trial_with(struct arena *a, const char *parameters) {
+    const char *json = arena_printf(a, "{\"parameters\":%s}", parameters);
+    return (const Aip__Trial *)message(a, &aip__trial__descriptor, json);
 }
 
 #define METRIC "\"metrics\":[{\"metricId\":\"loss\",\"goal\":\"MINIMIZE\"}]"
@@ -197,14 +206,11 @@ static void test_trials_of_clients_are_checked(void **state) {
         struct arena *a = arena_new(1 << 20);
         struct violations vs;
         struct study_plan p;
-        ProtobufCMessage *m;
         double v[5];
         violations_init(&vs, a);
         study_plan_init(&p, a, parse(a, GOOD), 0);
-        const char *json = arena_printf(a, "{\"parameters\":%s}", bad[i].json);
-        assert_int_equal(
-            pb_from_json(a, &aip__trial__descriptor, PB_V1, str_of(json), NULL, &m, &vs, NULL), 0);
-        assert_int_equal(study_setting_from_trial(&p, (Aip__Trial *)m, "trial", v, &vs), -1);
+        const Aip__Trial *t = trial_with(a, bad[i].json);
+        assert_int_equal(study_setting_from_trial(&p, t, "trial", v, &vs), -1);
         if (!str_eqc(vs.v[0].field, bad[i].field) || !strstr(vs.v[0].description.p, bad[i].text)) {
             fail_msg("%zu: %s: %s", i, vs.v[0].field.p, vs.v[0].description.p);
         }
@@ -229,14 +235,10 @@ static void test_some_parameters_of_a_trial(void **state) {
         struct arena *a = arena_new(1 << 20);
         struct violations vs;
         struct study_plan p;
-        ProtobufCMessage *m;
         double v[5];
         violations_init(&vs, a);
         study_plan_init(&p, a, parse(a, GOOD), 0);
-        const char *json = arena_printf(a, "{\"parameters\":%s}", some[i].json);
-        assert_int_equal(
-            pb_from_json(a, &aip__trial__descriptor, PB_V1, str_of(json), NULL, &m, &vs, NULL), 0);
-        const Aip__Trial *t = (const Aip__Trial *)m;
+        const Aip__Trial *t = trial_with(a, some[i].json);
         assert_int_equal(study_some_from_trial(&p, t->parameters, t->n_parameters, "t", v, &vs), 0);
         assert_true(isnan(v[0]) && isnan(v[4]));
         assert_true(v[2] == some[i].sgd_k || (isnan(v[2]) && isnan(some[i].sgd_k)));
