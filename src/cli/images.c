@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/time.h"
+#include "sys/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,6 +144,32 @@ static int run_tool(char *const argv[], const char *what, struct err *err) {
     return 0;
 }
 
+/* Of "NAME  built  ABOUT" a line; "-" for what is not built. */
+static int list_json(char *tool, struct err *err) {
+    auto_buf struct buf b = BUF_INIT(1 << 20);
+    int status;
+    if (proc_run(tool, (char *[]){tool, "--list", NULL}, STR(""), &b, &status, err)) {
+        return -1;
+    }
+    if (status) {
+        return err_set(err, ERR_UNKNOWN, "%s", buf_cstr(&b));
+    }
+    json_t *all = json_array();
+    for (struct str rest = buf_str(&b); rest.p && rest.n;) {
+        struct str about = str_cut(&rest, '\n');
+        struct str name = str_cut(&about, ' ');
+        about = str_trim(about);
+        struct str state = str_cut(&about, ' ');
+        about = str_trim(about);
+        json_array_append_new(all, json_pack("{s:s%, s:b, s:s%}", "name", name.p, name.n, "built",
+                                             str_eqc(state, "built"), "about",
+                                             about.p ? about.p : "", about.n));
+    }
+    out_json(all);
+    json_decref(all);
+    return 0;
+}
+
 /* name NULL: what can be built. */
 static int build(const struct cli *c, const char *name, struct err *err) {
     auto_free char *tool = recipe_tool();
@@ -151,7 +178,8 @@ static int build(const struct cli *c, const char *name, struct err *err) {
                        "the recipes folder is not installed beside this program");
     }
     if (!name) {
-        return run_tool((char *[]){tool, "--list", NULL}, "listing the recipes", err);
+        return c->json ? list_json(tool, err)
+                       : run_tool((char *[]){tool, "--list", NULL}, "listing the recipes", err);
     }
     auto_free char *what = xasprintf("recipe %s", name);
     return run_tool((char *[]){tool, (char *)name, "--endpoint", (char *)c->endpoint, NULL}, what,

@@ -1,4 +1,5 @@
 """make install: the programs find each other and their recipes where they are put."""
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,10 @@ def test_installed_programs_find_each_other(at):
     assert listed.returncode == 0, listed.stderr
     assert {"sklearn-cpu", "xgboost-cpu", "tf-cpu", "pytorch-cpu"} == {l.split()[0] for l in listed.stdout.splitlines()}
     assert "KillMode=process" in (at / "lib/systemd/system/cuspd.service").read_text()
+    as_json = subprocess.run([at / "bin/cusp", "images", "build", "--list", "--format=json"], capture_output=True, text=True)
+    rows = {x["name"]: x for x in json.loads(as_json.stdout)}
+    assert rows.keys() == {l.split()[0] for l in listed.stdout.splitlines()} and "PyTorch" in rows["pytorch-cpu"]["about"]
+    assert {n for n, x in rows.items() if x["built"]} == {l.split()[0] for l in listed.stdout.splitlines() if l.split()[1] == "built"}
     unit = (at / "lib/systemd/system/cuspd.service").read_text()
     assert "ExecStart=/usr/local/bin/cuspd --data-dir" in unit and "@" not in unit
     out = subprocess.run([at / "bin/cusp", "serve", "--version"], capture_output=True, text=True)
