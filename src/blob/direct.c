@@ -5,12 +5,11 @@
  * whatever does not begin where a disk likes it go through the page cache; so does everything where
  * the file system knows no other way. On the disk lane. */
 #include "blob/upload_int.h"
+#include "sys/direct.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-
-#define DIRECT_FROM (32u << 20) /* from here on; what is smaller is likely to be read soon */
 
 /* Whether the file is in that state now. */
 static bool set_direct(struct blob_upload *u, bool on) {

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "net/net_int.h"
 #include "net/xch_int.h"
+#include "sys/direct.h"
 #include "sys/lane.h"
 
 #include <errno.h>
@@ -19,9 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COLD_FROM                                                                                  \
-    (32u << 20) /* as in blob/direct.c: what is smaller was written through memory                 \
-                 */
 #define COLD_PIECE                                                                                 \
     (512u << 10) /* half of max_write_queue, so that one goes while another waits                  \
                   */
@@ -215,7 +213,7 @@ static void gone(struct xch *x, void *arg) {
 bool cold_send(struct xch *x, int fd, uint64_t offset, uint64_t len) {
     struct net_server *s = x->server;
     struct stat st;
-    if (!s->disk || x->within || len < COLD_FROM || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+    if (!s->disk || x->within || len < DIRECT_FROM || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
         is_in_memory(fd, offset, len)) {
         return false;
     }
