@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from conftest import Greeter
+from conftest import Greeter, wait_until
 
 BUILD = pathlib.Path(os.environ.get("CUSP_BUILD", "build")).resolve()
 RUNNER = BUILD / "cusp-runner"
@@ -225,10 +225,7 @@ def make(tmp_path, layer):
 
 
 def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.005)
+    wait_until(condition, seconds, "what was to happen")
 
 
 def on_tmpfs(path, mib):
