@@ -23,7 +23,7 @@
     X(max_tls_handshakes, 512, "TLS handshakes begun and not complete; later clients wait")        \
     X(tls_handshake_timeout_ms, 10000, "time to complete a TLS handshake")                         \
     X(warm_free_percent, 25,                                                                       \
-      "of the free memory, that a large upload is read into for its first reader; 0: never")       \
+      "of the idle memory, that a large upload is read into for its first reader; 0: never")       \
     X(max_cold_reads, 16,                                                                          \
       "large downloads read ahead from the disk at once; later ones as they go")                   \
     X(max_ws_message, 1048576, "bytes of one WebSocket message from a client")                     \

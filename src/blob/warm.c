@@ -8,6 +8,8 @@
 #include "blob/upload_int.h"
 
 #include "base/limits.h"
+#include "sys/files.h"
+#include "sys/meminfo.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,10 +26,15 @@ struct warm {
     uint64_t warmed; /* by the last run */
 };
 
+/* Idle is what is free, and file pages that were used once: the kernel gives those up first. */
 static bool has_room(uint64_t size) {
-    long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 &&
-           size <= (uint64_t)pages * (uint64_t)page / 100 * limits.warm_free_percent;
+    auto_buf struct buf b = BUF_INIT(64 << 10);
+    if (file_read(AT_FDCWD, "/proc/meminfo", &b, NULL)) {
+        return false;
+    }
+    uint64_t idle = meminfo_bytes(buf_str(&b), STR("MemFree:")) +
+                    meminfo_bytes(buf_str(&b), STR("Inactive(file):"));
+    return size <= idle / 100 * limits.warm_free_percent;
 }
 
 static void warm_run(struct lane_work *w) {

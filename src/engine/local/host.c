@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "sys/files.h"
+#include "sys/meminfo.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -13,16 +14,7 @@
 #define MAX_GPUS 64
 
 uint64_t host_mem_total(struct str meminfo) {
-    struct str rest = meminfo;
-    while (rest.p != NULL && rest.n > 0) {
-        struct str line = str_cut(&rest, '\n');
-        if (str_starts(line, STR("MemTotal:"))) {
-            struct str v = str_trim(str_sub(line, 9, line.n));
-            uint64_t kib;
-            return str_to_u64(str_cut(&v, ' '), &kib) ? kib * 1024 : 0;
-        }
-    }
-    return 0;
+    return meminfo_bytes(meminfo, STR("MemTotal:"));
 }
 
 const char *host_accelerator_type(struct str model) {
