@@ -685,7 +685,9 @@ static void tear_down(struct server *s) {
 }
 
 int wire_run(const struct config *cfg, struct err *err) {
-    struct server s = {.cfg = cfg, .lock_fd = -1, .signal_fd = -1};
+    /* Not on the stack: what a start that failed has made is held until the process ends. */
+    static struct server s;
+    s = (struct server){.cfg = cfg, .lock_fd = -1, .signal_fd = -1};
     if (check_auth(cfg, err) || open_data_dir(&s, err)) {
         free(s.data_dir);
         return -1;
