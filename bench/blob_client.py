@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""A client that costs little: sendfile up, splice down. put|get HOST:PORT BUCKET NAME FILE; BUCKET - is a plain PUT or GET
+"""A client that costs little: sendfile up; down it reads and writes as much at a time as cp does. (splice(2) gives a file its
+pages one by one, and took 3.4 to 4.1 s a GiB for 1.3 to 2.8 s so, 2.0 to 3.4 s of cp.) put|get HOST:PORT BUCKET NAME FILE; BUCKET - is a plain PUT or GET
 of /NAME, as any web server takes it."""
-import fcntl
-import os
 import socket
 import sys
+
+STEP = 256 << 10
 
 
 def head_of(s):
@@ -37,15 +38,16 @@ else:
     what = f"/{name}" if bucket == "-" else f"/download/storage/v1/b/{bucket}/o/{name}?alt=media"
     s.sendall(f"GET {what} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
     left, rest = head_of(s)
-    rd, wr = os.pipe()
-    fcntl.fcntl(wr, fcntl.F_SETPIPE_SZ, 1 << 20)
+    buf = memoryview(bytearray(STEP))
     with open(path, "wb", buffering=0) as f:
         f.write(rest)
         left -= len(rest)
-        while left:  # the socket's pages go into the file's: one copy, as cp has one
-            n = os.splice(s.fileno(), wr, min(left, 1 << 20))
-            if n == 0:
-                sys.exit("connection closed early")
-            left -= n
-            while n:
-                n -= os.splice(rd, f.fileno(), n)
+        while left:
+            have = 0
+            while have < min(STEP, left):
+                n = s.recv_into(buf[have:min(STEP, left)])
+                if n == 0:
+                    sys.exit("connection closed early")
+                have += n
+            f.write(buf[:have])
+            left -= have
