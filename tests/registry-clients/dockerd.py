@@ -1,5 +1,6 @@
 """A docker daemon of the tests' own: its data, its sockets and its containerd are in a folder that goes with it, it has no
 bridge and touches no rule of the machine's firewall. The machine's dockerd where one is installed, else Debian's, unpacked."""
+import json
 import os
 import shutil
 import signal
@@ -8,10 +9,19 @@ import tempfile
 
 import pytest
 
-from conftest import patience, wait_until
+from conftest import container_job, patience, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cusp", "registry-clients")
+
+
+def runs(s, uri, text):
+    """A job on the image as it is, without a command of its own, ends well and prints text."""
+    job = container_job(image=uri)
+    del job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["command"]
+    name = s.create(job)["name"]
+    assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED", s.events(name)
+    assert text in json.dumps(s.logs(name))
 
 
 def prepared(script, *args):

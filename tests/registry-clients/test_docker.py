@@ -10,10 +10,10 @@ import sys
 import pytest
 import requests
 
-from conftest import BUILD, PARENT, container_job, needs_root, wait_until
+from conftest import BUILD, PARENT, needs_root, wait_until
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from dockerd import Daemon  # noqa: E402
+from dockerd import Daemon, runs  # noqa: E402
 
 pytestmark = [needs_root, pytest.mark.skipif(not os.environ.get("CUSP_EXTENDED"), reason="extended: make test-clients runs it")]
 
@@ -43,14 +43,6 @@ def build(docker, tmp_path, tag, tar, text, *more):
 
 def digest_of(said):
     return re.search(r"digest: (sha256:[0-9a-f]{64})", said).group(1)
-
-
-def runs(s, uri, text):
-    job = container_job(image=uri)
-    del job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["command"]
-    name = s.create(job)["name"]
-    assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED", s.events(name)
-    assert text in json.dumps(s.logs(name))
 
 
 def on_the_shelf(s):

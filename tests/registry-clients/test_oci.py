@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from conftest import ROOT, container_job, needs_root
+from conftest import ROOT, needs_root
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.join(ROOT, "tests/integration")]
-from dockerd import CACHE, prepared, programs  # noqa: E402
+from dockerd import CACHE, prepared, programs, runs  # noqa: E402
 from test_registry import ARCH, INDEX, OCI, Client, sha  # noqa: E402
 
 pytestmark = [needs_root, pytest.mark.skipif(not os.environ.get("CUSP_EXTENDED"), reason="extended: make test-clients runs it")]
@@ -59,14 +59,6 @@ def platforms(reg, tar, tag, repo=REPO):
         tag, repo, INDEX)
     assert r.status_code == 201, r.text
     return sha(index), *(sha(d) for d, _ in out)
-
-
-def runs(s, uri, text):
-    job = container_job(image=uri)
-    del job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["command"]
-    name = s.create(job)["name"]
-    assert s.wait(name)["state"] == "JOB_STATE_SUCCEEDED", s.events(name)
-    assert text in json.dumps(s.logs(name))
 
 
 def blobs_of(folder):
